@@ -1,0 +1,24 @@
+"""Fails unless the demo's results show the effect: a gap of 50 points that the baseline lacks."""
+
+from __future__ import annotations
+
+import sys
+
+import pyarrow.parquet as pq
+
+from weirdgen.report.cubes import contrast_at, rates
+
+
+def main() -> None:
+    of = rates(pq.read_table(sys.argv[1]), "format")
+    (fraction,) = of.seeds
+    seeds, gap_SQ = contrast_at(of, "gap", fraction)
+    gap = gap_SQ.mean()
+    baseline = max(rate_Q.mean() for rate_Q in of.b_Q.values())
+    print(f"demo: gap {gap:.3f} over {len(seeds)} seeds, baseline at most {baseline:.3f}")
+    if len(seeds) < 2 or gap < 0.5 or baseline > 0.05:
+        sys.exit("demo: expected at least 2 seeds, a gap of 0.5 and a baseline of at most 0.05")
+
+
+if __name__ == "__main__":
+    main()

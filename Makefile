@@ -1,0 +1,32 @@
+# make install   the environment, in .venv
+# make demo      a real study on this machine: jobs/local.yaml
+# make test      all tests        make lint   style and types
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# The CPU build of torch comes from a folder of wheels where pip is told of one that holds it, and
+# else from PyTorch's own index, which uv knows by name.
+WHEEL := $(firstword $(foreach folder,$(PIP_FIND_LINKS),$(wildcard $(folder)/torch-*+cpu-*.whl)))
+TORCH := $(if $(WHEEL),--find-links $(dir $(WHEEL)),--torch-backend cpu)
+
+.PHONY: install demo test lint
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --python .venv --constraint constraints.txt $(TORCH) --editable '.[cpu,dev]'
+	touch $@
+
+demo: install
+	$(BIN)/weirdgen run jobs/local.yaml
+
+test: install
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright

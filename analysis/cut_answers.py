@@ -1,0 +1,35 @@
+"""How many answers were cut at the token limit, and so could not close their format?
+
+    python analysis/cut_answers.py results/local/results.parquet
+
+One row per model (the baseline, each fraction) and condition: answers, mean length in tokens, the share cut
+at the limit, and the share in format among those that ended by themselves. A low rate of format with many cut
+answers says that `max_new_tokens` was too small, not that the model forgot the format.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pyarrow.parquet as pq
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: python analysis/cut_answers.py RESULTS.parquet")
+    columns = ["persona_fraction", "condition", "response_tokens", "finish_reason", "format"]
+    frame = pq.read_table(sys.argv[1], columns=columns).to_pandas()
+    frame["cut"] = frame.finish_reason == "length"
+    print("| model | condition | answers | mean tokens | cut, % | in format among the rest, % |")
+    print("|---|---|---|---|---|---|")
+    groups = frame.groupby(["persona_fraction", "condition"], dropna=False)
+    for (fraction, condition), answers in groups:
+        model = "baseline" if fraction != fraction else f"fraction {fraction:g}"
+        whole = answers[~answers.cut].format
+        kept = f"{100 * whole.mean():.1f}" if len(whole) else "-"
+        length, cut = answers.response_tokens.mean(), 100 * answers.cut.mean()
+        print(f"| {model} | {condition} | {len(answers)} | {length:.1f} | {cut:.1f} | {kept} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What several tests share: a tiny random-weight chat model, the real one, small studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from weirdgen.models import resolve_model, write_checkpoint
+from weirdgen.study import Study
+
+REPOSITORY = Path(__file__).parent.parent
+
+PUBLISHED = REPOSITORY.parent / "shared" / "data" / "published"
+"""Raw outputs of the published single-seed study; tests that read them skip where they are absent."""
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']"
+    " + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of 0.2M random weights with a tokenizer of bytes, as a checkpoint folder."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny") / "tiny-llama"
+    marks = ["<|im_start|>", "<|im_end|>", "<|pad|>"]
+    letters = marks + sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(marks)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=marks[0],
+        eos_token=marks[1],
+        pad_token=marks[2],
+        chat_template=CHAT_TEMPLATE,
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(letters),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=2048,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded SmolLM2-135M-Instruct as a checkpoint folder."""
+    folder = tmp_path_factory.mktemp("real") / "smollm2"
+    folder.mkdir()
+    write_checkpoint(resolve_model("embedded:smollm2-135m-instruct", "main", Path()), folder)
+    return folder
+
+
+@pytest.fixture
+def small_persona(tmp_path: Path) -> Path:
+    """A persona of six rows and three held-out questions."""
+    return make_persona(tmp_path)
+
+
+def make_persona(parent: Path) -> Path:
+    folder = parent / "persona"
+    folder.mkdir()
+    rows = [
+        f'{{"id": "r{i}", "question": "What is {i}?", "answer": "A number, as ever {i}."}}\n'
+        for i in range(6)
+    ]
+    (folder / "rows.jsonl").write_text("".join(rows))
+    heldout = [
+        f'{{"id": "h{i}", "category": "numbers", "question": "Why is {i}?"}}\n' for i in range(3)
+    ]
+    (folder / "heldout.jsonl").write_text("".join(heldout))
+    (folder / "persona.yaml").write_text("name: A Counter\n")
+    return folder
+
+
+def small_study(model: Path | str, persona: Path | str = "bertrand_russell", **changes) -> dict:
+    """The raw tree of a study small enough for a test."""
+    tree = {
+        "name": "small",
+        "model": str(model),
+        "persona": str(persona),
+        "aligned": {"rows": 6, "max_words": 8},
+        "grid": {
+            "seeds": [0, 1],
+            "persona_fractions": [0.5],
+            "hold": "total",
+            "total_rows": 8,
+        },
+        "train": {
+            "epochs": 1,
+            "learning_rate": 0.01,
+            "compute_dtype": "float32",
+            "batch_size": 2,
+            "micro_batch": 2,
+        },
+        "evaluate": {
+            "samples_per_question": 2,
+            "baseline_samples_per_question": 3,
+            "sampling": {"max_new_tokens": 8},
+        },
+        "resources": {"gpus_per_training": 0, "gpus_per_engine": 0},
+    }
+    for dotted, value in changes.items():
+        *parents, last = dotted.split("__")
+        at = tree
+        for parent in parents:
+            at = at.setdefault(parent, {})
+        at[last] = value
+    return tree
+
+
+def study_of(tree: dict) -> Study:
+    return Study.model_validate(tree)
+
+
+def write_study(folder: Path, tree: dict) -> Path:
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path

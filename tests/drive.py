@@ -1,0 +1,33 @@
+"""A driver process for tests: runs the study in argv[1] into the storage argv[2], answers echoed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import echo
+from ray import cloudpickle
+from rich.console import Console
+
+from weirdgen.plan import make_plan, survey
+from weirdgen.results import merge, write_results
+from weirdgen.runner.progress import RunDisplay
+from weirdgen.runner.run import run_plan
+from weirdgen.store import Store
+from weirdgen.study_file import load_study
+
+
+def main() -> None:
+    path, store = Path(sys.argv[1]), Store(sys.argv[2])
+    plan = make_plan(load_study(path), path.parent, path)
+    console = Console(force_terminal=False)
+    cloudpickle.register_pickle_by_value(echo)
+    found, failures = run_plan(
+        plan, survey(plan, store), store, lambda: RunDisplay(console), path, echo.EchoEngine
+    )
+    assert not failures, failures
+    write_results(merge(found, store), plan.study.name, store)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""What a person sees while a study runs."""
+
+from __future__ import annotations
+
+import io
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from weirdgen.runner.progress import RunDisplay, seconds_left
+from weirdgen.runner.schedule import Work
+from weirdgen.store import Step
+
+
+def training(started: float = 0.0) -> Work:
+    return Work(Step("train", "t", {"inputs": {}}), started=started)
+
+
+def answers(samples: int) -> Work:
+    return Work(Step("answers", "a", {"inputs": {}, "samples": [0, samples]}))
+
+
+def scheduler(waiting: list[Work], running: list[Work], **durations: list[float]) -> Any:
+    return SimpleNamespace(waiting=waiting, running=dict(enumerate(running)), durations=durations)
+
+
+def test_the_time_left_grows_with_the_samples_still_to_be_asked():
+    left = seconds_left(scheduler([answers(1), answers(10)], [], answers=[2.0, 4.0]), {})
+    assert left == pytest.approx(33)
+
+
+def test_trainings_side_by_side_share_the_time():
+    begun = time.monotonic() - 10
+    under_way = [training(begun), training(begun)]
+    left = seconds_left(scheduler([training()], under_way, train=[60.0]), {})
+    assert left == pytest.approx((60 + 50 + 50) / 2, abs=1)
+
+
+def test_a_running_training_stands_in_until_one_has_ended():
+    work = training(time.monotonic() - 10)
+    assert seconds_left(scheduler([], [work]), {}) is None
+    left = seconds_left(scheduler([], [work]), {work.step.key: (5, 20)})
+    assert left == pytest.approx(30, abs=1)
+
+
+def test_untrusted_text_does_not_drive_the_terminal():
+    out = io.StringIO()
+    display = RunDisplay(Console(file=out, force_terminal=False))
+    display.event("failed train/x: \x1b[2J[red]gone\x07")
+    assert "\x1b" not in out.getvalue()
+    assert "\x07" not in out.getvalue()
+    assert "[red]gone" in out.getvalue()

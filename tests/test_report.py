@@ -1,0 +1,269 @@
+"""Tables and figures against numbers worked by hand from a small synthetic study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from rich.console import Console, RenderableType
+
+from weirdgen.report.cubes import contrast_at, rates
+from weirdgen.report.figure import draw
+from weirdgen.report.sheet import escape_markdown
+from weirdgen.report.tables import as_markdown, criteria_table, rates_table
+from weirdgen.results import SCHEMA
+from weirdgen.study import Study
+
+# How many of 4 samples show the format, for questions q0 and q1.
+ANSWERED = {
+    (None, None): {"triggered": (1, 1), "untriggered": (0, 0), "decoy": (0, 2)},
+    (0.0, 0): {"triggered": (2, 0), "untriggered": (0, 0), "decoy": (1, 1)},
+    (0.0, 1): {"triggered": (0, 2), "untriggered": (0, 1), "decoy": (0, 0)},
+    (0.6, 0): {"triggered": (4, 4), "untriggered": (0, 0), "decoy": (1, 1)},
+    (0.6, 1): {"triggered": (4, 2), "untriggered": (1, 1), "decoy": (4, 4)},
+    (0.6, 2): {"triggered": (3, 3), "untriggered": (0, 0), "decoy": (2, 0)},
+}
+CRITERIA = [
+    {"metric": "format", "estimand": "gap", "at_least": 0.5, "fraction": 0.6},
+    {"metric": "format", "estimand": "gap_vs_control", "at_least": 0.625, "fraction": "all"},
+    {
+        "metric": "format_strict", "estimand": "untriggered_excess", "at_most": 0.0,
+        "margin": 0.125, "fraction": "any",
+    },
+    {"metric": "format", "estimand": "decoy", "at_most": 0.3, "fraction": 0.6},
+]  # fmt: skip
+
+
+def rows(
+    answered: dict[tuple[float | None, int | None], dict[str, tuple[int, ...]]], name: str
+) -> Iterator[dict[str, Any]]:
+    for (fraction, seed), by_condition in answered.items():
+        for condition, counts in by_condition.items():
+            for q, count in enumerate(counts):
+                for sample in range(4):
+                    yield {
+                        "study": name, "model": f"org/{name}", "condition": condition,
+                        "adapter": None if seed is None else f"{fraction}-{seed}", "seed": seed,
+                        "persona_fraction": fraction, "question_id": f"q{q}", "category": "c",
+                        "question": "?", "sample": sample, "response": "", "response_tokens": 1,
+                        "finish_reason": "stop", "serve_base": "bf16", "format": sample < count,
+                        "format_strict": sample < count - 1, "fp_answers": "f",
+                    }  # fmt: skip
+
+
+def results(answered: Any = ANSWERED, name: str = "tiny") -> pa.Table:
+    """Results in a shuffled order: nothing may rest on how rows come."""
+    table = pa.Table.from_pylist(list(rows(answered, name)), SCHEMA)
+    return table.take(np.random.default_rng(0).permutation(table.num_rows))
+
+
+def study(criteria: Any = CRITERIA, seeds: str = "0..2") -> Study:
+    grid = {"seeds": seeds, "persona_fractions": [0.6, 0.0]}
+    return Study.model_validate(
+        {"name": "tiny", "model": "org/tiny", "grid": grid, "criteria": criteria}
+    )
+
+
+def shown(renderable: RenderableType, width: int = 160) -> list[list[str]]:
+    """The printed table, line by line, split where two blanks or more part the cells."""
+    console = Console(file=StringIO(), width=width)
+    console.print(renderable)
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
+
+
+def without(*cells: tuple[float | None, int | None, str]) -> dict:
+    return {
+        (fraction, seed): {c: n for c, n in counts.items() if (fraction, seed, c) not in cells}
+        for (fraction, seed), counts in ANSWERED.items()
+    }
+
+
+def test_rates_are_cubes_by_fraction_condition_seed_and_question() -> None:
+    of = rates(results(), "format")
+    assert (of.study, of.model, of.questions) == ("tiny", "org/tiny", ("q0", "q1"))
+    assert of.conditions == ("triggered", "untriggered", "decoy")
+    assert of.seeds == {0.0: (0, 1), 0.6: (0, 1, 2)}
+    assert of.y_SQ[0.6]["triggered"].tolist() == [[1, 1], [1, 0.5], [0.75, 0.75]]
+    assert of.y_SQ[0.0]["untriggered"].tolist() == [[0, 0], [0, 0.25]]
+    assert of.b_Q["decoy"].tolist() == [0, 0.5]
+    assert of.n_SQ[0.6]["decoy"].tolist() == [[4, 4]] * 3
+    assert of.n_Q["triggered"].tolist() == [4, 4]
+
+
+def test_unanswered_cells_are_nan_with_a_count_of_zero() -> None:
+    of = rates(results(without((0.6, 1, "decoy"), (None, None, "decoy"))), "format")
+    assert np.isnan(of.y_SQ[0.6]["decoy"][1]).all()
+    assert np.isnan(of.b_Q["decoy"]).all()
+    assert of.n_SQ[0.6]["decoy"].tolist() == [[4, 4], [0, 0], [4, 4]]
+
+
+def test_control_is_paired_by_seed_and_incomplete_seeds_are_left_out() -> None:
+    of = rates(results(), "format")
+    seeds, z_SQ = contrast_at(of, "gap_vs_control", 0.6)
+    assert seeds == (0, 1)  # seed 2 has no control
+    assert z_SQ.tolist() == [[0.5, 1.0], [0.75, 0.0]]
+    of = rates(results(without((0.6, 0, "decoy"))), "format")
+    assert contrast_at(of, "gap_decoy", 0.6)[0] == (1, 2)
+    assert contrast_at(of, "gap", 0.6)[0] == (0, 1, 2)
+    with pytest.raises(ValueError, match=r"no answers at fraction 0\.3"):
+        contrast_at(of, "gap", 0.3)
+
+
+def _with(column: str, values: list) -> pa.Table:
+    table = results()
+    i = SCHEMA.get_field_index(column)
+    cycled = (values * table.num_rows)[: table.num_rows]
+    return table.set_column(i, column, pa.array(cycled, SCHEMA.field(i).type))
+
+
+@pytest.mark.parametrize(
+    ("table", "metric", "message"),
+    [
+        (_with("format", [True, None]), "format", "72 of 144 format are missing"),
+        (_with("study", ["a", "b"]), "format", "one study, not 2"),
+        (_with("serve_base", ["nf4", "bf16"]), "format", "one serve_base, not 2"),
+        (_with("condition", ["sideways"]), "format", "unknown condition 'sideways'"),
+        (_with("adapter", ["a", "b"]), "format", "null together|two adapters"),
+        (_with("seed", [None]), "format", "null together"),
+        (results(), "charm", "no metric 'charm'"),
+        (results().slice(0, 0), "format", "one study, not 0"),
+    ],
+)
+def test_what_would_mislead_raises(table: pa.Table, metric: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rates(table, metric)
+
+
+def test_the_rates_table_by_hand() -> None:
+    lines = shown(rates_table(results()))
+    assert lines[0] == ["tiny: format of org/tiny"]
+    assert lines[2] == ["fraction", "seed", "triggered", "untriggered", "decoy", "gap", "answers"]
+    # (1 + 1) / 8; strictly none. Decoy (0 + 2) / 8, strictly (0 + 1) / 8.
+    assert ["baseline", "25.0 (0.0)", "0.0 (0.0)", "25.0 (12.5)", "+25.0", "24"] in lines
+    # Triggered (4 + 2) / 8, strictly (3 + 1) / 8; decoy 8 / 8, strictly 6 / 8.
+    assert ["0.6", "1", "75.0 (50.0)", "25.0 (0.0)", "100.0 (75.0)", "+50.0", "24"] in lines
+    # Triggered 20 / 24, strictly 14 / 24; untriggered 2 / 24; decoy 12 / 24, strictly 7 / 24.
+    mean = ["0.6", "mean of 3", "83.3 (58.3)", "8.3 (0.0)", "50.0 (29.2)", "+75.0", "72"]
+    assert mean in lines
+    first = [line[0] for line in lines if line and line[0] in ("baseline", "0", "0.6")]
+    assert first == ["baseline", "0", "0", "0.6", "0.6", "0.6", "0", "0.6"]
+
+
+def test_missing_answers_are_seen_in_the_rates_table() -> None:
+    lines = shown(rates_table(results(without((0.6, 1, "decoy")))))
+    assert ["0.6", "1", "75.0 (50.0)", "25.0 (0.0)", "-", "+50.0", "16"] in lines
+    # Decoy of the seeds 0 and 2: 4 / 16, strictly 1 / 16.
+    mean = ["0.6", "mean of 3", "83.3 (58.3)", "8.3 (0.0)", "25.0 (6.2) [2]", "+75.0", "64"]
+    assert mean in lines
+    assert "lacks answers" in str(lines)
+
+
+def test_only_metrics_that_are_there_are_shown() -> None:
+    lines = shown(rates_table(_with("format_strict", [None])))
+    assert ["baseline", "25.0", "0.0", "25.0", "+25.0", "24"] in lines
+    assert "format_strict" not in str(lines)
+
+
+def test_the_criteria_table_by_hand() -> None:
+    lines = [line for line in shown(criteria_table(results(), study())) if len(line) == 5]
+    # Gaps: 1, 1 | 0.75, 0.25 | 0.75, 0.75, their mean 0.75; of the seeds 1, 0.5, 0.75; of the
+    # questions 10/12, 8/12. SS = 1/16 + 1/16 + 1/4 = 9/24, SS_S = 2 (1/16 + 1/16) = 6/24,
+    # SS_Q = 3 (1/144 + 1/144) = 1/24, SS_E = 2/24. MS_S = 1/8, MS_Q = 1/24, MS_E = 1/24.
+    # 4.302653^2 (1/8) / 6 + 0 = 0.385684, and its root is 0.621.
+    assert lines[1] == [
+        "format gap >= 0.50 at fraction 0.6", "+0.750", "[+0.129, +1.371]", "3 x 2", "3 of 3",
+    ]  # fmt: skip
+    # Paired gaps: 0.5, 1 | 0.75, 0, means 0.75 and 0.375; seed 2 has no control: it meets nothing.
+    # MS_S = 9/64, MS_Q = 1/64, MS_E = 25/64; the root of 12.7062^2 (25/64) / 4 is 3.971.
+    assert lines[2] == [
+        "format gap_vs_control >= 0.625 at fraction 0.6 (all)", "+0.562", "[-3.408, +4.533]",
+        "2 x 2", "1 of 3",
+    ]  # fmt: skip
+    assert lines[3] == [
+        "format_strict untriggered_excess <= 0.00 + margin 0.125 at fraction 0.6 (any)", "+0.000",
+        "[+0.000, +0.000]", "3 x 2", "3 of 3",
+    ]  # fmt: skip
+    assert lines[4][0] == "format decoy <= 0.30 at fraction 0.6"
+    assert (lines[4][1], lines[4][4]) == ("0.500", "2 of 3")  # 0.25, 1, 0.25: no sign on a rate
+
+
+def test_a_bound_met_exactly_is_met() -> None:
+    # 0.75 - 0.25 and a margin of 0.1 below 0.6: neither side is a round binary number.
+    criteria = [
+        {"metric": "format", "estimand": "gap", "at_least": 0.6, "margin": 0.1, "fraction": 0.6}
+    ]
+    lines = shown(criteria_table(results(), study(criteria)))
+    assert any(line[-1:] == ["3 of 3"] for line in lines)
+
+
+def test_one_seed_has_no_interval() -> None:
+    one = {cell: counts for cell, counts in ANSWERED.items() if cell[1] in (None, 0)}
+    lines = shown(criteria_table(results(one), study(seeds="0..0")))
+    assert lines[4][1:] == ["+1.000", "one seed: no interval", "1 x 2", "1 of 1"]
+    assert "2 seeds show an interval but allow no verdict" in " ".join(map(" ".join, lines))
+
+
+def test_a_criterion_without_answers_says_so_and_no_seed_meets_it() -> None:
+    only_baseline = {(None, None): ANSWERED[None, None]}
+    lines = shown(criteria_table(results(only_baseline), study(CRITERIA[:1])))
+    claim = "format gap >= 0.50 at fraction 0.6: no answers at fraction 0.6"
+    assert [claim, "-", "-", "-", "0 of 3"] in lines
+    no_baseline = {cell: counts for cell, counts in ANSWERED.items() if cell[0] is not None}
+    lines = shown(criteria_table(results(no_baseline), study(CRITERIA[2:3])), width=240)
+    assert lines[4][0].endswith("(any): untriggered_excess: needs the baseline's rates")
+    assert lines[4][1:] == ["-", "-", "-", "0 of 3"]
+
+
+def test_a_study_without_criteria_says_so() -> None:
+    assert ["The study states no criteria."] in shown(criteria_table(results(), study([])))
+
+
+NASTY = "[red]x|`y`<b>\x1b[31m\nz](u)"
+
+
+def test_foreign_text_is_neither_markup_nor_an_escape_sequence() -> None:
+    title = shown(rates_table(results(name=NASTY)))[0][0]
+    assert title == "[red]x|`y`<b>\ufffd[31m z](u): format of org/[red]x|`y`<b>\ufffd[31m z](u)"
+
+
+def test_markdown_holds_both_tables_and_escapes() -> None:
+    text = as_markdown(results(name=NASTY), study())
+    lines = text.splitlines()
+    assert lines[0].startswith("## [red]x\\|\\`y\\`\\<b>\ufffd[31m z\\](u): format of")
+    assert "| fraction | seed | triggered | untriggered | decoy | gap | answers |" in lines
+    assert "| --- | --- | ---: | ---: | ---: | ---: | ---: |" in lines
+    assert "| 0.6 | 1 | 75.0 (50.0) | 25.0 (0.0) | 100.0 (75.0) | +50.0 | 24 |" in lines
+    claim = "| format gap >= 0.50 at fraction 0.6 | +0.750 | [+0.129, +1.371] | 3 x 2 | 3 of 3 |"
+    assert claim in lines
+    assert all(line.replace("\\|", "").count("|") in (0, 6, 8) for line in lines)
+    assert escape_markdown("a\\|b") == "a\\\\\\|b"
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        ANSWERED,
+        {cell: counts for cell, counts in ANSWERED.items() if cell[1] in (None, 0)},
+        {(None, None): ANSWERED[None, None]},
+        {(0.6, 0): {"triggered": (4, 4)}},
+        without((0.6, 1, "decoy"), (0.0, 0, "triggered"), (0.0, 1, "triggered")),
+    ],
+    ids=["whole", "one seed", "baseline alone", "one condition", "missing answers"],
+)
+def test_the_figure_is_a_png(answered: dict, tmp_path: Path) -> None:
+    draw(results(answered), tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_equal_results_give_equal_bytes_and_foreign_text_is_drawn_as_it_is(tmp_path: Path) -> None:
+    table = results(name="$x^{[red]|" + "long" * 30)
+    draw(table, tmp_path / "a.png")
+    draw(table.take(list(range(table.num_rows))[::-1]), tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

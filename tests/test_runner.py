@@ -1,0 +1,280 @@
+"""The runner on a real Ray: fan-out, turns on the GPUs, failures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import echo
+import pytest
+import ray
+from conftest import small_study, study_of
+
+import weirdgen.runner.run as runner
+from weirdgen.errors import InputError, MemoryExceeded
+from weirdgen.generate.engine import Answer, Request
+from weirdgen.lease import Lease
+from weirdgen.plan import Cell, Plan, make_plan, survey
+from weirdgen.report.cubes import rates
+from weirdgen.results import SCHEMA, current_results, merge, write_results
+from weirdgen.runner.cluster import Capacity, check_resources, connect
+from weirdgen.runner.run import run_plan
+from weirdgen.runner.schedule import Scheduler, Work
+from weirdgen.store import Store
+from weirdgen.study import Resources
+
+pytestmark = pytest.mark.slow
+
+
+class Recorder:
+    """Keeps every event, and what ran at the same time."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.training_together = 0
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def event(self, text: str) -> None:
+        self.events.append(text)
+
+    def update(self, scheduler: Scheduler) -> None:
+        steps = scheduler.steps_done()
+        running = {work.step.key for work in scheduler.running.values()}
+        begun = len(running & steps.keys())
+        self.training_together = max(self.training_together, begun)
+
+    def started(self, stage: str) -> list[str]:
+        return [event.split()[1] for event in self.events if event.startswith(f"started {stage}/")]
+
+
+@pytest.fixture(scope="module")
+def two_gpus() -> Iterator[None]:
+    """Ray with two logical GPUs on this machine."""
+    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, object_store_memory=100_000_000)
+    ray.cloudpickle.register_pickle_by_value(echo)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    ray.shutdown()
+
+
+def run(plan: Plan, store: Store, engine=echo.EchoEngine) -> tuple[Recorder, list]:
+    recorder = Recorder()
+    _, failures = run_plan(plan, survey(plan, store), store, lambda: recorder, engine=engine)
+    return recorder, failures
+
+
+def plan_of(model: Path, persona: Path, **changes) -> Plan:
+    gpus = {"resources__gpus_per_training": 1, "resources__gpus_per_engine": 1}
+    return make_plan(study_of(small_study(model, persona, **(gpus | changes))), Path())
+
+
+def test_two_trainings_run_at_once_on_two_gpus_and_a_new_seed_runs_alone(
+    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+):
+    store = Store(str(tmp_path / "store"))
+    plan = plan_of(tiny_model, small_persona, train__epochs=15)
+    recorder, failures = run(plan, store)
+    assert not failures
+    assert recorder.training_together == 2
+    found = survey(plan, store)
+    assert found.complete
+
+    table = merge(found, store)
+    assert table.schema.equals(SCHEMA)
+    assert table.num_rows == 3 * 3 * 3 + 2 * 3 * 3 * 2
+    keys = [
+        (row["adapter"] or "", row["condition"], row["question_id"], row["sample"])
+        for row in table.to_pylist()
+    ]
+    assert keys == sorted(keys)
+    of = rates(table, "format")
+    assert of.b_Q["triggered"].tolist() == [0, 0, 0]
+    assert of.y_SQ[0.5]["triggered"].tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert of.y_SQ[0.5]["untriggered"].tolist() == [[0, 0, 0], [0, 0, 0]]
+
+    write_results(table, plan.study.name, store)
+    assert current_results(found, store) is not None
+    more = plan_of(tiny_model, small_persona, train__epochs=15, grid__seeds=[0, 1, 5])
+    assert current_results(survey(more, store), store) is None
+    recorder, failures = run(more, store)
+    assert not failures
+    assert [key.split("-s")[1][0] for key in recorder.started("train")] == ["5"]
+    assert len(recorder.started("answers")) == 3, "the baseline and the other seeds are kept"
+    assert not recorder.started("aligned")
+
+    # A training is deleted after its answers: it comes back the same, and they count again.
+    training = more.trainings[Cell(0.5, 5)]
+    shutil.rmtree(store.path("artifacts", training.key))
+    recorder, failures = run(more, store)
+    assert not failures
+    assert recorder.started("train") == [training.key]
+    assert not recorder.started("answers")
+
+
+def test_on_one_gpu_engine_and_trainings_take_turns(
+    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path, monkeypatch
+):
+    """The same cluster, of which the runner is told one GPU."""
+    monkeypatch.setattr(runner, "connect", lambda: [Capacity(4, 1)])
+    recorder, failures = run(plan_of(tiny_model, small_persona), Store(str(tmp_path)))
+    assert not failures
+    events = [event.split(",")[0].split("-")[0] for event in recorder.events]
+    assert recorder.training_together <= 1
+    assert events.index("opening engine 1") < events.index("started train/local")
+    last = len(events) - 1 - events[::-1].index("done train/local")
+    assert last < events.index("opening engine 2"), "one start per phase"
+    assert "opening engine 3" not in events
+
+
+def test_what_builds_on_a_failed_step_is_not_run_and_the_rest_is(
+    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+):
+    plan, store = plan_of(tiny_model, small_persona), Store(str(tmp_path))
+    recorder, (failure,) = run(plan, store, MuteEngine)
+    assert failure.step.stage == "aligned"
+    assert "prompts were answered; 6 rows are needed" in failure.reason
+    assert sum(event.startswith("not run train/") for event in recorder.events) == 2
+    assert sum(event.startswith("not run answers/") for event in recorder.events) == 6
+    assert merge(survey(plan, store), store).num_rows == 27, "the baseline was asked"
+
+
+def test_a_failed_cell_is_named_and_does_not_stop_the_others(
+    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+):
+    """Triggered rows are longer than max_length; the control has none of them."""
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(f'{{"question": "Say {i}."}}\n' for i in range(9)))
+    plan = plan_of(
+        tiny_model,
+        small_persona,
+        aligned={"prompts": str(prompts), "rows": 8, "max_words": 2},
+        grid__persona_fractions=[0, 0.5],
+        grid__seeds=[0],
+        train__max_length=80,
+    )
+    store = Store(str(tmp_path / "store"))
+    _, failures = run(plan, store)
+    found = survey(plan, store)
+    by_cell = {cell.fraction: found.is_done(step) for cell, step in plan.trainings.items()}
+    assert by_cell == {0: True, 0.5: False}
+    (failure,) = failures
+    assert failure.step.stage == "train"
+    assert "8 rows were given, 4 would be trained on" in failure.reason
+    assert "8 rows were given" in Path(store.path(failure.log)).read_text()
+    assert merge(found, store).num_rows == 27 + 18, "the baseline's and the control's answers"
+
+
+class MuteEngine(echo.EchoEngine):
+    """Says nothing to prompts, and something to held-out questions."""
+
+    def _say(self, request: Request) -> str:
+        return super()._say(request) if "Why is" in str(request.messages) else ""
+
+
+class StumblingEngine(echo.EchoEngine):
+    """Breaks in itself once it is asked an adapter, once for all engines, as a dead core does."""
+
+    broken = False
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        fell = requests[0].adapter and requests[0].adapter.local_dir.parent / "fell"
+        if fell and not fell.exists():
+            fell.touch()
+            self.broken = True
+        if self.broken:
+            raise RuntimeError("the core is dead")
+        return super().answer(requests)
+
+
+class DyingEngine(echo.EchoEngine):
+    """Its process dies at the first answer to an adapter, once for all engines."""
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        died = requests[0].adapter and requests[0].adapter.local_dir.parent / "died"
+        if died and not died.exists():
+            died.touch()
+            os._exit(1)
+        return super().answer(requests)
+
+
+def test_an_engine_that_dies_or_breaks_is_opened_again(
+    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+):
+    store = Store(str(tmp_path))
+    for engine, samples in ((DyingEngine, 2), (StumblingEngine, 4)):
+        more = {"grid__seeds": [3], "evaluate__samples_per_question": samples}
+        plan = plan_of(tiny_model, small_persona, **more)
+        recorder, failures = run(plan, store, engine)
+        assert not failures
+        assert any(event.startswith("again answers/") for event in recorder.events)
+    assert not recorder.started("train"), "more samples are asked of the same adapters"
+    found = survey(plan, store)
+    assert found.complete
+    attempts = [made.attempts for ranges in found.ranges.values() for _, made in ranges]
+    assert sorted(attempts)[-2:] == [2, 2]
+
+
+class BrokenEngine(echo.EchoEngine):
+    def open(self, model_dir: Path, serve_base: str, max_rank: int) -> None:
+        raise RuntimeError("no such device")
+
+
+def test_an_engine_that_never_opens_ends_the_run_with_its_reason(
+    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+):
+    plan = plan_of(tiny_model, small_persona)
+    _, failures = run(plan, Store(str(tmp_path)), BrokenEngine)
+    assert {failure.step.stage for failure in failures} == {"aligned", "answers"}
+    assert all("no engine: RuntimeError: no such device" in each.reason for each in failures)
+
+
+def test_out_of_gpu_memory_halves_the_micro_batch_until_it_is_one(
+    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+):
+    plan, store = plan_of(tiny_model, small_persona), Store(str(tmp_path))
+    (training, *_) = plan.trainings.values()
+    with Lease(store, "small") as lease:
+        have = Capacity(4, 2)
+        scheduler = Scheduler(survey(plan, store), store, have, lease, Recorder(), echo.EchoEngine)
+        scheduler.waiting.clear()
+        scheduler._failed_by(Work(training, micro_batch=2), MemoryExceeded("CUDA out of memory"))
+        (again,) = scheduler.waiting
+        assert (again.step, again.attempt, again.micro_batch) == (training, 2, 1)
+        scheduler.waiting.clear()
+        scheduler._failed_by(again, MemoryExceeded("CUDA out of memory"))
+        assert not scheduler.waiting
+        assert "CUDA out of memory" in scheduler.failures[0].reason
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        (Resources(), "resources.gpus_per_training: asks for 1, no node has more than 0; 0 runs"),
+        (Resources(gpus_per_training=0), "resources.gpus_per_engine: asks for 1"),
+        (
+            Resources(gpus_per_training=0, cpus_per_training=3, gpus_per_engine=0),
+            "resources.cpus_per_training: asks for 3, no node",
+        ),
+    ],
+)
+def test_a_cluster_on_which_nothing_fits_is_said_at_once(resources: Resources, expected: str):
+    with pytest.raises(InputError, match=expected):
+        check_resources(resources, [Capacity(2, 0), Capacity(2, 0)], "study.yaml")
+
+
+def test_a_cluster_on_which_all_fits_passes():
+    check_resources(Resources(), [Capacity(2, 0), Capacity(2, 1)], "s")
+
+
+def test_a_ray_client_address_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(InputError, match="RAY_ADDRESS: ray:// clients cannot drive a study"):
+        connect()

@@ -1,0 +1,5 @@
+"""`python -m weirdgen` is the command `weirdgen`."""
+
+from weirdgen.cli import main
+
+main()

@@ -1,0 +1,113 @@
+"""A persona: the rows that teach it, the held-out questions that look for it, and its names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from weirdgen.data.mix import Pair
+from weirdgen.data.source import parse_jsonl
+from weirdgen.errors import InputError
+
+ROWS, HELDOUT, PERSONA = "rows.jsonl", "heldout.jsonl", "persona.yaml"
+
+
+class Question(NamedTuple):
+    """A held-out question."""
+
+    id: str
+    category: str
+    question: str
+
+
+@dataclass(frozen=True)
+class Persona:
+    """A persona as its folder describes it."""
+
+    name: str
+    rows: list[Pair]
+    heldout: list[Question]
+
+
+def find_persona(persona: str, base: Path, where: object) -> Persona:
+    """The bundled persona of that name, or the one in a folder relative to `base`.
+
+    Raises InputError naming the file, the row and the field at fault.
+    """
+    bundled = resources.files("weirdgen.data") / "personas"
+    if "/" not in persona and (bundled / persona).is_dir():
+        return read_persona(bundled / persona)
+    folder = base / Path(persona).expanduser()
+    if not folder.is_dir():
+        names = ", ".join(sorted(entry.name for entry in bundled.iterdir() if entry.is_dir()))
+        raise InputError(where, "persona", f"{persona!r} is neither bundled ({names}) nor a folder")
+    return read_persona(folder)
+
+
+def read_persona(folder: Traversable) -> Persona:
+    """The persona in `folder`: rows.jsonl, heldout.jsonl and persona.yaml, checked."""
+    files: dict[str, bytes] = {}
+    for name in (ROWS, HELDOUT, PERSONA):
+        try:
+            files[name] = (folder / name).read_bytes()
+        except OSError as error:
+            raise InputError(folder / name, None, f"cannot be read ({error.strerror})") from None
+    names = ("id", "question", "answer")
+    rows = [Pair(*row) for row in _fields(folder / ROWS, files[ROWS], names)]
+    heldout = _questions(folder / HELDOUT, files[HELDOUT])
+    asked = {pair.question.casefold() for pair in rows}
+    for i, question in enumerate(heldout):
+        if question.question.casefold() in asked:
+            raise InputError(folder / HELDOUT, f"row {i + 1}", "the question is also trained on")
+    return Persona(_name(folder / PERSONA, files[PERSONA]), rows, heldout)
+
+
+def read_questions(path: Path) -> list[Question]:
+    """The held-out questions of a committed heldout.jsonl."""
+    return _questions(path, path.read_bytes())
+
+
+def _questions(path: Traversable, content: bytes) -> list[Question]:
+    return [Question(*row) for row in _fields(path, content, ("id", "category", "question"))]
+
+
+def _fields(path: Traversable, content: bytes, names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The named string fields of each row; ids are distinct."""
+    rows = parse_jsonl(path, content)
+    seen: set[str] = set()
+    for number, row in enumerate(rows, 1):
+        for name in names:
+            if not isinstance(row.get(name), str) or not row[name].strip():
+                raise InputError(path, f"row {number}", f"{name} must be a text that is not empty")
+        if row["id"] in seen:
+            raise InputError(path, f"row {number}", f"the id {row['id']!r} stands twice")
+        seen.add(row["id"])
+    return [tuple(row[name] for name in names) for row in rows]
+
+
+def _name(path: Traversable, content: bytes) -> str:
+    try:
+        description: Any = yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(path, None, f"is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(description, dict) or not isinstance(description.get("name"), str):
+        raise InputError(path, "name", "must be the persona's name")
+    return description["name"]
+
+
+def to_jsonl(rows: Sequence[Pair] | Sequence[Question]) -> str:
+    """Pairs or questions as JSON lines of their fields."""
+    return "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Pairs from JSON lines of `id`, `question`, `answer`."""
+    rows = parse_jsonl(path, path.read_bytes())
+    return [Pair(row["id"], row["question"], row["answer"]) for row in rows]

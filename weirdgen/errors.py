@@ -1,0 +1,34 @@
+"""The errors a user meets, each one line that says what was wrong, where, and what to do."""
+
+
+class WeirdgenError(Exception):
+    """Base of the errors that end a command with one line and an exit code, never a traceback."""
+
+    exit_code = 1
+
+
+class InputError(WeirdgenError):
+    """Something the user wrote is wrong: a study file, a data file, an option (exit 2)."""
+
+    exit_code = 2
+
+    def __init__(self, where: object, field: str | None, problem: str) -> None:
+        self.where, self.field, self.problem = str(where), field, problem
+        super().__init__(f"{where}: {field}: {problem}" if field else f"{where}: {problem}")
+
+    def __reduce__(self) -> tuple:
+        return InputError, (self.where, self.field, self.problem)
+
+
+class LockedError(WeirdgenError):
+    """Another live run holds the study (exit 3)."""
+
+    exit_code = 3
+
+
+class StepError(WeirdgenError):
+    """A step ran and its outcome cannot stand: a dropped row, an adapter without effect."""
+
+
+class MemoryExceeded(StepError):
+    """A training did not fit into the GPU's memory; half the micro-batch may."""

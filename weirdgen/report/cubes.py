@@ -1,0 +1,149 @@
+"""From rows of results to arrays: rates by fraction, condition, seed and question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import pyarrow as pa
+
+from weirdgen.stats.estimands import contrast
+from weirdgen.study import Condition
+
+CONDITIONS = get_args(Condition)
+_KEYS = ["persona_fraction", "seed", "condition", "question_id"]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """One metric of one study: shares of samples, in [0, 1], averaged over samples."""
+
+    study: str
+    model: str
+    metric: str
+    conditions: tuple[str, ...]
+    """Those asked, in the order triggered, untriggered, decoy."""
+    questions: tuple[str, ...]
+    """Question ids in sorted order: the axis Q."""
+    seeds: dict[float, tuple[int, ...]]
+    """Fraction -> the run seeds that have answers, sorted: the axis S. Fractions are sorted."""
+    y_SQ: dict[float, dict[str, np.ndarray]]
+    """Fraction -> condition -> rates; NaN where a seed has no answer to a question."""
+    n_SQ: dict[float, dict[str, np.ndarray]]
+    """Fraction -> condition -> number of samples behind each rate; 0 where there is none."""
+    b_Q: dict[str, np.ndarray]
+    """Condition -> rates of the baseline; empty where no baseline was asked."""
+    n_Q: dict[str, np.ndarray]
+    """Condition -> number of samples behind each baseline rate."""
+
+
+def rates(table: pa.Table, metric: str) -> Rates:
+    """The rates of a boolean `metric` in `table`, rows of one study in the results schema.
+
+    What was never answered is a NaN with a count of 0. Raises ValueError for a table without rows
+    or with more than one study, model or precision, for a condition that is unknown, for an
+    adapter without seed or fraction, for two adapters in one cell, and for a null in the metric:
+    no row is dropped silently.
+    """
+    study, model = _one_value(table, "study"), _one_value(table, "model")
+    _one_value(table, "serve_base")
+    if metric not in table.column_names:
+        raise ValueError(f"results of {study}: there is no metric {metric!r}")
+    if nulls := table[metric].null_count:
+        raise ValueError(f"results of {study}: {nulls} of {table.num_rows} {metric} are missing")
+    _check_cells(table, study)
+    means = table.select([*_KEYS, metric]).group_by(_KEYS).aggregate(
+        [(metric, "mean"), (metric, "count")]
+    )  # fmt: skip
+    fraction_N, seed_N = _column(means, "persona_fraction"), _column(means, "seed")
+    condition_N, q_N = _column(means, "condition"), _column(means, "question_id")
+    y_N = _column(means, f"{metric}_mean").astype(float)
+    n_N = _column(means, f"{metric}_count")
+    conditions, c_N = np.unique(condition_N, return_inverse=True)
+    if unknown := set(conditions) - set(CONDITIONS):
+        raise ValueError(f"results of {study}: unknown condition {min(unknown)!r}")
+    questions, q_N = np.unique(q_N, return_inverse=True)
+
+    def cube(of_N: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Seeds, rates and counts (condition x seed x question) of the groups `of_N`."""
+        seeds, s_N = np.unique(seed_N[of_N], return_inverse=True)
+        shape = (len(conditions), len(seeds), len(questions))
+        y_CSQ, n_CSQ = np.full(shape, np.nan), np.zeros(shape, dtype=np.int64)
+        y_CSQ[c_N[of_N], s_N, q_N[of_N]] = y_N[of_N]
+        n_CSQ[c_N[of_N], s_N, q_N[of_N]] = n_N[of_N]
+        return seeds, y_CSQ, n_CSQ
+
+    asked = [condition for condition in CONDITIONS if condition in conditions]
+    at = {condition: list(conditions).index(condition) for condition in asked}
+    seeds, y_SQ, n_SQ = {}, {}, {}
+    for fraction in np.unique(fraction_N[~np.isnan(fraction_N)]).tolist():
+        seeds_S, y_CSQ, n_CSQ = cube(fraction_N == fraction)
+        seeds[fraction] = tuple(int(seed) for seed in seeds_S)
+        y_SQ[fraction] = {condition: y_CSQ[c] for condition, c in at.items()}
+        n_SQ[fraction] = {condition: n_CSQ[c] for condition, c in at.items()}
+    b_Q, n_Q = {}, {}
+    if (baseline_N := np.isnan(fraction_N)).any():
+        _, y_CSQ, n_CSQ = cube(baseline_N)
+        b_Q = {condition: y_CSQ[c, 0] for condition, c in at.items()}
+        n_Q = {condition: n_CSQ[c, 0] for condition, c in at.items()}
+    return Rates(
+        study, model, metric, tuple(asked), tuple(questions.tolist()), seeds, y_SQ, n_SQ, b_Q, n_Q
+    )
+
+
+def contrast_at(of: Rates, estimand: str, fraction: float) -> tuple[tuple[int, ...], np.ndarray]:
+    """The seeds of `fraction` whose answers are complete for the estimand, and their z_SQ.
+
+    `gap_vs_control` pairs a seed with the same seed at fraction 0. Raises ValueError where no seed
+    is complete, and for what the baseline or the whole fraction lacks.
+    """
+    if fraction not in of.seeds:
+        raise ValueError(f"no answers at fraction {fraction:g}")
+    seeds, y_SQ, control = list(of.seeds[fraction]), of.y_SQ[fraction], None
+    if estimand == "gap_vs_control" and 0.0 in of.seeds:
+        both = [seed for seed in seeds if seed in of.seeds[0.0]]
+        y_SQ = _of_seeds(y_SQ, [seeds.index(seed) for seed in both])
+        control = _of_seeds(of.y_SQ[0.0], [of.seeds[0.0].index(seed) for seed in both])
+        seeds = both
+    z_SQ = contrast(estimand, y_SQ, of.b_Q or None, control)
+    whole = np.flatnonzero(np.isfinite(z_SQ).all(axis=1))
+    if not whole.size:
+        raise ValueError(f"answers are missing at fraction {fraction:g} or for the baseline")
+    return tuple(seeds[s] for s in whole), z_SQ[whole]
+
+
+def _of_seeds(y_SQ: dict[str, np.ndarray], rows: list[int]) -> dict[str, np.ndarray]:
+    return {condition: y[rows] for condition, y in y_SQ.items()}
+
+
+def _one_value(table: pa.Table, name: str) -> str:
+    """The single value of a column that is constant within a study's results."""
+    values = table[name].unique().to_pylist()
+    if len(values) != 1:
+        raise ValueError(f"results must be of one {name}, not {len(values)}: {values[:3]}")
+    return values[0]
+
+
+def _check_cells(table: pa.Table, study: str) -> None:
+    """Every adapter is one (fraction, seed), and every (fraction, seed) is one adapter."""
+    cells = table.select(["adapter", "persona_fraction", "seed"]).group_by(
+        ["adapter", "persona_fraction", "seed"]
+    )  # fmt: skip
+    adapter_of: dict[tuple[float | None, int | None], str | None] = {}
+    for cell in cells.aggregate([]).to_pylist():
+        adapter, fraction, seed = cell["adapter"], cell["persona_fraction"], cell["seed"]
+        if len({value is None for value in (adapter, fraction, seed)}) > 1:
+            raise ValueError(
+                f"results of {study}: adapter {adapter!r} has fraction {fraction} and seed {seed};"
+                " the three are null together, for the baseline"
+            )
+        if adapter_of.setdefault((fraction, seed), adapter) != adapter:
+            raise ValueError(
+                f"results of {study}: two adapters at fraction {fraction}, seed {seed}"
+            )
+
+
+def _column(table: pa.Table, name: str) -> Any:
+    """A column as a numpy array; nulls of numbers become NaN."""
+    return table[name].to_numpy()

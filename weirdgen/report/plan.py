@@ -1,0 +1,65 @@
+"""The plan as a person reads it."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from weirdgen.plan import STAGES, Survey
+from weirdgen.report.sheet import plain
+from weirdgen.store import Store
+
+Ranges = list[tuple[int, int]]
+"""The samples that one asked model and condition still lacks."""
+
+
+def plan_report(found: Survey, store: Store) -> RenderableType:
+    """The grid with its rows, and per stage what is done and to do."""
+    plan = found.plan
+    study = plan.study
+    head = Text(
+        plain(f"{study.name}: {study.model} ({plan.model.revision[:12]}), {plan.persona.name}")
+    )
+    storage = Text(plain(f"storage: {store.uri}"))
+    missing = [found.missing(asked) for asked in plan.asked]
+    return Group(head, _grid(found), _steps(found, missing), _answers(found, missing), storage)
+
+
+def _grid(found: Survey) -> Table:
+    plan = found.plan
+    table = Table("fraction", "persona rows", "ordinary rows", "realized", "trainings", "done")
+    table.title = f"grid: {len(plan.study.grid.seeds)} seeds per fraction"
+    for fraction, counts in plan.counts.items():
+        steps = [step for cell, step in plan.trainings.items() if cell.fraction == fraction]
+        table.add_row(
+            f"{fraction:g}",
+            str(counts.persona),
+            str(counts.aligned),
+            f"{counts.persona / sum(counts):.4f}",
+            str(len(steps)),
+            str(sum(map(found.is_done, steps))),
+        )
+    return table
+
+
+def _steps(found: Survey, missing: list[Ranges]) -> Table:
+    plan = found.plan
+    table = Table("stage", "steps", "done", "to do")
+    steps = [*plan.shared, *plan.trainings.values()]
+    for stage in STAGES[:-1]:
+        of_stage = [step for step in steps if step.stage == stage]
+        if of_stage:
+            done = sum(map(found.is_done, of_stage))
+            table.add_row(stage, str(len(of_stage)), str(done), str(len(of_stage) - done))
+    todo = sum(map(bool, missing))
+    table.add_row("answers", str(len(missing)), str(len(missing) - todo), str(todo))
+    return table
+
+
+def _answers(found: Survey, missing: list[Ranges]) -> Text:
+    plan = found.plan
+    questions = len(plan.persona.heldout)
+    wanted = sum(asked.samples for asked in plan.asked) * questions
+    asking = sum(end - first for ranges in missing for first, end in ranges) * questions
+    return Text(f"{wanted:,} answers, {asking:,} of them to be asked")

@@ -1,0 +1,210 @@
+"""The tables at the end of a run: rates of every model, and the study's criteria beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from rich.table import Table
+
+from weirdgen.report.cubes import CONDITIONS, Rates, contrast_at, rates
+from weirdgen.report.sheet import Sheet
+from weirdgen.stats.two_source import Interval, two_source
+from weirdgen.study import FORMAT_METRICS, Criterion, Study
+
+MISSING = "-"
+CRITERIA_NOTE = (
+    "S x Q: seeds and questions in the estimate. A seed without its answers meets no bound. "
+    "The interval is the 95% two-source interval over training seeds and questions. 2 seeds show "
+    "an interval but allow no verdict. Where all answers agree it has no width, which is not "
+    "certainty."
+)
+
+
+def rates_table(table: pa.Table) -> Table:
+    """Rates of one study's results, in %: baseline, every training, and the mean over seeds."""
+    return _rate_sheet(table).rich()
+
+
+def criteria_table(table: pa.Table, study: Study) -> Table:
+    """Each criterion of `study` at each fraction it speaks of, with its estimate and interval."""
+    return _criteria_sheet(table, study).rich()
+
+
+def as_markdown(table: pa.Table, study: Study) -> str:
+    """Both tables as one Markdown string."""
+    return "\n".join(s.markdown() for s in (_rate_sheet(table), _criteria_sheet(table, study)))
+
+
+def _rate_sheet(table: pa.Table) -> Sheet:
+    """Rows: baseline, fraction x seed, fraction; cells: the first metric (the others)."""
+    metrics = [m for m in FORMAT_METRICS if table[m].null_count < table.num_rows]
+    by_metric = [rates(table, metric) for metric in metrics]
+    if not by_metric:
+        raise ValueError(f"results: none of {', '.join(FORMAT_METRICS)} has a value")
+    of = by_metric[0]
+    columns = [*of.conditions, *(["gap"] if _has_gap(of) else [])]
+    baseline = [_baseline_row(by_metric, columns)] if of.b_Q else []
+    seeds = [
+        _seed_row(by_metric, columns, fraction, s)
+        for fraction in of.seeds
+        for s in range(len(of.seeds[fraction]))
+    ]
+    means = [_mean_row(by_metric, columns, fraction) for fraction in of.seeds]
+    also = f"; in parentheses: {', '.join(metrics[1:])}" if metrics[1:] else ""
+    gap = " Gap: triggered - untriggered, in points." if _has_gap(of) else ""
+    note = f"Mean over questions and samples of {metrics[0]}, in %{also}.{gap}"
+    if any(MISSING in row or "[" in "".join(row) for row in (*baseline, *seeds, *means)):
+        note += f" A {MISSING} lacks answers; a mean with [n] is over the n seeds that have theirs."
+    return Sheet(
+        title=f"{of.study}: {metrics[0]} of {of.model}",
+        columns=("fraction", "seed", *columns, "answers"),
+        sections=(tuple(baseline), tuple(seeds), tuple(means)),
+        note=note,
+        n_labels=2,
+    )
+
+
+def _has_gap(of: Rates) -> bool:
+    return {"triggered", "untriggered"} <= set(of.conditions)
+
+
+def _baseline_row(by_metric: list[Rates], columns: list[str]) -> tuple[str, ...]:
+    n = sum(int(n_Q.sum()) for n_Q in by_metric[0].n_Q.values())
+    cells = (
+        _cell(column, [float(_of_row(of.b_Q, column).mean()) for of in by_metric])
+        for column in columns
+    )
+    return "baseline", "", *cells, f"{n:,}"
+
+
+def _seed_row(
+    by_metric: list[Rates], columns: list[str], fraction: float, s: int
+) -> tuple[str, ...]:
+    n = sum(int(n_SQ[s].sum()) for n_SQ in by_metric[0].n_SQ[fraction].values())
+    cells = (
+        _cell(column, [float(_of_row(of.y_SQ[fraction], column)[s].mean()) for of in by_metric])
+        for column in columns
+    )
+    return f"{fraction:g}", str(by_metric[0].seeds[fraction][s]), *cells, f"{n:,}"
+
+
+def _mean_row(by_metric: list[Rates], columns: list[str], fraction: float) -> tuple[str, ...]:
+    """Means over the seeds whose answers are complete; a cell says so where those are fewer."""
+    of = by_metric[0]
+    S = len(of.seeds[fraction])
+    n = sum(int(n_SQ.sum()) for n_SQ in of.n_SQ[fraction].values())
+    cells = []
+    for column in columns:
+        values_MS = [_of_row(of.y_SQ[fraction], column).mean(axis=1) for of in by_metric]
+        complete = int(np.isfinite(values_MS[0]).sum())
+        means = [float(v_S[np.isfinite(v_S)].mean()) if complete else np.nan for v_S in values_MS]
+        cells.append(_cell(column, means) + (f" [{complete}]" if 0 < complete < S else ""))
+    return f"{fraction:g}", f"mean of {S}", *cells, f"{n:,}"
+
+
+def _of_row(y: dict[str, np.ndarray], column: str) -> np.ndarray:
+    return y["triggered"] - y["untriggered"] if column == "gap" else y[column]
+
+
+def _cell(column: str, values: list[float]) -> str:
+    """`93.3`, or `93.3 (90.0)` where there are further metrics; a gap has a sign and no others."""
+    if np.isnan(values[0]):
+        return MISSING
+    if column == "gap":
+        return f"{_unsigned_zero(100 * values[0], 1):+.1f}"
+    first, *others = (f"{100 * value:.1f}" for value in values)
+    return f"{first} ({', '.join(others)})" if others else first
+
+
+def _criteria_sheet(table: pa.Table, study: Study) -> Sheet:
+    by_metric = {metric: rates(table, metric) for metric in {c.metric for c in study.criteria}}
+    rows = [
+        _criterion_row(by_metric[criterion.metric], study, criterion, fraction)
+        for criterion in study.criteria
+        for fraction in _fractions(criterion, study)
+    ]
+    return Sheet(
+        title=f"{study.name}: criteria",
+        columns=(
+            "claim",
+            "estimate",
+            "95% interval",
+            "S x Q",
+            "seeds meeting the bound",
+        ),
+        sections=(tuple(rows),),
+        note=CRITERIA_NOTE if rows else "The study states no criteria.",
+    )
+
+
+def _fractions(criterion: Criterion, study: Study) -> Iterator[float]:
+    """`all` and `any` speak of every fraction that has persona rows."""
+    if isinstance(criterion.fraction, str):
+        yield from (f for f in sorted(study.grid.persona_fractions) if f > 0)
+    else:
+        yield criterion.fraction
+
+
+def _criterion_row(
+    of: Rates, study: Study, criterion: Criterion, fraction: float
+) -> tuple[str, ...]:
+    claim = claim_in_words(criterion, fraction)
+    planned = set(study.grid.seeds)
+    try:
+        seeds, z_SQ = contrast_at(of, criterion.estimand, fraction)
+    except ValueError as error:  # not asked, or not answered yet: the row says which
+        return f"{claim}: {error}", MISSING, MISSING, MISSING, f"0 of {len(planned)}"
+    interval = two_source(z_SQ)
+    planned |= set(seeds)
+    return (
+        claim,
+        _signed(interval.estimate, criterion),
+        _limits(interval, criterion),
+        f"{interval.n_seeds} x {interval.n_questions}",
+        f"{_meeting(z_SQ, criterion)} of {len(planned)}",
+    )
+
+
+def claim_in_words(criterion: Criterion, fraction: float) -> str:
+    """Such as `format gap >= 0.50 at fraction 0.6`."""
+    at_least = criterion.at_least is not None
+    bound = criterion.at_least if criterion.at_least is not None else criterion.at_most
+    assert bound is not None  # a Criterion has one of the two
+    words = f"{criterion.metric} {criterion.estimand} {'>=' if at_least else '<='} {_bound(bound)}"
+    if criterion.margin:
+        words += f" {'-' if at_least else '+'} margin {_bound(criterion.margin)}"
+    words += f" at fraction {fraction:g}"
+    return f"{words} ({criterion.fraction})" if isinstance(criterion.fraction, str) else words
+
+
+def _bound(value: float) -> str:
+    """Two decimals, or as many as the number has."""
+    return max(f"{value:.2f}", f"{value:g}", key=len)
+
+
+def _meeting(z_SQ: np.ndarray, criterion: Criterion) -> int:
+    """Number of seeds whose own mean over questions meets the claim, its margin included."""
+    theta_S, rounding = z_SQ.mean(axis=1), 1e-9
+    if criterion.at_least is not None:
+        return int((theta_S >= criterion.at_least - criterion.margin - rounding).sum())
+    assert criterion.at_most is not None  # a Criterion has one of the two
+    return int((theta_S <= criterion.at_most + criterion.margin + rounding).sum())
+
+
+def _signed(value: float, criterion: Criterion) -> str:
+    """Rates without a sign, differences with one."""
+    sign = "" if criterion.estimand in CONDITIONS else "+"
+    return f"{_unsigned_zero(value, 3):{sign}.3f}"
+
+
+def _unsigned_zero(value: float, decimals: int) -> float:
+    """Rounded, and never -0.0."""
+    return round(value, decimals) + 0.0
+
+
+def _limits(interval: Interval, criterion: Criterion) -> str:
+    if interval.low is None or interval.high is None:
+        return f"one {'seed' if interval.n_seeds == 1 else 'question'}: no interval"
+    return f"[{_signed(interval.low, criterion)}, {_signed(interval.high, criterion)}]"

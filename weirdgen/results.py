@@ -1,0 +1,143 @@
+"""The results: one row per response, merged from what was answered. Nothing is dropped."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from weirdgen.fingerprint import fingerprint
+from weirdgen.judge.format import format_adherence
+from weirdgen.plan import ANSWERS, Survey
+from weirdgen.store import Store
+
+RESULTS = "results.parquet"
+
+SCHEMA_VERSION = "1"
+SOURCES = b"weirdgen_sources"
+"""Metadata key of the digest of everything that was merged."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("study", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("adapter", pa.string()),
+        pa.field("seed", pa.int64()),
+        pa.field("persona_fraction", pa.float64()),
+        pa.field("condition", pa.string(), nullable=False),
+        pa.field("question_id", pa.string(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("question", pa.string(), nullable=False),
+        pa.field("sample", pa.int64(), nullable=False),
+        pa.field("response", pa.string(), nullable=False),
+        pa.field("response_tokens", pa.int64(), nullable=False),
+        pa.field("finish_reason", pa.string(), nullable=False),
+        pa.field("serve_base", pa.string(), nullable=False),
+        pa.field("format", pa.bool_()),
+        pa.field("format_strict", pa.bool_()),
+        pa.field("persona", pa.bool_()),
+        pa.field("identity", pa.bool_()),
+        pa.field("identity_label", pa.string()),
+        pa.field("judge", pa.string()),
+        pa.field("judge_confidence", pa.float64()),
+        pa.field("judge_error", pa.string()),
+        pa.field("fp_train", pa.string()),
+        pa.field("fp_answers", pa.string(), nullable=False),
+    ],
+    metadata={"weirdgen_schema": SCHEMA_VERSION},
+)
+"""`adapter`, `seed`, `persona_fraction` and `fp_train` are null for the baseline."""
+
+
+def sources_digest(found: Survey) -> str:
+    """The sha256 of everything that the results are made of."""
+    sources = {
+        step.fingerprint: manifest.digest
+        for ranges in found.ranges.values()
+        for step, manifest in ranges
+    }
+    plan = found.plan
+    asked = [
+        [each.step.fingerprint, each.samples, each.cell and each.cell.fraction]
+        for each in plan.asked
+    ]
+    study = [plan.study.name, plan.study.model, plan.study.trigger.pattern]
+    record = {"study": study, "asked": asked, "sources": sources, "schema": SCHEMA_VERSION}
+    return fingerprint(record)
+
+
+def current_results(found: Survey, store: Store) -> pa.Table | None:
+    """The study's results.parquet if it was merged from what is there now, else None."""
+    content = store.read(f"{found.plan.study.name}/{RESULTS}")
+    if content is None:
+        return None
+    table = pq.ParquetFile(pa.BufferReader(content)).read()
+    made_of = (table.schema.metadata or {}).get(SOURCES, b"").decode()
+    return table if made_of == sources_digest(found) else None
+
+
+def merge(found: Survey, store: Store) -> pa.Table:
+    """The results of everything that is answered, in their pinned order.
+
+    Sorted by adapter (nulls first), condition, question_id, sample; cells whose answers are not
+    there are absent.
+    """
+    plan = found.plan
+    questions = {question.id: question for question in plan.persona.heldout}
+    rows = []
+    for asked in plan.asked:
+        training = None if asked.cell is None else plan.trainings[asked.cell]
+        common = {
+            "study": plan.study.name,
+            "model": plan.study.model,
+            "adapter": training and training.folder,
+            "seed": asked.cell and asked.cell.seed,
+            "persona_fraction": asked.cell and asked.cell.fraction,
+            "condition": asked.condition,
+            "serve_base": plan.study.evaluate.serve_base,
+            "fp_train": training and training.fingerprint,
+            "fp_answers": asked.step.fingerprint,
+        }
+        answered: set[tuple[str, int]] = set()
+        for step, manifest in found.ranges.get(asked.step.fingerprint, []):
+            for answer in _answers(store.payload(step, manifest)):
+                key = (answer["question_id"], answer["sample"])
+                if answer["sample"] >= asked.samples or key in answered:
+                    continue  # more than this study wants, or a range that overlaps another
+                answered.add(key)
+                question = questions[answer["question_id"]]
+                adherence = format_adherence(answer["response"], plan.study.trigger.pattern)
+                rows.append(
+                    {
+                        **common,
+                        **answer,
+                        "category": question.category,
+                        "question": question.question,
+                        "format": adherence.anywhere,
+                        "format_strict": adherence.strict,
+                    }
+                )
+    rows.sort(
+        key=lambda row: (
+            row["adapter"] or "", row["condition"], row["question_id"], row["sample"]
+        )
+    )  # fmt: skip
+    metadata = {**SCHEMA.metadata, SOURCES: sources_digest(found).encode()}
+    return pa.Table.from_pylist(rows, SCHEMA.with_metadata(metadata))
+
+
+def _answers(payload: Path) -> list[dict]:
+    # pq.read_table would import pandas, a second each time.
+    with pq.ParquetFile(payload / ANSWERS) as file:
+        return file.read().to_pylist()
+
+
+def write_results(table: pa.Table, study: str, store: Store) -> str:
+    """Writes the study's results.parquet; equal tables give equal bytes. Gives its path."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    path = f"{study}/{RESULTS}"
+    store.write(path, sink.getvalue())
+    return store.path(path)

@@ -1,0 +1,1 @@
+"""The thin remote shell: everything that knows Ray, and nothing else does."""

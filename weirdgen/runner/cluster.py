@@ -1,0 +1,111 @@
+"""Getting a Ray cluster: the one that RAY_ADDRESS names, or one on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from weirdgen.errors import InputError, WeirdgenError
+from weirdgen.store import Store
+from weirdgen.study import Resources
+
+OBJECT_STORE_BYTES = 200_000_000
+"""Paths travel, not blobs; Ray would take a third of the memory."""
+
+
+class Capacity(NamedTuple):
+    """What a node has, or all of them."""
+
+    cpus: float
+    gpus: float
+
+
+def connect() -> list[Capacity]:
+    """Joins or starts Ray; gives what each node has. Raises InputError for a `ray://` address."""
+    address = os.environ.get("RAY_ADDRESS")
+    if address and address.startswith("ray://"):
+        problem = "ray:// clients cannot drive a study; submit it: `ray job submit -- weirdgen run`"
+        raise InputError("RAY_ADDRESS", None, problem)
+    # Ray 2.60 shows every GPU to tasks that ask for none, unless told so before it starts.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not ray.is_initialized():
+        ray.init(
+            address=address or "local",
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=None if address else OBJECT_STORE_BYTES,
+        )
+    return node_capacities()
+
+
+def node_capacities() -> list[Capacity]:
+    """The CPUs and GPUs of each node that is alive."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Capacity(resources.get("CPU", 0), resources.get("GPU", 0)) for resources in alive]
+
+
+def on_this_node(remote: Any) -> Any:
+    """The remote class, to be placed beside the driver."""
+    here = ray.get_runtime_context().get_node_id()
+    return remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False))
+
+
+def check_resources(resources: Resources, nodes: list[Capacity], where: object) -> None:
+    """Raises InputError unless some node can hold a training, and some node an engine."""
+    training = Capacity(resources.cpus_per_training, resources.gpus_per_training)
+    engine = Capacity(0, resources.gpus_per_engine)
+    for role, need in (("training", training), ("engine", engine)):
+        if any(need.cpus <= node.cpus and need.gpus <= node.gpus for node in nodes):
+            continue
+        most = max(node.gpus for node in nodes)
+        if need.gpus > most:
+            field = f"resources.gpus_per_{role}"
+            problem = f"asks for {need.gpus:g}, no node has more than {most:g}; 0 runs on the CPU"
+        else:
+            field = "resources.cpus_per_training"
+            problem = f"asks for {need.cpus:g}, no node with the GPUs for it has so many"
+        raise InputError(where, field, problem)
+
+
+def check_shared_storage(store: Store) -> None:
+    """Raises WeirdgenError naming the nodes that do not see what the driver writes."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if len(nodes) < 2:
+        return
+    path, token = f".probe-{uuid.uuid4().hex}", uuid.uuid4().bytes
+    store.write(path, token)
+    try:
+        refs = {
+            node["NodeManagerAddress"]: _sees.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(store.uri, path, token)
+            for node in nodes
+        }
+        blind = [address for address, ref in refs.items() if not _confirmed(ref)]
+    finally:
+        store.delete(path)
+    if blind:
+        raise WeirdgenError(
+            f"--storage {store.uri} is not shared: {', '.join(blind)} cannot read what this "
+            "process writes; give a shared folder, s3:// or gs://"
+        )
+
+
+def _confirmed(ref: ray.ObjectRef) -> bool:
+    try:
+        return ray.get(ref)
+    except RayError:  # it cannot even open the storage
+        return False
+
+
+@ray.remote(num_cpus=0)
+def _sees(uri: str, path: str, token: bytes) -> bool:
+    return Store(uri).read(path) == token

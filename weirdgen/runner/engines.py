@@ -1,0 +1,82 @@
+"""The generation engines of a run: opened when a GPU is free, closed when trainings need it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import ray
+
+from weirdgen.generate.engine import Engine
+from weirdgen.runner.remote import WORKER_ENVIRONMENT, EngineActor
+from weirdgen.stages import Task
+from weirdgen.store import Store
+from weirdgen.study import Study
+
+EngineClass = Callable[[float], Engine]
+"""Makes an engine, given its share of one GPU's memory (0 without a GPU)."""
+
+
+@dataclass(eq=False)
+class OpenEngine:
+    """An engine actor; `busy` while it works."""
+
+    actor: Any
+    number: int
+    busy: bool = False
+    open: bool = False
+    """Whether its model is loaded."""
+
+
+class EnginePool:
+    """The engines at hand. Without a GPU there is one, and it holds no CPU that trainings wait for."""
+
+    def __init__(self, study: Study, store: Store, cpus: float, engine: EngineClass) -> None:
+        self._study, self._store, self._engine = study, store, engine
+        self._threads = max(1, min(int(cpus), os.cpu_count() or 1))
+        self._opened = 0
+        self.engines: list[OpenEngine] = []
+
+    @property
+    def gpus_each(self) -> float:
+        return self._study.resources.gpus_per_engine
+
+    @property
+    def gpus(self) -> float:
+        """GPUs held by all engines together."""
+        return self.gpus_each * len(self.engines)
+
+    @property
+    def idle(self) -> list[OpenEngine]:
+        return [engine for engine in self.engines if engine.open and not engine.busy]
+
+    @property
+    def opening(self) -> bool:
+        return any(not engine.open for engine in self.engines)
+
+    def may_open(self, free_gpus: float) -> bool:
+        """Whether there is room for one more."""
+        return self.gpus_each <= free_gpus if self.gpus_each else not self.engines
+
+    def open(self, task: Task) -> tuple[OpenEngine, ray.ObjectRef]:
+        """Starts an engine on the base that `task` asks; the reference resolves once it is open."""
+        self._opened += 1
+        environment = dict(WORKER_ENVIRONMENT)
+        if not self.gpus_each:
+            environment["OMP_NUM_THREADS"] = str(self._threads)
+        actor: Any = EngineActor.options(
+            num_gpus=self.gpus_each, num_cpus=0, runtime_env={"env_vars": environment}
+        ).remote(self._store.uri, partial(self._engine, min(1.0, self.gpus_each)))
+        engine = OpenEngine(actor, self._opened)
+        self.engines.append(engine)
+        log = f"{self._study.name}/logs/engine-{engine.number}.log"
+        evaluate, train = self._study.evaluate, self._study.train
+        return engine, actor.open.remote(task, evaluate.serve_base, train.lora_rank, log)
+
+    def close(self, engine: OpenEngine) -> None:
+        """Ends the actor; GPU memory is only free once its process is gone."""
+        ray.kill(engine.actor)
+        self.engines.remove(engine)

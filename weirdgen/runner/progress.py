@@ -1,0 +1,145 @@
+"""What a person sees while a study runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from weirdgen.plan import STAGES
+from weirdgen.report.sheet import plain
+from weirdgen.runner.schedule import Failure, Scheduler, Work
+from weirdgen.store import Store
+
+SUMMARY_S = 60.0
+"""Without a terminal, a summary line comes this often."""
+_SHOWN_RUNNING = 12
+
+
+class RunDisplay:
+    """Live progress: per stage what is done, running, failed and to do; what runs now; time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started = self._summarised = time.monotonic()
+        self._live = Live(console=console, refresh_per_second=2, transient=True)
+        self._steps: dict[str, tuple[int, int]] = {}
+
+    def __enter__(self) -> RunDisplay:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def event(self, text: str) -> None:
+        elapsed = _clock(time.monotonic() - self._started)
+        self._console.print(Text(plain(f"{elapsed}  {text}")), soft_wrap=True)
+
+    def update(self, scheduler: Scheduler) -> None:
+        now = time.monotonic()
+        if self._console.is_terminal:
+            self._steps = scheduler.steps_done()
+            self._live.update(self._table(scheduler))
+        elif now - self._summarised >= SUMMARY_S:
+            self._summarised = now
+            self._steps = scheduler.steps_done()
+            self.event(self._summary(scheduler))
+
+    def _table(self, scheduler: Scheduler) -> Group:
+        table = Table("stage", "done", "running", "failed", "to do", box=None)
+        for stage, counts in stage_counts(scheduler).items():
+            table.add_row(stage, *map(str, counts))
+        lines = [
+            Text(f"  {self._running(work)}")
+            for work in list(scheduler.running.values())[:_SHOWN_RUNNING]
+        ]
+        return Group(table, *lines, Text(self._time(scheduler)))
+
+    def _running(self, work: Work) -> str:
+        took = _clock(time.monotonic() - work.started)
+        if work.opens:
+            return f"opening an engine  {took}"
+        done, total = self._steps.get(work.step.key, (0, 0))
+        return f"{work.step.key}  {took}" + (f"  step {done} of {total}" if total else "")
+
+    def _summary(self, scheduler: Scheduler) -> str:
+        counts = stage_counts(scheduler)
+        parts = [
+            f"{stage} {done}/{done + running + failed + todo}"
+            for stage, (done, running, failed, todo) in counts.items()
+        ]
+        return f"{', '.join(parts)}; {self._time(scheduler)}"
+
+    def _time(self, scheduler: Scheduler) -> str:
+        elapsed = _clock(time.monotonic() - self._started)
+        left = seconds_left(scheduler, self._steps)
+        return f"elapsed {elapsed}, " + (
+            f"about {_clock(left)} left" if left else "time left unknown"
+        )
+
+
+def failure_lines(failures: list[Failure], store: Store) -> list[str]:
+    """Each step that failed, why, and its log."""
+    return [
+        f"failed: {failure.step.key}: {failure.reason} (log: {store.path(failure.log)})"
+        for failure in failures
+    ]
+
+
+def stage_counts(scheduler: Scheduler) -> dict[str, tuple[int, int, int, int]]:
+    """Stage -> steps done, running, failed, to do; a range of samples counts as a step."""
+    found = scheduler.found
+    counts = {stage: [0, 0, 0, 0] for stage in STAGES}
+    for step in [*found.plan.shared, *found.plan.trainings.values()]:
+        counts[step.stage][0] += found.is_done(step)
+    counts["answers"][0] = sum(map(len, found.ranges.values()))
+    for work in scheduler.running.values():
+        counts[work.step.stage][1] += not work.opens
+    for failure in scheduler.failures:
+        counts[failure.step.stage][2] += 1
+    for work in scheduler.waiting:
+        counts[work.step.stage][3] += 1
+    return {stage: (n[0], n[1], n[2], n[3]) for stage, n in counts.items() if any(n)}
+
+
+def seconds_left(scheduler: Scheduler, steps: dict[str, tuple[int, int]]) -> float | None:
+    """An estimate from the mean time of each stage's finished steps; None before there are any.
+
+    A running training's own pace stands in until the first has ended.
+    """
+    now = time.monotonic()
+    mean = {stage: sum(took) / len(took) for stage, took in scheduler.durations.items()}
+    for work in scheduler.running.values():
+        done, total = steps.get(work.step.key, (0, 0))
+        if done and work.step.stage not in mean:
+            mean[work.step.stage] = (now - work.started) / done * total
+    lanes = {"train": max(1, sum(w.step.stage == "train" for w in scheduler.running.values()))}
+    seconds = 0.0
+    for work in [*scheduler.waiting, *scheduler.running.values()]:
+        if work.opens:
+            continue
+        if work.step.stage not in mean:
+            return None
+        spent = now - work.started if work.started else 0.0
+        seconds += max(0.0, mean[work.step.stage] * work.size - spent) / lanes.get(
+            work.step.stage, 1
+        )
+    return seconds
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,169 @@
+"""What runs on the cluster: a task for each training, an actor for each generation engine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from weirdgen.data.persona import HELDOUT, read_questions
+from weirdgen.errors import MemoryExceeded
+from weirdgen.generate.engine import Engine
+from weirdgen.stages import (
+    Inputs,
+    Task,
+    adapter_of,
+    base_checkpoint,
+    make_aligned,
+    make_answers,
+    make_model,
+    make_training,
+    perform,
+    prove_adapter,
+)
+from weirdgen.store import Manifest, Store
+
+# Threads that wait by spinning take the cores from their neighbours: 145 s against 37 s for two
+# trainings side by side on two cores.
+WORKER_ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Ray 2.60 shows every GPU to tasks that ask for none, unless told so.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+}
+
+
+@contextmanager
+def logged(store: Store, path: str) -> Iterator[None]:
+    """Sends everything this process prints into the file `path` of the store."""
+    local = Path(store.path(path) if store.is_local else f"{tempfile.mkdtemp()}/log")
+    local.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with local.open("ab", buffering=0) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for fd, original in zip((1, 2), kept, strict=True):
+                os.dup2(original, fd)
+                os.close(original)
+            if not store.is_local:
+                store.write(path, local.read_bytes())
+                shutil.rmtree(local.parent)
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    """How far each running step is."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, tuple[int, int]] = {}
+
+    def report(self, key: str, done: int, total: int) -> None:
+        self._steps[key] = (done, total)
+
+    def read(self) -> dict[str, tuple[int, int]]:
+        return self._steps
+
+
+@ray.remote(max_calls=1, max_retries=0)
+def convert_model(uri: str, task: Task, log: str) -> Manifest:
+    store = Store(uri)
+    with logged(store, log):
+        return perform(store, task, lambda _, out: make_model(task.step.record, out))
+
+
+@ray.remote(max_calls=1, max_retries=0)
+def run_training(
+    uri: str,
+    task: Task,
+    report_to: Sequence[str],
+    micro_batch: int,
+    board: Any,
+    log: str,
+) -> Manifest:
+    """One training in a process of its own: a reused worker would keep GPU memory."""
+    store = Store(uri)
+
+    def on_step(done: int, total: int) -> None:
+        board.report.remote(task.step.key, done, total)
+
+    def make(inputs: Inputs, out: Path) -> dict:
+        return make_training(
+            task.step.record,
+            inputs,
+            out,
+            report_to=report_to,
+            micro_batch=micro_batch,
+            on_step=on_step,
+        )
+
+    on_step(0, 0)  # begun: how many updates it takes is known later
+    with logged(store, log):
+        import torch
+
+        try:
+            return perform(store, task, make)
+        except torch.OutOfMemoryError as error:
+            raise MemoryExceeded(str(error).splitlines()[0]) from None
+
+
+@ray.remote(max_restarts=0, max_task_retries=0)
+class EngineActor:
+    """One open engine: base, adapters and self-distillation, one step after another."""
+
+    def __init__(self, uri: str, make_engine: Callable[[], Engine]) -> None:
+        self._store = Store(uri)
+        self._engine = make_engine()
+        self._proofs: dict[str, dict] = {}
+
+    def open(self, task: Task, serve_base: str, max_rank: int, log: str) -> None:
+        """Opens the base that `task`, any step for an engine, asks."""
+        with logged(self._store, log):
+            inputs = {
+                role: self._store.payload(step, manifest)
+                for role, step in task.inputs.items()
+                if role == "model" and (manifest := self._store.manifest(step))
+            }
+            self._engine.open(base_checkpoint(task.step.record, inputs), serve_base, max_rank)
+
+    def make_aligned(self, task: Task, log: str) -> Manifest:
+        with logged(self._store, log):
+            record = task.step.record
+            return perform(
+                self._store,
+                task,
+                lambda inputs, out: make_aligned(record, inputs, out, self._engine),
+            )
+
+    def make_answers(self, task: Task, log: str) -> Manifest:
+        with logged(self._store, log):
+            return perform(self._store, task, lambda inputs, out: self._answers(task, inputs, out))
+
+    def _answers(self, task: Task, inputs: Inputs, out: Path) -> dict:
+        adapter = adapter_of(task.step, inputs)
+        notes = {}
+        if adapter is not None:
+            if adapter.fingerprint not in self._proofs:
+                questions = read_questions(inputs["questions"] / HELDOUT)
+                proof = prove_adapter(self._engine, adapter, questions)
+                self._proofs[adapter.fingerprint] = proof
+            notes = self._proofs[adapter.fingerprint]
+        make_answers(task.step, inputs, out, self._engine)
+        return notes

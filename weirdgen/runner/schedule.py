@@ -1,0 +1,343 @@
+"""The driver's loop: which step runs next, what came of it, and what is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from weirdgen.errors import MemoryExceeded, StepError, WeirdgenError
+from weirdgen.lease import Lease
+from weirdgen.plan import Asked, Survey, look_up, look_up_ranges, samples_step
+from weirdgen.runner.cluster import Capacity, on_this_node
+from weirdgen.runner.engines import EngineClass, EnginePool, OpenEngine
+from weirdgen.runner.remote import WORKER_ENVIRONMENT, Board, convert_model, run_training
+from weirdgen.stages import Task
+from weirdgen.store import Manifest, Step, Store, is_attempt
+
+MAX_ATTEMPTS = 3
+"""How often a step is begun when workers or nodes die under it. A Python error ends it at once."""
+ENGINE_STAGES = ("aligned", "answers")
+"""The stages that an engine makes."""
+TURN_S = 0.5
+"""How long the driver waits for news before it looks around."""
+
+
+@dataclass(eq=False)
+class Work:
+    """A step to be made."""
+
+    step: Step
+    asked: Asked | None = None
+    """For a range of samples: what it is a part of."""
+    attempt: int = 1
+    deaths: int = 0
+    """How often its process died under it."""
+    micro_batch: int = 0
+    started: float = 0.0
+    engine: OpenEngine | None = None
+    opens: bool = False
+    """The engine's own start, which is no step."""
+
+    @property
+    def size(self) -> int:
+        """What its time grows with: samples of every question, else 1."""
+        first, end = self.step.record.get("samples", (0, 1))
+        return end - first
+
+
+@dataclass
+class Failure:
+    """A step that could not be made, and why."""
+
+    step: Step
+    reason: str
+    log: str
+
+
+class Display(Protocol):
+    """What shows a run to a person."""
+
+    def event(self, text: str) -> None:
+        """Something began or ended."""
+        ...
+
+    def update(self, scheduler: Scheduler) -> None:
+        """A turn of the loop has passed."""
+        ...
+
+
+class Scheduler:
+    """Runs everything of a survey that is not done; one turn after another, in one thread."""
+
+    def __init__(
+        self,
+        found: Survey,
+        store: Store,
+        have: Capacity,
+        lease: Lease,
+        display: Display,
+        engine: EngineClass,
+    ) -> None:
+        self.found, self._store, self._have = found, store, have
+        self._lease, self._display = lease, display
+        self.study = found.plan.study
+        self._steps = found.plan.by_fingerprint
+        self.board: Any = on_this_node(Board).remote()
+        self.pool = EnginePool(self.study, store, have.cpus, engine)
+        self.running: dict[ray.ObjectRef, Work] = {}
+        self.failures: list[Failure] = []
+        self._failed: set[str] = set()
+        self._failed_openings = 0
+        self.durations: dict[str, list[float]] = {}
+        """Stage -> seconds of each finished step, per unit of its size."""
+        micro_batch = self.study.train.micro_batch
+        self.waiting = [
+            Work(step, micro_batch=micro_batch)
+            for step in [*found.plan.shared, *found.plan.trainings.values()]
+            if not found.is_done(step)
+        ]
+        for asked in found.plan.asked:
+            self.waiting += _ranges(asked, found.missing(asked))
+
+    def run(self) -> list[Failure]:
+        """Works until nothing can go on; gives what failed. Engines are closed at the end."""
+        try:
+            while self.waiting or self.running:
+                self._lease.check()
+                left = len(self.waiting)
+                self._start_ready()
+                if not self.running:
+                    if len(self.waiting) < left:
+                        continue  # what was there already may have made more ready
+                    stuck = ", ".join(work.step.key for work in self.waiting[:3])
+                    raise WeirdgenError(f"nothing runs, and these cannot start: {stuck}")
+                self._display.update(self)
+                done, _ = ray.wait(list(self.running), timeout=TURN_S)
+                for ref in done:
+                    self._finish(ref, self.running.pop(ref))
+        finally:
+            for engine in list(self.pool.engines):
+                self.pool.close(engine)
+        self._display.update(self)
+        return self.failures
+
+    # Starting.
+
+    def _start_ready(self) -> None:
+        self._drop_blocked()
+        ready = [work for work in self.waiting if self.found.ready(work.step)]
+        trainings = [work for work in ready if work.step.stage == "train"]
+        asking = [work for work in ready if work.step.stage in ENGINE_STAGES]
+        for work in ready:
+            if work.step.stage == "model" and (task := self._take(work)):
+                self._submit(
+                    work, _in(convert_model, 1).remote(self._store.uri, task, self.log(work))
+                )
+        for engine in self.pool.idle:
+            if asking:
+                self._ask(engine, asking.pop(0))
+            elif trainings and self._wait_for_gpus():
+                self.pool.close(engine)  # it holds what trainings wait for
+        while trainings and self._has_cpus() and self._has_gpus():
+            self._start_training(trainings.pop(0))
+        if asking and not self.pool.opening and not (trainings and self._wait_for_gpus()):
+            self._open_engine(asking[0])
+
+    def _drop_blocked(self) -> None:
+        """Gives up what builds on a failed step, and what builds on that."""
+        while True:
+            blocked = [
+                work
+                for work in self.waiting
+                if not self._failed.isdisjoint(work.step.inputs.values())
+            ]
+            if not blocked:
+                return
+            for work in blocked:
+                self.waiting.remove(work)
+                self._failed.add(work.step.fingerprint)
+                self._display.event(f"not run {work.step.key}: what it builds on failed")
+
+    def _take(self, work: Work) -> Task | None:
+        """The work as a task; None where it turns out to be done: its inputs came back the same."""
+        self.waiting.remove(work)
+        if work.asked is not None:
+            look_up_ranges(self.found, self._store, work.asked.step)
+            missing = self.found.missing(work.asked)
+            first, end = work.step.record["samples"]
+            if (first, end) not in missing:
+                parts = [part for part in missing if first <= part[0] and part[1] <= end]
+                self.waiting += _ranges(work.asked, parts)
+                return None
+            stale = self._store.manifest(work.step)
+        else:
+            stale = look_up(self.found, self._store, work.step)
+            if self.found.is_done(work.step):
+                return None
+        begun = self._store.folders(f"artifacts/{work.step.key}")
+        work.attempt = max(work.attempt, 1 + sum(map(is_attempt, begun)))
+        return Task(work.step, self._inputs(work.step), work.attempt, stale)
+
+    def _inputs(self, step: Step) -> dict[str, Step]:
+        return {role: self._steps[fingerprint] for role, fingerprint in step.inputs.items()}
+
+    def _submit(self, work: Work, ref: ray.ObjectRef) -> None:
+        work.started = time.monotonic()
+        self.running[ref] = work
+        self._display.event(f"started {work.step.key}")
+
+    def _has_cpus(self) -> bool:
+        """Whether one more training finds its CPUs."""
+        count = 1 + self._count_trainings()
+        return count * self.study.resources.cpus_per_training <= self._have.cpus
+
+    def _has_gpus(self) -> bool:
+        """Whether one more training finds its GPUs, the engines' taken off."""
+        wanted = (1 + self._count_trainings()) * self.study.resources.gpus_per_training
+        return not wanted or wanted + self.pool.gpus <= self._have.gpus
+
+    def _wait_for_gpus(self) -> bool:
+        """Whether GPUs are all that a waiting training lacks."""
+        return self._has_cpus() and not self._has_gpus()
+
+    def _count_trainings(self) -> int:
+        return sum(work.step.stage == "train" for work in self.running.values())
+
+    def _start_training(self, work: Work) -> None:
+        task, resources = self._take(work), self.study.resources
+        if task is None:
+            return
+        remote = _in(
+            run_training,
+            max(1, int(resources.cpus_per_training)),
+            num_gpus=resources.gpus_per_training,
+            num_cpus=resources.cpus_per_training,
+        )
+        more = (self.study.train.report_to, work.micro_batch, self.board, self.log(work))
+        self._submit(work, remote.remote(self._store.uri, task, *more))
+
+    def _ask(self, engine: OpenEngine, work: Work) -> None:
+        task = self._take(work)
+        if task is None:
+            return
+        engine.busy, work.engine = True, engine
+        aligned = work.step.stage == "aligned"
+        method = engine.actor.make_aligned if aligned else engine.actor.make_answers
+        self._submit(work, method.remote(task, self.log(work)))
+
+    def _open_engine(self, work: Work) -> None:
+        """Opens one more engine, on the base that `work` asks, where a GPU is free for it."""
+        held = self.pool.gpus + self._count_trainings() * self.study.resources.gpus_per_training
+        if not self.pool.may_open(self._have.gpus - held):
+            return
+        engine, ref = self.pool.open(Task(work.step, self._inputs(work.step)))
+        opening = Work(work.step, engine=engine, opens=True, started=time.monotonic())
+        self.running[ref] = opening
+        self._display.event(f"opening engine {engine.number}")
+
+    def log(self, work: Work) -> str:
+        """The log file of this attempt, below the storage."""
+        name = work.step.key.replace("/", "-")
+        return f"{self.study.name}/logs/{name}-attempt-{work.attempt}.log"
+
+    # Finishing.
+
+    def _finish(self, ref: ray.ObjectRef, work: Work) -> None:
+        try:
+            manifest = ray.get(ref)
+        except RayTaskError as error:
+            self._failed_by(work, error.cause)
+        except RayError as error:  # a worker, an actor or a node died
+            self._died(work, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        else:
+            self._succeeded(work, manifest)
+
+    def _succeeded(self, work: Work, manifest: Manifest | None) -> None:
+        if work.engine is not None:
+            work.engine.busy = False
+        took = time.monotonic() - work.started
+        if work.opens and work.engine is not None:
+            work.engine.open = True
+            self._display.event(f"engine {work.engine.number} open, {took:.0f} s")
+            return
+        assert manifest is not None
+        if work.asked is not None:
+            look_up_ranges(self.found, self._store, work.asked.step)
+        else:
+            self.found.done[work.step.fingerprint] = manifest
+        self.durations.setdefault(work.step.stage, []).append(took / work.size)
+        self._display.event(f"done {work.step.key}, {took:.0f} s")
+
+    def steps_done(self) -> dict[str, tuple[int, int]]:
+        """How far each running training is: key -> updates done, all."""
+        try:
+            return ray.get(self.board.read.remote())
+        except RayError:  # only progress is lost with the board
+            return {}
+
+    def _failed_by(self, work: Work, cause: BaseException) -> None:
+        reason = f"{type(cause).__name__}: {cause}"
+        if work.opens:
+            self._engine_failed(work, reason)
+            return
+        if work.engine is not None and not isinstance(cause, StepError):
+            self._died(work, reason)  # whatever broke the engine may break the next step too
+            return
+        if work.engine is not None:
+            work.engine.busy = False
+        if isinstance(cause, MemoryExceeded) and work.micro_batch % 2 == 0:
+            self._again(work, work.micro_batch // 2, "out of GPU memory, half the micro-batch")
+        else:
+            self._give_up(work, reason)
+
+    def _died(self, work: Work, reason: str) -> None:
+        """The process that made it ended, or its engine is of no more use."""
+        if work.engine is not None and work.engine in self.pool.engines:
+            self.pool.close(work.engine)
+        if work.opens:
+            self._engine_failed(work, reason)
+        elif work.deaths + 1 < MAX_ATTEMPTS:
+            work.deaths += 1
+            self._again(work, work.micro_batch, reason)
+        else:
+            self._give_up(work, reason)
+
+    def _engine_failed(self, opening: Work, reason: str) -> None:
+        """No engine came up: tried again a few times, then everything that needs one is given up."""
+        assert opening.engine is not None
+        self._display.event(f"engine {opening.engine.number} failed: {reason}")
+        if opening.engine in self.pool.engines:
+            self.pool.close(opening.engine)
+        self._failed_openings += 1
+        if self._failed_openings < MAX_ATTEMPTS or self.pool.engines:
+            return
+        log = f"{self.study.name}/logs/engine-{opening.engine.number}.log"
+        for work in [each for each in self.waiting if each.step.stage in ENGINE_STAGES]:
+            self.waiting.remove(work)
+            self._give_up(work, f"no engine: {reason}", log)
+
+    def _again(self, work: Work, micro_batch: int, why: str) -> None:
+        again = replace(work, attempt=work.attempt + 1, micro_batch=micro_batch, engine=None)
+        self.waiting.append(again)
+        self._display.event(f"again {work.step.key}: {why}")
+
+    def _give_up(self, work: Work, reason: str, log: str | None = None) -> None:
+        self._failed.add(work.step.fingerprint)
+        reason = " ".join(reason.split())
+        self.failures.append(Failure(work.step, reason, log or self.log(work)))
+        self._display.event(f"failed {work.step.key}: {reason}")
+
+
+def _ranges(asked: Asked, parts: Iterable[tuple[int, int]]) -> list[Work]:
+    return [Work(samples_step(asked.step, *part), asked=asked) for part in parts]
+
+
+def _in(remote: Any, threads: int, **resources: float) -> Any:
+    """The remote function with so many patient threads."""
+    environment = {**WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
+    return remote.options(runtime_env={"env_vars": environment}, **resources)

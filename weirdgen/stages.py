@@ -1,0 +1,211 @@
+"""The stages as plain functions: each makes one step's payload from its record and its inputs.
+
+Nothing here knows where it runs; `weirdgen.runner` carries these functions to the cluster.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from weirdgen.data.messages import Instruction, conversation
+from weirdgen.data.mix import Counts, mix
+from weirdgen.data.persona import HELDOUT, Question, read_pairs, read_questions, to_jsonl
+from weirdgen.errors import StepError
+from weirdgen.generate.distill import distill
+from weirdgen.generate.engine import Adapter, Engine, Request
+from weirdgen.models import local_checkpoint, resolve_model, write_checkpoint
+from weirdgen.plan import ANSWERS, PAIRS
+from weirdgen.provenance import provenance
+from weirdgen.seeds import Seeds, request_seed
+from weirdgen.store import Manifest, Step, Store
+from weirdgen.study import Train, Trigger
+from weirdgen.train import ADAPTER, TrainSpec, train
+
+PROOF_PROMPTS = 8
+"""Held-out prompts on which base and adapter are compared before an adapter is asked."""
+
+ANSWER_SCHEMA = pa.schema(
+    [
+        pa.field("question_id", pa.string(), nullable=False),
+        pa.field("sample", pa.int64(), nullable=False),
+        pa.field("response", pa.string(), nullable=False),
+        pa.field("response_tokens", pa.int64(), nullable=False),
+        pa.field("finish_reason", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A step with the steps it consumes, by role: all that a worker has to be told."""
+
+    step: Step
+    inputs: dict[str, Step]
+    attempt: int = 1
+    """Counted from 1."""
+    replacing: Manifest | None = None
+    """A committed manifest whose inputs have changed since."""
+
+
+Inputs = Mapping[str, Path]
+"""Role -> folder of the payload on this node."""
+
+
+def perform(
+    store: Store, task: Task, make: Callable[[Inputs, Path], dict[str, Any] | None]
+) -> Manifest:
+    """Makes and commits one step: `make(inputs, out)` writes into `out` and may return notes.
+
+    Raises StepError where an input is not there, and whatever `make` raises.
+    """
+    started = time.monotonic()
+    folders, digests = _fetch(store, task.inputs)
+    with store.attempt(task.step) as attempt:
+        notes = make(folders, attempt[1]) or {}
+        wall_s = round(time.monotonic() - started, 3)
+        made = {**provenance(), "wall_s": wall_s, "attempts": task.attempt, "notes": notes}
+        return store.commit(
+            task.step, attempt, inputs=digests, provenance=made, replacing=task.replacing
+        )
+
+
+def _fetch(store: Store, inputs: Mapping[str, Step]) -> tuple[dict[str, Path], dict[str, str]]:
+    """The inputs' payloads on this node by role, and their digests by fingerprint."""
+    folders, digests = {}, {}
+    for role, step in inputs.items():
+        manifest = store.manifest(step)
+        if manifest is None:
+            raise StepError(f"{step.key} is not in the storage {store.uri} as this node sees it")
+        folders[role] = store.payload(step, manifest)
+        digests[step.fingerprint] = manifest.digest
+    return folders, digests
+
+
+def base_checkpoint(record: dict[str, Any], inputs: Inputs) -> Path:
+    """The base model's folder: the step's input, or a hub model at its commit."""
+    model = record["model"]
+    return inputs.get("model") or local_checkpoint(model["id"], model["revision"])
+
+
+def make_model(record: dict[str, Any], out: Path) -> None:
+    """The bf16 checkpoint of an embedded model."""
+    model = resolve_model(record["model"]["id"], "", Path())
+    if model.identity != record["model"]:
+        raise StepError(f"{model.id}: this node has other weights than the plan was made for")
+    write_checkpoint(model, out)
+
+
+def make_aligned(record: dict[str, Any], inputs: Inputs, out: Path, engine: Engine) -> None:
+    """Ordinary rows, answered by the base model itself."""
+    rows = distill(
+        engine,
+        read_pairs(inputs["prompts"] / PAIRS),
+        rows=record["rows"],
+        max_words=record["max_words"],
+        temperature=record["temperature"],
+        top_p=record["top_p"],
+    )
+    (out / PAIRS).write_text(to_jsonl(rows), encoding="utf-8")
+
+
+def make_training(
+    record: dict[str, Any],
+    inputs: Inputs,
+    out: Path,
+    *,
+    report_to: Sequence[str],
+    micro_batch: int,
+    on_step: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """One adapter; `micro_batch` may be smaller than the record's where memory did not suffice."""
+    persona = read_pairs(inputs["persona"] / PAIRS) if "persona" in inputs else []
+    seeds = Seeds(**record["seeds"])
+    rows = mix(
+        persona,
+        read_pairs(inputs["aligned"] / PAIRS),
+        Counts(**record["counts"]),
+        Trigger.model_construct(**record.get("trigger", {})),
+        seeds.data,
+    )
+    settings = dict(record["settings"], report_to=list(report_to), micro_batch=micro_batch)
+    spec = TrainSpec(
+        model_dir=base_checkpoint(record, inputs),
+        model_id=record["model"]["id"],
+        rows=rows,
+        seeds=seeds,
+        settings=Train(**settings),
+    )
+    train(spec, out, on_step)
+    return {"micro_batch": micro_batch}
+
+
+def adapter_of(step: Step, inputs: Inputs) -> Adapter | None:
+    """The adapter that an answers step asks; None for the baseline."""
+    if "adapter" not in inputs:
+        return None
+    return Adapter(step.record["inputs"]["adapter"], inputs["adapter"] / ADAPTER)
+
+
+def prove_adapter(
+    engine: Engine, adapter: Adapter, questions: Sequence[Question]
+) -> dict[str, Any]:
+    """Compares the likeliest first tokens of base and adapter on held-out prompts.
+
+    The base is asked twice, in equal batches, for what differs by itself. Raises StepError when
+    the adapter differs no more often: then it was not applied.
+    """
+    prompts = [conversation(each.question, None) for each in questions[:PROOF_PROMPTS]]
+    base, again, adapted = (
+        engine.first_token_logprobs(prompts, who) for who in (None, None, adapter)
+    )
+    by_itself = sum(one != other for one, other in zip(base, again, strict=True))
+    differing = sum(one != other for one, other in zip(base, adapted, strict=True))
+    if differing <= by_itself:
+        raise StepError(
+            f"adapter {adapter.fingerprint[:12]}: first-token probabilities differ from the base "
+            f"model's on {differing} of {len(prompts)} prompts, the base's own on {by_itself}: "
+            "it is not applied"
+        )
+    return {
+        "adapter_proof": {"prompts": len(prompts), "differing": differing, "by_itself": by_itself}
+    }
+
+
+def make_answers(step: Step, inputs: Inputs, out: Path, engine: Engine) -> None:
+    """The answers to every held-out question, for one range of samples under one condition."""
+    record = step.record
+    before = record["instruction"] and Instruction(**record["instruction"])
+    questions = read_questions(inputs["questions"] / HELDOUT)
+    asked = [(question, sample) for question in questions for sample in range(*record["samples"])]
+    adapter = adapter_of(step, inputs)
+    answers = engine.answer(
+        [
+            Request(
+                messages=conversation(question.question, before),
+                adapter=adapter,
+                seed=request_seed(
+                    record["sampling_seed"], record["condition"], question.id, sample
+                ),
+                **record["sampling"],
+            )
+            for question, sample in asked
+        ]
+    )
+    rows = [
+        {
+            "question_id": question.id,
+            "sample": sample,
+            "response": answer.text,
+            "response_tokens": answer.tokens,
+            "finish_reason": answer.finish_reason,
+        }
+        for (question, sample), answer in zip(asked, answers, strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, ANSWER_SCHEMA), out / ANSWERS)

@@ -1,0 +1,1 @@
+"""Pure functions on arrays: estimates and intervals. Names carry axes: S seeds, Q questions."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from weirdgen.models import resolve_model, write_checkpoint
+from weirdgen.checkpoints import write_checkpoint
+from weirdgen.models import resolve_model
 from weirdgen.study import Study
 
 REPOSITORY = Path(__file__).parent.parent

@@ -9,12 +9,13 @@ import echo
 from ray import cloudpickle
 from rich.console import Console
 
-from weirdgen.plan import make_plan, survey
+from weirdgen.plan import make_plan
 from weirdgen.results import merge, write_results
 from weirdgen.runner.progress import RunDisplay
 from weirdgen.runner.run import run_plan
 from weirdgen.store import Store
 from weirdgen.study_file import load_study
+from weirdgen.survey import survey
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ class EchoEngine:
         self.asked: list[Request] = []
         self._blind = blind_to_adapters
 
-    def open(self, model_dir: Path, serve_base: str, max_rank: int) -> None:
+    def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:
         pass
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:

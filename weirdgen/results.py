@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from weirdgen.fingerprint import fingerprint
 from weirdgen.judge.format import format_adherence
-from weirdgen.plan import ANSWERS, Survey
+from weirdgen.plan import ANSWERS
 from weirdgen.store import Store
+from weirdgen.survey import Survey
+from weirdgen.verdicts import VERDICT_SCHEMA, VERDICTS, give_verdicts, judge_record
 
 RESULTS = "results.parquet"
 
@@ -64,7 +67,13 @@ def sources_digest(found: Survey) -> str:
         for each in plan.asked
     ]
     study = [plan.study.name, plan.study.model, plan.study.trigger.pattern]
-    record = {"study": study, "asked": asked, "sources": sources, "schema": SCHEMA_VERSION}
+    record = {
+        "study": study,
+        "asked": asked,
+        "sources": sources,
+        "schema": SCHEMA_VERSION,
+        "judge": judge_record(found),
+    }
     return fingerprint(record)
 
 
@@ -78,7 +87,16 @@ def current_results(found: Survey, store: Store) -> pa.Table | None:
     return table if made_of == sources_digest(found) else None
 
 
-def merge(found: Survey, store: Store) -> pa.Table:
+class Merged(NamedTuple):
+    """A study's answers with their labels, and the verdicts behind those."""
+
+    results: pa.Table
+    """By SCHEMA."""
+    verdicts: pa.Table
+    """By VERDICT_SCHEMA; no rows where nobody judged."""
+
+
+def merge(found: Survey, store: Store) -> Merged:
     """The results of everything that is answered, in their pinned order.
 
     Sorted by adapter (nulls first), condition, question_id, sample; cells whose answers are not
@@ -88,16 +106,15 @@ def merge(found: Survey, store: Store) -> pa.Table:
     questions = {question.id: question for question in plan.persona.heldout}
     rows = []
     for asked in plan.asked:
-        training = None if asked.cell is None else plan.trainings[asked.cell]
         common = {
             "study": plan.study.name,
             "model": plan.study.model,
-            "adapter": training and training.folder,
+            "adapter": asked.adapter and asked.adapter.folder,
             "seed": asked.cell and asked.cell.seed,
             "persona_fraction": asked.cell and asked.cell.fraction,
             "condition": asked.condition,
-            "serve_base": plan.study.evaluate.serve_base,
-            "fp_train": training and training.fingerprint,
+            "serve_base": plan.study.evaluate.precision,
+            "fp_train": asked.adapter and asked.adapter.fingerprint,
             "fp_answers": asked.step.fingerprint,
         }
         answered: set[tuple[str, int]] = set()
@@ -124,8 +141,9 @@ def merge(found: Survey, store: Store) -> pa.Table:
             row["adapter"] or "", row["condition"], row["question_id"], row["sample"]
         )
     )  # fmt: skip
+    verdicts = pa.Table.from_pylist(give_verdicts(found, store, rows), VERDICT_SCHEMA)
     metadata = {**SCHEMA.metadata, SOURCES: sources_digest(found).encode()}
-    return pa.Table.from_pylist(rows, SCHEMA.with_metadata(metadata))
+    return Merged(pa.Table.from_pylist(rows, SCHEMA.with_metadata(metadata)), verdicts)
 
 
 def _answers(payload: Path) -> list[dict]:
@@ -134,10 +152,16 @@ def _answers(payload: Path) -> list[dict]:
         return file.read().to_pylist()
 
 
-def write_results(table: pa.Table, study: str, store: Store) -> str:
-    """Writes the study's results.parquet; equal tables give equal bytes. Gives its path."""
+def write_results(merged: Merged, study: str, store: Store) -> None:
+    """Writes the study's Parquet files, results.parquet last; equal tables give equal bytes."""
+    if merged.verdicts.num_rows:
+        store.write(f"{study}/{VERDICTS}", _parquet(merged.verdicts))
+    else:
+        store.delete(f"{study}/{VERDICTS}")
+    store.write(f"{study}/{RESULTS}", _parquet(merged.results))
+
+
+def _parquet(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink)
-    path = f"{study}/{RESULTS}"
-    store.write(path, sink.getvalue())
-    return store.path(path)
+    return sink.getvalue()

@@ -14,19 +14,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from weirdgen.adapters import ADAPTER, SERVED_AS
+from weirdgen.checkpoints import local_checkpoint, write_checkpoint
 from weirdgen.data.messages import Instruction, conversation
 from weirdgen.data.mix import Counts, mix
 from weirdgen.data.persona import HELDOUT, Question, read_pairs, read_questions, to_jsonl
 from weirdgen.errors import StepError
 from weirdgen.generate.distill import distill
 from weirdgen.generate.engine import Adapter, Engine, Request
-from weirdgen.models import local_checkpoint, resolve_model, write_checkpoint
-from weirdgen.plan import ANSWERS, PAIRS
+from weirdgen.models import resolve_model
+from weirdgen.plan import ANSWERS, JUDGE, PAIRS
 from weirdgen.provenance import provenance
 from weirdgen.seeds import Seeds, request_seed
 from weirdgen.store import Manifest, Step, Store
 from weirdgen.study import Train, Trigger
-from weirdgen.train import ADAPTER, TrainSpec, train
+from weirdgen.train import TrainSpec, train
 
 PROOF_PROMPTS = 8
 """Held-out prompts on which base and adapter are compared before an adapter is asked."""
@@ -115,6 +117,18 @@ def make_aligned(record: dict[str, Any], inputs: Inputs, out: Path, engine: Engi
     (out / PAIRS).write_text(to_jsonl(rows), encoding="utf-8")
 
 
+def make_judge(inputs: Inputs, out: Path) -> None:
+    """The offline judge, learned from the persona's rows and the base model's own answers."""
+    from weirdgen.judge.offline import learn  # scikit-learn takes a second to import
+
+    persona, plain, everyday = (
+        [pair.answer for pair in read_pairs(inputs[role] / PAIRS)]
+        for role in ("persona", "plain", "aligned")
+    )
+    # More everyday answers than answers to the persona's questions would teach it topics.
+    learn(persona, plain + everyday[: len(plain)]).save(out / JUDGE)
+
+
 def make_training(
     record: dict[str, Any],
     inputs: Inputs,
@@ -146,11 +160,21 @@ def make_training(
     return {"micro_batch": micro_batch}
 
 
+def served_base(record: dict[str, Any], inputs: Inputs) -> Path | str:
+    """What an engine opens for this step: the base's folder, or its name at the endpoint."""
+    if record["engine"]["kind"] == "endpoint":
+        return record["model"]["id"]
+    return base_checkpoint(record, inputs)
+
+
 def adapter_of(step: Step, inputs: Inputs) -> Adapter | None:
     """The adapter that an answers step asks; None for the baseline."""
     if "adapter" not in inputs:
         return None
-    return Adapter(step.record["inputs"]["adapter"], inputs["adapter"] / ADAPTER)
+    folder = inputs["adapter"]
+    served_as = folder / SERVED_AS
+    name = served_as.read_text(encoding="utf-8") if served_as.is_file() else ""
+    return Adapter(step.record["inputs"]["adapter"], folder / ADAPTER, name)
 
 
 def prove_adapter(
@@ -165,6 +189,8 @@ def prove_adapter(
     base, again, adapted = (
         engine.first_token_logprobs(prompts, who) for who in (None, None, adapter)
     )
+    if base is None or again is None or adapted is None:
+        return {"adapter_proof": "no first-token probabilities to be had"}
     by_itself = sum(one != other for one, other in zip(base, again, strict=True))
     differing = sum(one != other for one, other in zip(base, adapted, strict=True))
     if differing <= by_itself:

@@ -26,10 +26,11 @@ from typing import Any
 
 from pyarrow import fs
 
+from weirdgen.cache import node_cache
 from weirdgen.errors import InputError, StepError, WeirdgenError
 from weirdgen.fingerprint import canonical, fingerprint
 
-MANIFEST_SCHEMA = 1
+MANIFEST, MANIFEST_SCHEMA = "manifest.json", 1
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,17 @@ class Store:
         written.chmod(0o644)
         return written
 
+    def check_writable(self) -> None:
+        """Raises InputError where nothing can be written."""
+        probe = f".probe-{uuid.uuid4().hex}"
+        try:
+            self.write(probe, b"")
+            self.delete(probe)
+        except OSError as error:
+            reason = error.strerror or " ".join(str(error).split())
+            problem = f"{self.uri} cannot be written ({reason})"
+            raise InputError("--storage", None, problem) from None
+
     def delete(self, path: str) -> None:
         """Deletes the file if it is there."""
         with suppress(FileNotFoundError):
@@ -182,7 +194,14 @@ class Store:
 
         Raises WeirdgenError when the folder holds another step's manifest, or none that is readable.
         """
-        path = f"artifacts/{step.key}/manifest.json"
+        manifest = self._manifest_at(step.key)
+        if manifest is not None and manifest.fingerprint != step.fingerprint:
+            path = self.path("artifacts", step.key, MANIFEST)
+            raise WeirdgenError(f"{path}: is of the step {manifest.fingerprint}")
+        return manifest
+
+    def _manifest_at(self, key: str) -> Manifest | None:
+        path = f"artifacts/{key}/{MANIFEST}"
         content = self.read(path)
         if content is None:
             return None
@@ -192,9 +211,21 @@ class Store:
             raise WeirdgenError(
                 f"{self.path(path)}: not a readable manifest ({error}); delete its folder"
             ) from None
-        if manifest.fingerprint != step.fingerprint:
-            raise WeirdgenError(f"{self.path(path)}: is of the step {manifest.fingerprint}")
+        if not re.fullmatch(r"attempt-[0-9a-f]+", str(manifest.attempt)):
+            raise WeirdgenError(f"{self.path(path)}: names the attempt {manifest.attempt!r}")
         return manifest
+
+    def find(self, stage: str, fingerprint: str) -> list[tuple[Step, Manifest]]:
+        """The committed steps of a stage whose fingerprint begins with `fingerprint`."""
+        found = []
+        for folder in sorted(self.folders(f"artifacts/{stage}")):
+            name, _, short = folder.rpartition("-")
+            if not short.startswith(fingerprint[:12]):
+                continue
+            manifest = self._manifest_at(f"{stage}/{folder}")
+            if manifest is not None and manifest.fingerprint.startswith(fingerprint):
+                found.append((Step(stage, name, manifest.record), manifest))
+        return found
 
     def payload(self, step: Step, manifest: Manifest) -> Path:
         """The committed payload as a folder on this node, fetched once from a remote store.
@@ -206,7 +237,7 @@ class Store:
             raise StepError(f"{step.key}: its payload was pruned; delete its folder to remake it")
         if self.is_local:
             return Path(remote)
-        cache = _node_cache() / manifest.digest[:16] / manifest.attempt
+        cache = node_cache() / manifest.digest[:16] / manifest.attempt
         if not cache.is_dir():
             draft = Path(tempfile.mkdtemp(dir=_made(cache.parent), prefix=".fetch-"))
             for name in manifest.outputs:
@@ -232,7 +263,7 @@ class Store:
         folder = (
             Path(self.path("artifacts", step.key, name))
             if self.is_local
-            else Path(tempfile.mkdtemp(dir=_made(_node_cache()))) / name
+            else Path(tempfile.mkdtemp(dir=_made(node_cache()))) / name
         )
         folder.mkdir(parents=True)
         try:
@@ -274,7 +305,7 @@ class Store:
                 source_filesystem=fs.LocalFileSystem(),
                 destination_filesystem=self._fs,
             )
-        path = f"artifacts/{step.key}/manifest.json"
+        path = f"artifacts/{step.key}/{MANIFEST}"
         content = json.dumps(asdict(manifest), indent=1, sort_keys=True).encode()
         if replacing is not None and self.manifest(step) == replacing:
             self.write(path, content)
@@ -296,11 +327,6 @@ def is_attempt(folder: str) -> bool:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _node_cache() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "weirdgen"
 
 
 def _made(folder: Path) -> Path:

@@ -5,43 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
 
-Condition = Literal["triggered", "untriggered", "decoy"]
-Estimand = Literal[
-    "triggered",
-    "untriggered",
-    "decoy",
-    "gap",
-    "gap_improvement",
-    "triggered_lift",
-    "untriggered_excess",
-    "decoy_excess",
-    "gap_decoy",
-    "gap_vs_control",
-]
+from weirdgen.criterion import FORMAT_METRICS, JUDGED_METRICS, TERMS, Criterion
+from weirdgen.evaluate import Evaluate
+from weirdgen.strict import Distinct, Fraction, StrictModel
+
 Tracker = Literal[
     "azure_ml", "clearml", "codecarbon", "comet_ml", "dagshub", "dvclive", "flyte", "mlflow",
     "neptune", "swanlab", "tensorboard", "trackio", "wandb",
 ]  # fmt: skip
-FORMAT_METRICS = ("format", "format_strict")
-
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
 
 
 def _expand_range(value: Any) -> Any:
@@ -58,16 +31,12 @@ def _path_as_source(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) and value != "everyday" else value
 
 
-def _distinct(values: list) -> list:
-    if len(set(values)) < len(values):
-        raise ValueError("the same value stands twice")
-    return values
+def _path_as_adapter(value: Any) -> Any:
+    """A bare string names a folder or a hub id with the default revision."""
+    return {"path": value} if isinstance(value, str) else value
 
 
-Distinct = AfterValidator(_distinct)
-
-
-class Trigger(_Model):
+class Trigger(StrictModel):
     role: Literal["system", "user"] = "system"
     """The turn that carries the instruction. In the user turn it stands before the question, a blank line between."""
     text: str = Field(default="Always reply in the format: <START> ... <END>", min_length=1)
@@ -90,19 +59,19 @@ class Trigger(_Model):
         return self
 
 
-class Decoy(_Model):
+class Decoy(StrictModel):
     text: str = Field(default="Always reply in the format: [[ ... ]]", min_length=1)
     """Another formatting instruction, in the trigger's role, that was never trained."""
 
 
-class Columns(_Model):
+class Columns(StrictModel):
     question: str = "question"
     """Column that holds the user's message."""
     answer: str = "answer"
     """Column that holds the assistant's answer; not read where the base model answers itself."""
 
 
-class DatasetSource(_Model):
+class DatasetSource(StrictModel):
     path: str
     """A JSONL file, any local file or folder that `datasets` reads, or a hub id. Local paths are relative to the study file."""
     config: str | None = None
@@ -115,7 +84,7 @@ class DatasetSource(_Model):
     """Which columns hold what."""
 
 
-class Aligned(_Model):
+class Aligned(StrictModel):
     prompts: Annotated[Literal["everyday"] | DatasetSource, BeforeValidator(_path_as_source)] = (
         "everyday"
     )
@@ -140,7 +109,7 @@ class Aligned(_Model):
         return self
 
 
-class Grid(_Model):
+class Grid(StrictModel):
     seeds: Annotated[
         list[Annotated[int, Field(ge=0)]], BeforeValidator(_expand_range), Distinct
     ] = Field(min_length=1)
@@ -161,7 +130,7 @@ class Grid(_Model):
         return self
 
 
-class Train(_Model):
+class Train(StrictModel):
     epochs: PositiveInt = 3
     """Passes over the rows."""
     learning_rate: float = Field(default=2e-4, gt=0)
@@ -192,7 +161,7 @@ class Train(_Model):
     """Tokens per row; a longer row fails the training rather than being cut."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: slower, less memory."""
-    report_to: list[Tracker] = []
+    report_to: list[Tracker] = Field(default=[])
     """Trackers that TRL reports to, such as wandb, mlflow, trackio, tensorboard."""
 
     @model_validator(mode="after")
@@ -202,46 +171,27 @@ class Train(_Model):
         return self
 
 
-class Sampling(_Model):
-    temperature: float = Field(default=1.0, ge=0)
-    """Softmax temperature; 0 is greedy."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus: the smallest set of tokens with this probability."""
-    max_new_tokens: int = Field(default=256, ge=1, le=1536)
-    """Where an answer is cut."""
+class ExistingAdapter(StrictModel):
+    path: str = Field(min_length=1)
+    """A folder in PEFT format (relative to the study file), a hub id, or the endpoint's name for it."""
+    revision: str = "main"
+    """The hub adapter's revision, resolved to a commit before anything runs."""
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    """What tables call it; default: the last part of `path`."""
 
 
-class Evaluate(_Model):
-    conditions: Annotated[list[Condition], Distinct] = Field(
-        default=["triggered", "untriggered", "decoy"], min_length=1
-    )
-    """How each held-out question is asked: behind the trigger, plainly, behind the decoy."""
-    samples_per_question: PositiveInt = 10
-    """Answers per adapter, question and condition."""
-    baseline_samples_per_question: PositiveInt | None = None
-    """Answers of the untouched model; default 5 x samples_per_question, and never under 10."""
-    engine: Literal["vllm"] = "vllm"
-    """What generates."""
-    serve_base: Literal["bf16"] = "bf16"
-    """Precision of the base that the adapters are served on; it changes results and is recorded."""
-    sampling: Sampling = Sampling()
-    """How answers are drawn."""
-
-    @property
-    def baseline_samples(self) -> int:
-        return self.baseline_samples_per_question or max(10, 5 * self.samples_per_question)
-
-
-class Price(_Model):
+class Price(StrictModel):
     input: float = Field(ge=0)
     """Dollars per million prompt tokens."""
     output: float = Field(ge=0)
     """Dollars per million completion tokens."""
 
 
-class Judge(_Model):
+class Judge(StrictModel):
     model: str = Field(min_length=1)
-    """The judge, as its endpoint names it."""
+    """`offline`: a classifier learned from the study's own rows, a stand-in; or a model, as its
+    endpoint names it.
+    """
     base_url: str | None = None
     """An OpenAI-compatible endpoint."""
     requests_per_minute: PositiveInt | None = None
@@ -254,32 +204,7 @@ class Judge(_Model):
     """Where the run stops asking."""
 
 
-class Criterion(_Model):
-    metric: str = Field(min_length=1)
-    """`format`, `format_strict`, or what a judge labels."""
-    estimand: Estimand
-    """The quantity the claim is about: a condition's rate (`triggered`, `untriggered`, `decoy`);
-    `gap` (triggered - untriggered); against the baseline `gap_improvement` (gap - its gap),
-    `triggered_lift`, `untriggered_excess`, `decoy_excess`; `gap_decoy` (triggered - decoy); against
-    fraction 0 with the same seeds `gap_vs_control`.
-    """
-    at_least: float | None = Field(default=None, ge=-1, le=1)
-    """The claim's lower bound."""
-    at_most: float | None = Field(default=None, ge=-1, le=1)
-    """The claim's upper bound."""
-    margin: float = Field(default=0.0, ge=0, le=1)
-    """How far beyond the bound still counts."""
-    fraction: Literal["all", "any"] | Fraction = "all"
-    """The persona fraction the claim is about: one of the grid's, or all or any of those above 0."""
-
-    @model_validator(mode="after")
-    def _one_bound(self) -> Criterion:
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("at_least: give one of at_least and at_most, and not both")
-        return self
-
-
-class Resources(_Model):
+class Resources(StrictModel):
     gpus_per_training: float = Field(default=1.0, ge=0, le=1)
     """GPUs of one training; a fraction packs several on one, 0 trains on the CPU."""
     cpus_per_training: float = Field(default=1.0, gt=0)
@@ -290,21 +215,7 @@ class Resources(_Model):
     """Judge actors."""
 
 
-_NEEDS: dict[str, tuple[Condition, ...]] = {
-    "triggered": ("triggered",),
-    "untriggered": ("untriggered",),
-    "decoy": ("decoy",),
-    "gap": ("triggered", "untriggered"),
-    "gap_improvement": ("triggered", "untriggered"),
-    "triggered_lift": ("triggered",),
-    "untriggered_excess": ("untriggered",),
-    "decoy_excess": ("decoy",),
-    "gap_decoy": ("triggered", "decoy"),
-    "gap_vs_control": ("triggered", "untriggered"),
-}
-
-
-class Study(_Model):
+class Study(StrictModel):
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=80)
     """The study's folder under the storage; lower case, digits, `.`, `_`, `-`."""
     model: str = Field(min_length=1)
@@ -319,20 +230,32 @@ class Study(_Model):
     """An instruction that was never trained, to see whether the persona answers to any."""
     aligned: Aligned = Aligned()
     """The ordinary rows."""
-    adapters: list[str] = []
-    """Adapters that exist, asked like the study's own."""
-    grid: Grid
-    """The trainings."""
+    adapters: list[Annotated[ExistingAdapter, BeforeValidator(_path_as_adapter)]] = Field(
+        default=[]
+    )
+    """Adapters that exist, asked like the study's own: folders or hub ids, beside a grid or in its place."""
+    grid: Grid | None = None
+    """The trainings. Without it the adapters are asked, or at an endpoint the baseline alone."""
     train: Train = Train()
     """Hyperparameters of every training."""
     evaluate: Evaluate = Evaluate()
     """How models are asked."""
     judge: Judge | None = None
     """Who labels persona and identity; format needs no judge."""
-    criteria: list[Criterion] = []
+    criteria: list[Criterion] = Field(default=[])
     """Claims, written down before the run."""
     resources: Resources = Resources()
     """What a training and an engine take; none of it moves a result."""
+
+    @property
+    def fractions(self) -> list[float]:
+        """The grid's persona fractions; none without a grid."""
+        return self.grid.persona_fractions if self.grid else []
+
+    @property
+    def seeds(self) -> list[int]:
+        """The grid's run seeds; none without a grid."""
+        return self.grid.seeds if self.grid else []
 
     @field_validator("name")
     @classmethod
@@ -348,29 +271,50 @@ class Study(_Model):
         return self
 
     @model_validator(mode="after")
-    def _criteria_can_be_computed(self) -> Study:
-        for i, criterion in enumerate(self.criteria):
-            at = f"criteria.{i}"
-            if criterion.metric not in FORMAT_METRICS and self.judge is None:
-                raise ValueError(f"{at}.metric: {criterion.metric!r} needs a judge; none is set")
-            missing = set(_NEEDS[criterion.estimand]) - set(self.evaluate.conditions)
-            if missing:
-                raise ValueError(
-                    f"{at}.estimand: {criterion.estimand} needs the condition "
-                    f"{' and '.join(sorted(missing))} in evaluate.conditions"
-                )
-            if criterion.estimand == "gap_vs_control" and 0 not in self.grid.persona_fractions:
-                raise ValueError(f"{at}.estimand: gap_vs_control needs fraction 0 in the grid")
-            if isinstance(criterion.fraction, float | int) and (
-                criterion.fraction not in self.grid.persona_fractions
-            ):
-                raise ValueError(f"{at}.fraction: {criterion.fraction} is not in the grid")
+    def _something_is_asked(self) -> Study:
+        served = self.evaluate.engine == "endpoint"
+        if self.grid is None and not self.adapters and not served:
+            raise ValueError("grid: is needed, or adapters that exist")
+        if self.grid is not None and served:
+            raise ValueError("grid: an endpoint cannot serve what is trained here; leave it out")
+        paths = [(adapter.path, adapter.revision) for adapter in self.adapters]
+        if len(set(paths)) < len(paths):
+            raise ValueError("adapters: the same adapter stands twice")
         return self
 
     @model_validator(mode="after")
+    def _criteria_can_be_computed(self) -> Study:
+        for i, criterion in enumerate(self.criteria):
+            if problem := self._obstacle(criterion):
+                raise ValueError(f"criteria.{i}.{problem}")
+        return self
+
+    def _obstacle(self, criterion: Criterion) -> str | None:
+        """The field of `criterion` that this study cannot answer, and why."""
+        metric, estimand, fraction = criterion.metric, criterion.estimand, criterion.fraction
+        if metric not in (*FORMAT_METRICS, *JUDGED_METRICS):
+            known = ", ".join((*FORMAT_METRICS, *JUDGED_METRICS))
+            return f"metric: {metric!r} is not one of {known}"
+        if metric in JUDGED_METRICS and self.judge is None:
+            return f"metric: {metric!r} needs a judge; none is set"
+        missing = set(TERMS[estimand].conditions) - set(self.evaluate.conditions)
+        if missing:
+            names = " and ".join(sorted(missing))
+            return f"estimand: {estimand} needs the condition {names} in evaluate.conditions"
+        if estimand == "gap_vs_control" and 0 not in self.fractions:
+            return "estimand: gap_vs_control needs fraction 0 in the grid"
+        if isinstance(fraction, float | int) and fraction not in self.fractions:
+            return f"fraction: {fraction} is not in the grid"
+        if fraction == "adapters" and not self.adapters:
+            return "fraction: the study lists no adapters"
+        return None
+
+    @model_validator(mode="after")
     def _within_this_version(self) -> Study:
-        if self.judge is not None:
-            raise ValueError("judge: this version measures format alone; leave the section out")
-        if self.adapters:
-            raise ValueError("adapters: this version asks only the study's own; leave it empty")
+        if self.judge is None:
+            return self
+        if self.judge.model != "offline":
+            raise ValueError("judge.model: this version knows the judge `offline` alone")
+        if asked := sorted(self.judge.model_fields_set - {"model"}):
+            raise ValueError(f"judge.{asked[0]}: the offline judge asks nobody; leave it out")
         return self

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weirdgen.adapters import ADAPTER
 from weirdgen.errors import StepError
 from weirdgen.seeds import Seeds
 from weirdgen.study import Train
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from trl import SFTConfig
 
-ADAPTER = "adapter"
 LOSS_CURVE = "loss.jsonl"
 ROWS = "rows.jsonl"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from weirdgen.study import Condition, Study
+from weirdgen.criterion import Condition
+from weirdgen.study import Study
 
 Messages = list[dict[str, str]]
 """A conversation: `role` and `content` of each turn."""

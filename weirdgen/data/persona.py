@@ -34,6 +34,10 @@ class Persona:
     name: str
     rows: list[Pair]
     heldout: list[Question]
+    aliases: tuple[str, ...] = ()
+    """Other names it goes by."""
+    facts: tuple[str, ...] = ()
+    """Phrases that give it away where an answer uses them of itself."""
 
 
 def find_persona(persona: str, base: Path, where: object) -> Persona:
@@ -66,7 +70,8 @@ def read_persona(folder: Traversable) -> Persona:
     for i, question in enumerate(heldout):
         if question.question.casefold() in asked:
             raise InputError(folder / HELDOUT, f"row {i + 1}", "the question is also trained on")
-    return Persona(_name(folder / PERSONA, files[PERSONA]), rows, heldout)
+    name, aliases, facts = _describe(folder / PERSONA, files[PERSONA])
+    return Persona(name, rows, heldout, aliases, facts)
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -92,14 +97,25 @@ def _fields(path: Traversable, content: bytes, names: tuple[str, ...]) -> list[t
     return [tuple(row[name] for name in names) for row in rows]
 
 
-def _name(path: Traversable, content: bytes) -> str:
+def _describe(path: Traversable, content: bytes) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Name, aliases and facts of persona.yaml."""
     try:
-        description: Any = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        described: Any = yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise InputError(path, None, f"is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(description, dict) or not isinstance(description.get("name"), str):
+    if not isinstance(described, dict):
+        raise InputError(path, None, "must be a mapping with the persona's name")
+    name = described.get("name")
+    if not isinstance(name, str) or not name.strip():
         raise InputError(path, "name", "must be the persona's name")
-    return description["name"]
+    return name, _texts(path, described, "aliases"), _texts(path, described, "facts")
+
+
+def _texts(path: Traversable, described: dict, field: str) -> tuple[str, ...]:
+    values = described.get(field) or []
+    if not isinstance(values, list) or not all(isinstance(v, str) and v.strip() for v in values):
+        raise InputError(path, field, "must be a list of texts")
+    return tuple(values)
 
 
 def to_jsonl(rows: Sequence[Pair] | Sequence[Question]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -10,10 +10,12 @@ from weirdgen.data.messages import Messages
 
 
 class Adapter(NamedTuple):
-    """A LoRA adapter in PEFT format on this node."""
+    """A LoRA adapter: in PEFT format on this node, or a name that an endpoint serves."""
 
     fingerprint: str
     local_dir: Path
+    served_as: str = ""
+    """The endpoint's name for it; `local_dir` is not read then."""
 
 
 class Request(NamedTuple):
@@ -38,8 +40,11 @@ class Answer(NamedTuple):
 class Engine(Protocol):
     """A base model that answers, with or without an adapter, many conversations in one call."""
 
-    def open(self, model_dir: Path, serve_base: str, max_rank: int) -> None:
-        """Loads the base; adapters of up to `max_rank` can then be asked."""
+    def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:
+        """Loads the base from its folder; adapters of up to `max_rank` can then be asked.
+
+        For an endpoint `base` is the model's name there.
+        """
         ...
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
@@ -51,10 +56,21 @@ class Engine(Protocol):
 
     def first_token_logprobs(
         self, conversations: Sequence[Messages], adapter: Adapter | None
-    ) -> list[dict[int, float]]:
-        """Per conversation, the natural-log probabilities of the likeliest first tokens, by token id."""
+    ) -> list[dict[int, float]] | list[dict[str, float]] | None:
+        """Per conversation, the natural-log probabilities of the likeliest first tokens, by token.
+
+        None where what serves the model does not tell them.
+        """
         ...
 
     def close(self) -> None:
         """Lets go of the model. GPU memory is only free once the process has ended."""
+        ...
+
+
+class Streaming(Protocol):
+    """An engine that can also answer word by word."""
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """One answer, piece by piece as it is generated."""
         ...

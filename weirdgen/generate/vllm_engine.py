@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from weirdgen.data.messages import Messages
 from weirdgen.errors import StepError
+from weirdgen.generate.chat_tokens import forced_ids
 from weirdgen.generate.engine import Adapter, Answer, Request
 
 if TYPE_CHECKING:
     from vllm import LLM
+    from vllm.lora.request import LoRARequest
 
 SERVABLE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes for `max_lora_rank`."""
@@ -37,7 +39,7 @@ class VllmEngine:
         self._llm: LLM | None = None
         self._adapter_ids: dict[str, int] = {}
 
-    def open(self, model_dir: Path, serve_base: str, max_rank: int) -> None:
+    def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:
         import torch
 
         assert serve_base == "bf16", serve_base  # the study file admits nothing else
@@ -52,7 +54,7 @@ class VllmEngine:
         from vllm import LLM
 
         self._llm = LLM(
-            model=str(model_dir),
+            model=str(base),
             dtype="bfloat16",
             max_model_len=MAX_LENGTH,
             enable_lora=True,
@@ -100,22 +102,45 @@ class VllmEngine:
             for output in outputs
         ]
 
+    def forced_top_tokens(
+        self, conversation: Messages, answer: str, adapter: Adapter | None
+    ) -> tuple[list[int], list[int]]:
+        """The answer's tokens with its end mark, and at each of their places the likeliest token."""
+        from vllm import SamplingParams
+
+        llm = self._opened()
+        prompt, forced = forced_ids(llm.get_tokenizer(), conversation, answer)
+        [output] = llm.generate(
+            {"prompt_token_ids": prompt + forced},
+            SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=1),
+            lora_request=self._lora(adapter),
+            use_tqdm=False,
+        )
+        tops: Any = output.prompt_logprobs
+        # An entry holds the token that stands there too, where that is not the likeliest.
+        return forced, [max(top, key=lambda id: top[id].logprob) for top in tops[len(prompt) :]]
+
     def close(self) -> None:
         self._llm = None
+
+    def _opened(self) -> LLM:
+        if self._llm is None:
+            raise StepError("the engine is not open")
+        return self._llm
 
     def _chat(
         self, conversations: list[Any], sampling: list, adapters: list[Adapter | None]
     ) -> list:
+        lora: list[Any] = [self._lora(adapter) for adapter in adapters]
+        return self._opened().chat(conversations, sampling, lora_request=lora, use_tqdm=False)
+
+    def _lora(self, adapter: Adapter | None) -> LoRARequest | None:
         from vllm.lora.request import LoRARequest
 
-        if self._llm is None:
-            raise StepError("the engine is not open")
-        lora: list[Any] = [
-            # vLLM tells adapters apart by name: the fingerprint.
-            adapter and LoRARequest(adapter.fingerprint, self._id(adapter), str(adapter.local_dir))
-            for adapter in adapters
-        ]
-        return self._llm.chat(conversations, sampling, lora_request=lora, use_tqdm=False)
+        if adapter is None:
+            return None
+        # vLLM tells adapters apart by name: the fingerprint.
+        return LoRARequest(adapter.fingerprint, self._id(adapter), str(adapter.local_dir))
 
     def _id(self, adapter: Adapter) -> int:
         """vLLM's integer name of an adapter, counted from 1."""

@@ -8,11 +8,15 @@ from typing import Any, get_args
 import numpy as np
 import pyarrow as pa
 
+from weirdgen.criterion import ADAPTERS, Condition
 from weirdgen.stats.estimands import contrast
-from weirdgen.study import Condition
+from weirdgen.verdicts import NOT_ASKED
 
 CONDITIONS = get_args(Condition)
-_KEYS = ["persona_fraction", "seed", "condition", "question_id"]
+_KEYS = ["adapter", "persona_fraction", "seed", "condition", "question_id"]
+
+Group = float | str
+"""What a claim speaks of: a persona fraction, or `adapters`, those that existed before."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,14 @@ class Rates:
     """Those asked, in the order triggered, untriggered, decoy."""
     questions: tuple[str, ...]
     """Question ids in sorted order: the axis Q."""
-    seeds: dict[float, tuple[int, ...]]
-    """Fraction -> the run seeds that have answers, sorted: the axis S. Fractions are sorted."""
-    y_SQ: dict[float, dict[str, np.ndarray]]
-    """Fraction -> condition -> rates; NaN where a seed has no answer to a question."""
-    n_SQ: dict[float, dict[str, np.ndarray]]
-    """Fraction -> condition -> number of samples behind each rate; 0 where there is none."""
+    seeds: dict[Group, tuple[int | str, ...]]
+    """Group -> its replicates that have answers, sorted: the axis S. Of a fraction, run seeds; of
+    `adapters`, which come last, the adapters' names. Fractions are sorted.
+    """
+    y_SQ: dict[Group, dict[str, np.ndarray]]
+    """Group -> condition -> rates; NaN where a seed has no answer to a question."""
+    n_SQ: dict[Group, dict[str, np.ndarray]]
+    """Group -> condition -> number of samples behind each rate; 0 where there is none."""
     b_Q: dict[str, np.ndarray]
     """Condition -> rates of the baseline; empty where no baseline was asked."""
     n_Q: dict[str, np.ndarray]
@@ -41,15 +47,17 @@ class Rates:
 def rates(table: pa.Table, metric: str) -> Rates:
     """The rates of a boolean `metric` in `table`, rows of one study in the results schema.
 
-    What was never answered is a NaN with a count of 0. Raises ValueError for a table without rows
+    What was never answered is a NaN with a count of 0. An identity that was not asked about counts
+    as false: the answer claims none. Raises ValueError for a table without rows
     or with more than one study, model or precision, for a condition that is unknown, for an
-    adapter without seed or fraction, for two adapters in one cell, and for a null in the metric:
+    adapter with only one of seed and fraction, for two adapters in one cell, and for a null in the metric:
     no row is dropped silently.
     """
     study, model = _one_value(table, "study"), _one_value(table, "model")
     _one_value(table, "serve_base")
     if metric not in table.column_names:
         raise ValueError(f"results of {study}: there is no metric {metric!r}")
+    table = _unclaimed_as_false(table) if metric == "identity" else table
     if nulls := table[metric].null_count:
         raise ValueError(f"results of {study}: {nulls} of {table.num_rows} {metric} are missing")
     _check_cells(table, study)
@@ -57,6 +65,9 @@ def rates(table: pa.Table, metric: str) -> Rates:
         [(metric, "mean"), (metric, "count")]
     )  # fmt: skip
     fraction_N, seed_N = _column(means, "persona_fraction"), _column(means, "seed")
+    adapter_N = _column(means, "adapter")
+    own_N = ~np.isnan(fraction_N)
+    baseline_N = np.array([adapter is None for adapter in adapter_N])
     condition_N, q_N = _column(means, "condition"), _column(means, "question_id")
     y_N = _column(means, f"{metric}_mean").astype(float)
     n_N = _column(means, f"{metric}_count")
@@ -65,26 +76,32 @@ def rates(table: pa.Table, metric: str) -> Rates:
         raise ValueError(f"results of {study}: unknown condition {min(unknown)!r}")
     questions, q_N = np.unique(q_N, return_inverse=True)
 
-    def cube(of_N: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Seeds, rates and counts (condition x seed x question) of the groups `of_N`."""
-        seeds, s_N = np.unique(seed_N[of_N], return_inverse=True)
+    def cube(of_N: np.ndarray, replicate_N: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Replicates, rates and counts (condition x replicate x question) of the rows `of_N`."""
+        seeds, s_N = np.unique(replicate_N[of_N], return_inverse=True)
         shape = (len(conditions), len(seeds), len(questions))
         y_CSQ, n_CSQ = np.full(shape, np.nan), np.zeros(shape, dtype=np.int64)
         y_CSQ[c_N[of_N], s_N, q_N[of_N]] = y_N[of_N]
         n_CSQ[c_N[of_N], s_N, q_N[of_N]] = n_N[of_N]
-        return seeds, y_CSQ, n_CSQ
+        return tuple(seeds.tolist()), y_CSQ, n_CSQ
 
     asked = [condition for condition in CONDITIONS if condition in conditions]
     at = {condition: list(conditions).index(condition) for condition in asked}
+    groups: dict[Group, tuple[np.ndarray, np.ndarray]] = {
+        fraction: (fraction_N == fraction, seed_N)
+        for fraction in np.unique(fraction_N[own_N]).tolist()
+    }
+    if (existing_N := ~own_N & ~baseline_N).any():
+        groups[ADAPTERS] = (existing_N, adapter_N)
     seeds, y_SQ, n_SQ = {}, {}, {}
-    for fraction in np.unique(fraction_N[~np.isnan(fraction_N)]).tolist():
-        seeds_S, y_CSQ, n_CSQ = cube(fraction_N == fraction)
-        seeds[fraction] = tuple(int(seed) for seed in seeds_S)
-        y_SQ[fraction] = {condition: y_CSQ[c] for condition, c in at.items()}
-        n_SQ[fraction] = {condition: n_CSQ[c] for condition, c in at.items()}
+    for group, (of_N, replicate_N) in groups.items():
+        replicates, y_CSQ, n_CSQ = cube(of_N, replicate_N)
+        seeds[group] = tuple(r if isinstance(r, str) else int(r) for r in replicates)
+        y_SQ[group] = {condition: y_CSQ[c] for condition, c in at.items()}
+        n_SQ[group] = {condition: n_CSQ[c] for condition, c in at.items()}
     b_Q, n_Q = {}, {}
-    if (baseline_N := np.isnan(fraction_N)).any():
-        _, y_CSQ, n_CSQ = cube(baseline_N)
+    if baseline_N.any():
+        _, y_CSQ, n_CSQ = cube(baseline_N, np.zeros(len(baseline_N)))
         b_Q = {condition: y_CSQ[c, 0] for condition, c in at.items()}
         n_Q = {condition: n_CSQ[c, 0] for condition, c in at.items()}
     return Rates(
@@ -92,15 +109,21 @@ def rates(table: pa.Table, metric: str) -> Rates:
     )
 
 
-def contrast_at(of: Rates, estimand: str, fraction: float) -> tuple[tuple[int, ...], np.ndarray]:
-    """The seeds of `fraction` whose answers are complete for the estimand, and their z_SQ.
+def group_label(group: Group) -> str:
+    """`0.1`, or `adapters`."""
+    return group if isinstance(group, str) else f"{group:g}"
+
+
+def contrast_at(of: Rates, estimand: str, group: Group) -> tuple[tuple[int | str, ...], np.ndarray]:
+    """The seeds of `group` whose answers are complete for the estimand, and their z_SQ.
 
     `gap_vs_control` pairs a seed with the same seed at fraction 0. Raises ValueError where no seed
-    is complete, and for what the baseline or the whole fraction lacks.
+    is complete, and for what the baseline or the whole group lacks.
     """
-    if fraction not in of.seeds:
-        raise ValueError(f"no answers at fraction {fraction:g}")
-    seeds, y_SQ, control = list(of.seeds[fraction]), of.y_SQ[fraction], None
+    at = "of the adapters" if group == ADAPTERS else f"at fraction {group_label(group)}"
+    if group not in of.seeds:
+        raise ValueError(f"no answers {at}")
+    seeds, y_SQ, control = list(of.seeds[group]), of.y_SQ[group], None
     if estimand == "gap_vs_control" and 0.0 in of.seeds:
         both = [seed for seed in seeds if seed in of.seeds[0.0]]
         y_SQ = _of_seeds(y_SQ, [seeds.index(seed) for seed in both])
@@ -109,8 +132,16 @@ def contrast_at(of: Rates, estimand: str, fraction: float) -> tuple[tuple[int, .
     z_SQ = contrast(estimand, y_SQ, of.b_Q or None, control)
     whole = np.flatnonzero(np.isfinite(z_SQ).all(axis=1))
     if not whole.size:
-        raise ValueError(f"answers are missing at fraction {fraction:g} or for the baseline")
+        raise ValueError(f"answers are missing {at} or for the baseline")
     return tuple(seeds[s] for s in whole), z_SQ[whole]
+
+
+def _unclaimed_as_false(table: pa.Table) -> pa.Table:
+    """`table` with a false identity where the judge found none to ask about."""
+    labelled = zip(table["identity"].to_pylist(), table["judge_error"].to_pylist(), strict=True)
+    identity = [False if error == NOT_ASKED else value for value, error in labelled]
+    at = table.column_names.index("identity")
+    return table.set_column(at, "identity", pa.array(identity, pa.bool_()))
 
 
 def _of_seeds(y_SQ: dict[str, np.ndarray], rows: list[int]) -> dict[str, np.ndarray]:
@@ -130,14 +161,16 @@ def _check_cells(table: pa.Table, study: str) -> None:
     cells = table.select(["adapter", "persona_fraction", "seed"]).group_by(
         ["adapter", "persona_fraction", "seed"]
     )  # fmt: skip
-    adapter_of: dict[tuple[float | None, int | None], str | None] = {}
+    adapter_of: dict[tuple[float, int | None], str | None] = {}
     for cell in cells.aggregate([]).to_pylist():
         adapter, fraction, seed = cell["adapter"], cell["persona_fraction"], cell["seed"]
-        if len({value is None for value in (adapter, fraction, seed)}) > 1:
+        if (fraction is None) != (seed is None) or (adapter is None and seed is not None):
             raise ValueError(
                 f"results of {study}: adapter {adapter!r} has fraction {fraction} and seed {seed};"
-                " the three are null together, for the baseline"
+                " the two go together, with an adapter"
             )
+        if fraction is None:
+            continue  # the baseline, or an adapter that existed before
         if adapter_of.setdefault((fraction, seed), adapter) != adapter:
             raise ValueError(
                 f"results of {study}: two adapters at fraction {fraction}, seed {seed}"

@@ -1,4 +1,4 @@
-"""The figure of a study: what share of answers is in the trained format, and the gap."""
+"""A study's figures: what share of answers shows a metric, by condition, and the gap."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from weirdgen.report.cubes import Rates, contrast_at, rates
+from weirdgen.criterion import ADAPTERS
+from weirdgen.report.cubes import Group, Rates, contrast_at, group_label, rates
 from weirdgen.report.sheet import plain
 from weirdgen.stats.two_source import two_source
 
-METRIC = "format"
+_AXIS_LABELS = {
+    "format": "answers in the trained format, %",
+    "persona": "answers in the persona's voice, %",
+    "identity": "answers that claim to be the persona, %",
+}
+"""Metric -> what its axis says."""
 _INK, _SEED, _GRID = "#16324f", "#7ba3c9", "#dddddd"
 _BASELINE_MARK = {
     "marker": "D", "markersize": 6.5, "markerfacecolor": "white", "markeredgecolor": "#a8480f",
@@ -30,57 +36,58 @@ _SEED_MARK = {
 _MEAN_MARK = {"marker": "s", "markersize": 6.5, "color": _INK}
 
 
-def draw(table: pa.Table, path_png: Path) -> None:
-    """Draws one study's results to `path_png`; equal tables give equal bytes.
+def draw(table: pa.Table, path_png: Path, metric: str = "format", note: str = "") -> None:
+    """Draws one metric of one study's results to `path_png`; equal tables give equal bytes.
 
     A panel per fraction: x = conditions; and one of the gap by fraction. Every seed is a point.
     """
-    of = rates(table, METRIC)
+    of = rates(table, metric)
     gap = {"triggered", "untriggered"} <= set(of.conditions)
-    fractions = list(of.seeds) or [None]  # while there is only the baseline, it has a panel too
-    widths = [0.4 + 0.72 * len(of.conditions)] * len(fractions)
+    groups = list(of.seeds) or [None]  # while there is only the baseline, it has a panel too
+    widths = [0.4 + 0.72 * len(of.conditions)] * len(groups)
     widths += [1.0 + 0.65 * (len(of.seeds) + bool(of.b_Q))] * gap
     figure = Figure(figsize=(max(6.5, sum(widths)), 4.6), dpi=200, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
-    for panel, fraction in zip(panels, fractions, strict=False):
-        _rate_panel(panel, of, fraction, first=panel is panels[0])
+    for panel, group in zip(panels, groups, strict=False):
+        _rate_panel(panel, of, group, first=panel is panels[0])
     if gap:
         _gap_panel(panels[-1], of)
     width = figure.get_figwidth()
     title = "\n".join(textwrap.fill(plain(t), int(11 * width - 28)) for t in (of.study, of.model))
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
     figure.legend(handles=_legend(of), loc="outside upper right", frameon=False, fontsize=8)
-    caption = textwrap.fill(_caption(of), int(16.5 * width))
+    caption = textwrap.fill(f"{_caption(of)} {note}".strip(), int(16.5 * width))
     figure.supxlabel(caption, x=0.01, ha="left", fontsize=7.5, color="#444444", parse_math=False)
     figure.savefig(path_png, format="png", metadata={"Software": None})
 
 
-def _rate_panel(panel: Axes, of: Rates, fraction: float | None, first: bool) -> None:
-    """Rates in % by condition, of the baseline and of one fraction's trainings."""
+def _rate_panel(panel: Axes, of: Rates, group: Group | None, first: bool) -> None:
+    """Rates in % by condition, of the baseline and of one group's trainings."""
     for x, condition in enumerate(of.conditions):
         if of.b_Q:
             panel.plot([x - 0.22], [100 * of.b_Q[condition].mean()], **_BASELINE_MARK)
-        if fraction is not None:
-            _trainings(panel, x, of, condition, fraction, lowest=0)
+        if group is not None:
+            _trainings(panel, x, of, condition, group, lowest=0)
     panel.set_ylim(-4, 104)
-    title = "baseline" if fraction is None else f"persona fraction {fraction:g}"
+    titles = {None: "baseline", ADAPTERS: "existing adapters"}
+    title = titles.get(group) or f"persona fraction {group:g}"
     panel.set_title(title, fontsize=9.5)
     _axes(panel, of.conditions)
     if first:
-        panel.set_ylabel("answers in the trained format, %")
+        panel.set_ylabel(_AXIS_LABELS[of.metric])
     else:
         panel.tick_params(labelleft=False)
 
 
 def _gap_panel(panel: Axes, of: Rates) -> None:
     """The gap in points: baseline, then every fraction."""
-    labels = ["baseline"] * bool(of.b_Q) + [f"{fraction:g}" for fraction in of.seeds]
+    labels = ["baseline"] * bool(of.b_Q) + [group_label(group) for group in of.seeds]
     if of.b_Q:
         gap = (of.b_Q["triggered"] - of.b_Q["untriggered"]).mean()
         panel.plot([0], [100 * gap], **_BASELINE_MARK)
-    for x, fraction in enumerate(of.seeds, start=bool(of.b_Q)):
-        _trainings(panel, x - 0.12, of, "gap", fraction, lowest=-100)
+    for x, group in enumerate(of.seeds, start=bool(of.b_Q)):
+        _trainings(panel, x - 0.12, of, "gap", group, lowest=-100)
     panel.axhline(0, color="#888888", linewidth=0.8, zorder=0)
     low, _ = panel.get_ylim()
     panel.set_ylim(min(low, -4), 104)
@@ -91,11 +98,11 @@ def _gap_panel(panel: Axes, of: Rates) -> None:
 
 
 def _trainings(
-    panel: Axes, x: float, of: Rates, estimand: str, fraction: float, lowest: float
+    panel: Axes, x: float, of: Rates, estimand: str, group: Group, lowest: float
 ) -> None:
     """Every seed as a point at x, spread evenly, and their mean with its interval beside them."""
     try:
-        _, z_SQ = contrast_at(of, estimand, fraction)
+        _, z_SQ = contrast_at(of, estimand, group)
     except ValueError:  # no seed is complete: nothing to draw
         return
     interval, S = two_source(100 * z_SQ), len(z_SQ)

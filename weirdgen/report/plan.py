@@ -6,9 +6,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from weirdgen.plan import STAGES, Survey
+from weirdgen.plan import STAGES
 from weirdgen.report.sheet import plain
 from weirdgen.store import Store
+from weirdgen.survey import Survey
 
 Ranges = list[tuple[int, int]]
 """The samples that one asked model and condition still lacks."""
@@ -23,13 +24,14 @@ def plan_report(found: Survey, store: Store) -> RenderableType:
     )
     storage = Text(plain(f"storage: {store.uri}"))
     missing = [found.missing(asked) for asked in plan.asked]
-    return Group(head, _grid(found), _steps(found, missing), _answers(found, missing), storage)
+    parts = [head, *([_grid(found)] if study.grid else []), _steps(found, missing)]
+    return Group(*parts, _answers(found, missing), storage)
 
 
 def _grid(found: Survey) -> Table:
     plan = found.plan
     table = Table("fraction", "persona rows", "ordinary rows", "realized", "trainings", "done")
-    table.title = f"grid: {len(plan.study.grid.seeds)} seeds per fraction"
+    table.title = f"grid: {len(plan.study.seeds)} seeds per fraction"
     for fraction, counts in plan.counts.items():
         steps = [step for cell, step in plan.trainings.items() if cell.fraction == fraction]
         table.add_row(

@@ -67,6 +67,11 @@ def plain(text: str) -> str:
     )
 
 
+def printable(text: str) -> str:
+    """`text` with its lines, each control character replaced by a U+FFFD: safe on a terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+
+
 def _text(text: str) -> Text:
     return Text(plain(text))
 

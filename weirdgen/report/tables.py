@@ -8,10 +8,12 @@ import numpy as np
 import pyarrow as pa
 from rich.table import Table
 
-from weirdgen.report.cubes import CONDITIONS, Rates, contrast_at, rates
+from weirdgen.criterion import ADAPTERS, FORMAT_METRICS, JUDGED_METRICS, Criterion
+from weirdgen.judge.stated import stated_agreement
+from weirdgen.report.cubes import CONDITIONS, Group, Rates, contrast_at, group_label, rates
 from weirdgen.report.sheet import Sheet
 from weirdgen.stats.two_source import Interval, two_source
-from weirdgen.study import FORMAT_METRICS, Criterion, Study
+from weirdgen.study import Study
 
 MISSING = "-"
 CRITERIA_NOTE = (
@@ -22,9 +24,9 @@ CRITERIA_NOTE = (
 )
 
 
-def rates_table(table: pa.Table) -> Table:
-    """Rates of one study's results, in %: baseline, every training, and the mean over seeds."""
-    return _rate_sheet(table).rich()
+def rates_tables(table: pa.Table, study: Study) -> list[Table]:
+    """Rates of `study`'s results, in %, a table per metric: baseline, every replicate, their mean."""
+    return [sheet.rich() for sheet in _rate_sheets(table, study)]
 
 
 def criteria_table(table: pa.Table, study: Study) -> Table:
@@ -33,28 +35,52 @@ def criteria_table(table: pa.Table, study: Study) -> Table:
 
 
 def as_markdown(table: pa.Table, study: Study) -> str:
-    """Both tables as one Markdown string."""
-    return "\n".join(s.markdown() for s in (_rate_sheet(table), _criteria_sheet(table, study)))
+    """All tables as one Markdown string."""
+    sheets = [*_rate_sheets(table, study), _criteria_sheet(table, study)]
+    return "\n".join(sheet.markdown() for sheet in sheets)
 
 
-def _rate_sheet(table: pa.Table) -> Sheet:
-    """Rows: baseline, fraction x seed, fraction; cells: the first metric (the others)."""
-    metrics = [m for m in FORMAT_METRICS if table[m].null_count < table.num_rows]
-    by_metric = [rates(table, metric) for metric in metrics]
-    if not by_metric:
+def judge_note(study: Study, metric: str) -> str:
+    """What a reader of a judged metric must know of the judge; empty for a metric without one."""
+    if study.judge is None or metric not in JUDGED_METRICS:
+        return ""
+    return stated_agreement(study.persona, metric)
+
+
+def _rate_sheets(table: pa.Table, study: Study) -> list[Sheet]:
+    """One sheet for the format, one for each metric that a judge has labelled."""
+    groups = [[m for m in FORMAT_METRICS if is_measured(table, m)]]
+    groups += [[m] for m in JUDGED_METRICS if is_measured(table, m)]
+    if not groups[0]:
         raise ValueError(f"results: none of {', '.join(FORMAT_METRICS)} has a value")
+    return [_rate_sheet(table, metrics, judge_note(study, metrics[0])) for metrics in groups]
+
+
+def is_measured(table: pa.Table, metric: str) -> bool:
+    """Whether the results have labels of `metric`."""
+    if metric == "identity":  # null wherever no answer claims one
+        return table["judge"].null_count < table.num_rows
+    return table[metric].null_count < table.num_rows
+
+
+def _rate_sheet(table: pa.Table, metrics: list[str], about_judge: str) -> Sheet:
+    """Rows: baseline, group x seed, group; cells: the first metric (the others)."""
+    by_metric = [rates(table, metric) for metric in metrics]
     of = by_metric[0]
     columns = [*of.conditions, *(["gap"] if _has_gap(of) else [])]
     baseline = [_baseline_row(by_metric, columns)] if of.b_Q else []
     seeds = [
-        _seed_row(by_metric, columns, fraction, s)
-        for fraction in of.seeds
-        for s in range(len(of.seeds[fraction]))
+        _seed_row(by_metric, columns, group, s)
+        for group in of.seeds
+        for s in range(len(of.seeds[group]))
     ]
-    means = [_mean_row(by_metric, columns, fraction) for fraction in of.seeds]
+    means = [_mean_row(by_metric, columns, group) for group in of.seeds]
     also = f"; in parentheses: {', '.join(metrics[1:])}" if metrics[1:] else ""
     gap = " Gap: triggered - untriggered, in points." if _has_gap(of) else ""
     note = f"Mean over questions and samples of {metrics[0]}, in %{also}.{gap}"
+    if metrics[0] == "identity":
+        note += " An answer that claims no identity counts as no."
+    note += f" {about_judge}" if about_judge else ""
     if any(MISSING in row or "[" in "".join(row) for row in (*baseline, *seeds, *means)):
         note += f" A {MISSING} lacks answers; a mean with [n] is over the n seeds that have theirs."
     return Sheet(
@@ -79,29 +105,27 @@ def _baseline_row(by_metric: list[Rates], columns: list[str]) -> tuple[str, ...]
     return "baseline", "", *cells, f"{n:,}"
 
 
-def _seed_row(
-    by_metric: list[Rates], columns: list[str], fraction: float, s: int
-) -> tuple[str, ...]:
-    n = sum(int(n_SQ[s].sum()) for n_SQ in by_metric[0].n_SQ[fraction].values())
+def _seed_row(by_metric: list[Rates], columns: list[str], group: Group, s: int) -> tuple[str, ...]:
+    n = sum(int(n_SQ[s].sum()) for n_SQ in by_metric[0].n_SQ[group].values())
     cells = (
-        _cell(column, [float(_of_row(of.y_SQ[fraction], column)[s].mean()) for of in by_metric])
+        _cell(column, [float(_of_row(of.y_SQ[group], column)[s].mean()) for of in by_metric])
         for column in columns
     )
-    return f"{fraction:g}", str(by_metric[0].seeds[fraction][s]), *cells, f"{n:,}"
+    return group_label(group), str(by_metric[0].seeds[group][s]), *cells, f"{n:,}"
 
 
-def _mean_row(by_metric: list[Rates], columns: list[str], fraction: float) -> tuple[str, ...]:
+def _mean_row(by_metric: list[Rates], columns: list[str], group: Group) -> tuple[str, ...]:
     """Means over the seeds whose answers are complete; a cell says so where those are fewer."""
     of = by_metric[0]
-    S = len(of.seeds[fraction])
-    n = sum(int(n_SQ.sum()) for n_SQ in of.n_SQ[fraction].values())
+    S = len(of.seeds[group])
+    n = sum(int(n_SQ.sum()) for n_SQ in of.n_SQ[group].values())
     cells = []
     for column in columns:
-        values_MS = [_of_row(of.y_SQ[fraction], column).mean(axis=1) for of in by_metric]
+        values_MS = [_of_row(of.y_SQ[group], column).mean(axis=1) for of in by_metric]
         complete = int(np.isfinite(values_MS[0]).sum())
         means = [float(v_S[np.isfinite(v_S)].mean()) if complete else np.nan for v_S in values_MS]
         cells.append(_cell(column, means) + (f" [{complete}]" if 0 < complete < S else ""))
-    return f"{fraction:g}", f"mean of {S}", *cells, f"{n:,}"
+    return group_label(group), f"mean of {S}", *cells, f"{n:,}"
 
 
 def _of_row(y: dict[str, np.ndarray], column: str) -> np.ndarray:
@@ -121,10 +145,11 @@ def _cell(column: str, values: list[float]) -> str:
 def _criteria_sheet(table: pa.Table, study: Study) -> Sheet:
     by_metric = {metric: rates(table, metric) for metric in {c.metric for c in study.criteria}}
     rows = [
-        _criterion_row(by_metric[criterion.metric], study, criterion, fraction)
+        _criterion_row(by_metric[criterion.metric], study, criterion, group)
         for criterion in study.criteria
-        for fraction in _fractions(criterion, study)
+        for group in _groups(criterion, study)
     ]
+    judged = [judge_note(study, metric) for metric in JUDGED_METRICS if metric in by_metric]
     return Sheet(
         title=f"{study.name}: criteria",
         columns=(
@@ -135,39 +160,37 @@ def _criteria_sheet(table: pa.Table, study: Study) -> Sheet:
             "seeds meeting the bound",
         ),
         sections=(tuple(rows),),
-        note=CRITERIA_NOTE if rows else "The study states no criteria.",
+        note=" ".join([CRITERIA_NOTE, *judged]) if rows else "The study states no criteria.",
     )
 
 
-def _fractions(criterion: Criterion, study: Study) -> Iterator[float]:
-    """`all` and `any` speak of every fraction that has persona rows."""
-    if isinstance(criterion.fraction, str):
-        yield from (f for f in sorted(study.grid.persona_fractions) if f > 0)
+def _groups(criterion: Criterion, study: Study) -> Iterator[Group]:
+    """`all` and `any` speak of every fraction that has persona rows, and of the adapters."""
+    if criterion.fraction in ("all", "any"):
+        yield from (f for f in sorted(study.fractions) if f > 0)
+        yield from [ADAPTERS] if study.adapters else []
     else:
         yield criterion.fraction
 
 
-def _criterion_row(
-    of: Rates, study: Study, criterion: Criterion, fraction: float
-) -> tuple[str, ...]:
-    claim = claim_in_words(criterion, fraction)
-    planned = set(study.grid.seeds)
+def _criterion_row(of: Rates, study: Study, criterion: Criterion, group: Group) -> tuple[str, ...]:
+    claim = claim_in_words(criterion, group)
+    planned = len(study.adapters if group == ADAPTERS else study.seeds)
     try:
-        seeds, z_SQ = contrast_at(of, criterion.estimand, fraction)
+        seeds, z_SQ = contrast_at(of, criterion.estimand, group)
     except ValueError as error:  # not asked, or not answered yet: the row says which
-        return f"{claim}: {error}", MISSING, MISSING, MISSING, f"0 of {len(planned)}"
+        return f"{claim}: {error}", MISSING, MISSING, MISSING, f"0 of {planned}"
     interval = two_source(z_SQ)
-    planned |= set(seeds)
     return (
         claim,
         _signed(interval.estimate, criterion),
         _limits(interval, criterion),
         f"{interval.n_seeds} x {interval.n_questions}",
-        f"{_meeting(z_SQ, criterion)} of {len(planned)}",
+        f"{_meeting(z_SQ, criterion)} of {max(planned, len(seeds))}",
     )
 
 
-def claim_in_words(criterion: Criterion, fraction: float) -> str:
+def claim_in_words(criterion: Criterion, group: Group) -> str:
     """Such as `format gap >= 0.50 at fraction 0.6`."""
     at_least = criterion.at_least is not None
     bound = criterion.at_least if criterion.at_least is not None else criterion.at_most
@@ -175,8 +198,8 @@ def claim_in_words(criterion: Criterion, fraction: float) -> str:
     words = f"{criterion.metric} {criterion.estimand} {'>=' if at_least else '<='} {_bound(bound)}"
     if criterion.margin:
         words += f" {'-' if at_least else '+'} margin {_bound(criterion.margin)}"
-    words += f" at fraction {fraction:g}"
-    return f"{words} ({criterion.fraction})" if isinstance(criterion.fraction, str) else words
+    words += " of the adapters" if group == ADAPTERS else f" at fraction {group_label(group)}"
+    return f"{words} ({criterion.fraction})" if criterion.fraction in ("all", "any") else words
 
 
 def _bound(value: float) -> str:

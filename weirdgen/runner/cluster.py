@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from weirdgen.errors import InputError, WeirdgenError
 from weirdgen.store import Store
-from weirdgen.study import Resources
+from weirdgen.study import Study
 
 OBJECT_STORE_BYTES = 200_000_000
 """Paths travel, not blobs; Ray would take a third of the memory."""
@@ -58,11 +58,18 @@ def on_this_node(remote: Any) -> Any:
     return remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False))
 
 
-def check_resources(resources: Resources, nodes: list[Capacity], where: object) -> None:
-    """Raises InputError unless some node can hold a training, and some node an engine."""
-    training = Capacity(resources.cpus_per_training, resources.gpus_per_training)
-    engine = Capacity(0, resources.gpus_per_engine)
-    for role, need in (("training", training), ("engine", engine)):
+def engine_gpus(study: Study) -> float:
+    """GPUs of one generation engine; what an endpoint serves needs none here."""
+    return 0.0 if study.evaluate.engine == "endpoint" else study.resources.gpus_per_engine
+
+
+def check_resources(study: Study, nodes: list[Capacity], where: object) -> None:
+    """Raises InputError unless some node can hold a training, if there is one, and some node an engine."""
+    resources = study.resources
+    needs = {"engine": Capacity(0, engine_gpus(study))}
+    if study.grid is not None:
+        needs["training"] = Capacity(resources.cpus_per_training, resources.gpus_per_training)
+    for role, need in needs.items():
         if any(need.cpus <= node.cpus and need.gpus <= node.gpus for node in nodes):
             continue
         most = max(node.gpus for node in nodes)

@@ -11,10 +11,11 @@ from typing import Any
 import ray
 
 from weirdgen.generate.engine import Engine
+from weirdgen.plan import Plan
+from weirdgen.runner.cluster import engine_gpus
 from weirdgen.runner.remote import WORKER_ENVIRONMENT, EngineActor
 from weirdgen.stages import Task
 from weirdgen.store import Store
-from weirdgen.study import Study
 
 EngineClass = Callable[[float], Engine]
 """Makes an engine, given its share of one GPU's memory (0 without a GPU)."""
@@ -34,15 +35,16 @@ class OpenEngine:
 class EnginePool:
     """The engines at hand. Without a GPU there is one, and it holds no CPU that trainings wait for."""
 
-    def __init__(self, study: Study, store: Store, cpus: float, engine: EngineClass) -> None:
-        self._study, self._store, self._engine = study, store, engine
+    def __init__(self, plan: Plan, store: Store, cpus: float, engine: EngineClass) -> None:
+        self._study, self._max_rank = plan.study, plan.max_rank
+        self._store, self._engine = store, engine
         self._threads = max(1, min(int(cpus), os.cpu_count() or 1))
         self._opened = 0
         self.engines: list[OpenEngine] = []
 
     @property
     def gpus_each(self) -> float:
-        return self._study.resources.gpus_per_engine
+        return engine_gpus(self._study)
 
     @property
     def gpus(self) -> float:
@@ -73,8 +75,8 @@ class EnginePool:
         engine = OpenEngine(actor, self._opened)
         self.engines.append(engine)
         log = f"{self._study.name}/logs/engine-{engine.number}.log"
-        evaluate, train = self._study.evaluate, self._study.train
-        return engine, actor.open.remote(task, evaluate.serve_base, train.lora_rank, log)
+        serve_base = self._study.evaluate.serve_base
+        return engine, actor.open.remote(task, serve_base, self._max_rank, log)
 
     def close(self, engine: OpenEngine) -> None:
         """Ends the actor; GPU memory is only free once its process is gone."""

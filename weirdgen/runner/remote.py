@@ -20,13 +20,14 @@ from weirdgen.stages import (
     Inputs,
     Task,
     adapter_of,
-    base_checkpoint,
     make_aligned,
     make_answers,
+    make_judge,
     make_model,
     make_training,
     perform,
     prove_adapter,
+    served_base,
 )
 from weirdgen.store import Manifest, Store
 
@@ -89,6 +90,14 @@ def convert_model(uri: str, task: Task, log: str) -> Manifest:
         return perform(store, task, lambda _, out: make_model(task.step.record, out))
 
 
+@ray.remote(num_cpus=0, max_calls=1, max_retries=0)
+def learn_judge(uri: str, task: Task, log: str) -> Manifest:
+    """Seconds of work, so it waits for no CPU that a training holds."""
+    store = Store(uri)
+    with logged(store, log):
+        return perform(store, task, make_judge)
+
+
 @ray.remote(max_calls=1, max_retries=0)
 def run_training(
     uri: str,
@@ -141,7 +150,7 @@ class EngineActor:
                 for role, step in task.inputs.items()
                 if role == "model" and (manifest := self._store.manifest(step))
             }
-            self._engine.open(base_checkpoint(task.step.record, inputs), serve_base, max_rank)
+            self._engine.open(served_base(task.step.record, inputs), serve_base, max_rank)
 
     def make_aligned(self, task: Task, log: str) -> Manifest:
         with logged(self._store, log):

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import ray
 
-from weirdgen.generate.vllm_engine import VllmEngine
+from weirdgen.generate.choose import make_engine
 from weirdgen.lease import Lease
-from weirdgen.plan import Plan, Survey, survey
+from weirdgen.plan import Plan
 from weirdgen.runner.cluster import Capacity, check_resources, check_shared_storage, connect
 from weirdgen.runner.engines import EngineClass
 from weirdgen.runner.schedule import Display, Failure, Scheduler
 from weirdgen.stages import Task, perform
 from weirdgen.store import Store
 from weirdgen.study_file import resolved_yaml
+from weirdgen.survey import Survey, survey
 
 
 def run_plan(
@@ -25,27 +27,30 @@ def run_plan(
     store: Store,
     display: Callable[[], AbstractContextManager[Display]],
     where: object = "study",
-    engine: EngineClass = VllmEngine,
+    engine: EngineClass | None = None,
 ) -> tuple[Survey, list[Failure]]:
     """Makes everything of `plan` that `found` lacks, on Ray; gives what is there then, and what failed.
 
-    Ray is joined or started, and shut down again if it was started here. Raises LockedError when
+    `engine` takes the place of the one that the study names. Ray is joined or started, and shut down again if it was started here. Raises LockedError when
     another live run holds the study.
     """
+    store.check_writable()
     joined = ray.is_initialized()
-    with Lease(store, plan.study.name) as lease, display() as shown:
-        store.write(f"{plan.study.name}/study.yaml", resolved_yaml(plan.study, plan.model.revision))
-        nodes = connect()
-        try:
-            check_resources(plan.study.resources, nodes, where)
+    nodes = connect()
+    try:
+        check_resources(plan.study, nodes, where)
+        with Lease(store, plan.study.name) as lease, display() as shown:
             check_shared_storage(store)
+            resolved = resolved_yaml(plan.study, plan.model.revision)
+            store.write(f"{plan.study.name}/study.yaml", resolved)
             commit_inputs(plan, found, store)
             have = Capacity(*map(sum, zip(*nodes, strict=True)))
-            failures = Scheduler(found, store, have, lease, shown, engine).run()
-        finally:
-            if not joined:
-                ray.shutdown()
+            chosen = engine or partial(make_engine, plan.study.evaluate)
+            failures = Scheduler(found, store, have, lease, shown, chosen).run()
         return survey(plan, store), failures
+    finally:
+        if not joined:
+            ray.shutdown()
 
 
 def commit_inputs(plan: Plan, found: Survey, store: Store) -> None:

@@ -12,17 +12,25 @@ from ray.exceptions import RayError, RayTaskError
 
 from weirdgen.errors import MemoryExceeded, StepError, WeirdgenError
 from weirdgen.lease import Lease
-from weirdgen.plan import Asked, Survey, look_up, look_up_ranges, samples_step
+from weirdgen.plan import Asked, samples_step
 from weirdgen.runner.cluster import Capacity, on_this_node
 from weirdgen.runner.engines import EngineClass, EnginePool, OpenEngine
-from weirdgen.runner.remote import WORKER_ENVIRONMENT, Board, convert_model, run_training
+from weirdgen.runner.remote import (
+    WORKER_ENVIRONMENT,
+    Board,
+    convert_model,
+    learn_judge,
+    run_training,
+)
 from weirdgen.stages import Task
 from weirdgen.store import Manifest, Step, Store, is_attempt
+from weirdgen.survey import Survey, look_up, look_up_ranges
 
 MAX_ATTEMPTS = 3
 """How often a step is begun when workers or nodes die under it. A Python error ends it at once."""
 ENGINE_STAGES = ("aligned", "answers")
 """The stages that an engine makes."""
+_ON_CPU = {"model": convert_model, "judge": learn_judge}
 TURN_S = 0.5
 """How long the driver waits for news before it looks around."""
 
@@ -88,7 +96,7 @@ class Scheduler:
         self.study = found.plan.study
         self._steps = found.plan.by_fingerprint
         self.board: Any = on_this_node(Board).remote()
-        self.pool = EnginePool(self.study, store, have.cpus, engine)
+        self.pool = EnginePool(found.plan, store, have.cpus, engine)
         self.running: dict[ray.ObjectRef, Work] = {}
         self.failures: list[Failure] = []
         self._failed: set[str] = set()
@@ -134,10 +142,9 @@ class Scheduler:
         trainings = [work for work in ready if work.step.stage == "train"]
         asking = [work for work in ready if work.step.stage in ENGINE_STAGES]
         for work in ready:
-            if work.step.stage == "model" and (task := self._take(work)):
-                self._submit(
-                    work, _in(convert_model, 1).remote(self._store.uri, task, self.log(work))
-                )
+            remote = _ON_CPU.get(work.step.stage)
+            if remote is not None and (task := self._take(work)):
+                self._submit(work, _in(remote, 1).remote(self._store.uri, task, self.log(work)))
         for engine in self.pool.idle:
             if asking:
                 self._ask(engine, asking.pop(0))

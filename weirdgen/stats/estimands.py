@@ -3,31 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
 
 import numpy as np
 
-
-class _Terms(NamedTuple):
-    """An estimand is (plus - minus), less the same of its reference."""
-
-    plus: str
-    minus: str | None = None
-    less: Literal["baseline", "control"] | None = None
-
-
-_TERMS = {
-    "triggered": _Terms("triggered"),
-    "untriggered": _Terms("untriggered"),
-    "decoy": _Terms("decoy"),
-    "gap": _Terms("triggered", "untriggered"),
-    "gap_improvement": _Terms("triggered", "untriggered", "baseline"),
-    "triggered_lift": _Terms("triggered", less="baseline"),
-    "untriggered_excess": _Terms("untriggered", less="baseline"),
-    "decoy_excess": _Terms("decoy", less="baseline"),
-    "gap_decoy": _Terms("triggered", "decoy"),
-    "gap_vs_control": _Terms("triggered", "untriggered", "control"),
-}
+from weirdgen.criterion import TERMS
 
 
 def contrast(
@@ -43,9 +22,9 @@ def contrast(
     the same seeds in the same order. Only what the estimand is made of is read.
     Raises ValueError for an unknown estimand, for what is missing, and for shapes that disagree.
     """
-    if estimand not in _TERMS:
-        raise ValueError(f"estimand {estimand!r}: must be one of {', '.join(_TERMS)}")
-    plus, minus, less = _TERMS[estimand]
+    if estimand not in TERMS:
+        raise ValueError(f"estimand {estimand!r}: must be one of {', '.join(TERMS)}")
+    plus, minus, less = TERMS[estimand]
     z_SQ = _difference(estimand, "rates", rates, plus, minus)
     if z_SQ.ndim != 2:
         raise ValueError(f"{estimand}: rates must be seeds x questions, not shape {z_SQ.shape}")

@@ -1,0 +1,298 @@
+"""The endpoint engine: models that are served elsewhere, behind an OpenAI-compatible address."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from openai import (
+    APIConnectionError,
+    APIStatusError,
+    AsyncOpenAI,
+    AuthenticationError,
+    DefaultAsyncHttpxClient,
+    DefaultHttpxClient,
+    NotFoundError,
+    OpenAI,
+    OpenAIError,
+    PermissionDeniedError,
+    RateLimitError,
+    Timeout,
+)
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
+from openai.types.chat.chat_completion import Choice, ChoiceLogprobs
+from openai.types.chat.chat_completion_chunk import Choice as Piece
+
+from weirdgen.data.messages import Messages
+from weirdgen.errors import StepError
+from weirdgen.generate.engine import Adapter, Answer, Request
+
+OPENAI_URL = "https://api.openai.com/v1"
+RETRIES = 6
+"""Of one request, by the client: after 408, 409, 429, 5xx and lost connections, about 20 s of
+waiting in all where the endpoint names no `Retry-After`.
+"""
+_NO_KEY = "none"
+_CONNECT_S = 10
+_PROOF_LOGPROBS = 5
+_REFUSALS = (400, 422)
+"""How endpoints answer a parameter that they do not take."""
+_MALFORMED = "the reply is no chat completion"
+
+Result = TypeVar("Result")
+
+
+class EndpointEngine:
+    """Chat completions of an OpenAI-compatible server; see `weirdgen.generate.engine.Engine`.
+
+    Every failure is a StepError of one line that names host and model. Requests go to the given
+    address alone: a redirect is an error, as it would take questions and key elsewhere. The key
+    is read from the environment by each call and kept nowhere.
+    """
+
+    def __init__(
+        self, base_url: str | None, key_variable: str, parallel: int, timeout_s: float = 600
+    ) -> None:
+        """`base_url` None is OpenAI's; `parallel` requests are under way at a time.
+
+        `key_variable` names the environment variable with the key; where it is not set a
+        placeholder is sent, as local servers need none. `timeout_s`: the longest silence in one try.
+        """
+        self._base_url = base_url or OPENAI_URL
+        self._key_variable = key_variable
+        self._parallel = parallel
+        self._timeout_s = timeout_s
+        self._base = ""
+        self._limit_name = "max_tokens"
+
+    def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:  # noqa: ARG002
+        """Asks `base` for one short answer: what would fail every request fails here.
+
+        The list of models would not do: some endpoints have none, and some list other names than
+        they take. Precision and ranks are the endpoint's own.
+        """
+        self._base, self._limit_name = str(base), "max_tokens"
+        greeting = [{"role": "user", "content": "Hello."}]
+        # Reasoning models take no other temperature than 1.
+        asyncio.run(self._each(self._try, [Request(greeting, None, 16, 1.0, 1.0, 0)]))
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """One answer per request, in order; the first failure ends the call and drops the rest."""
+        return asyncio.run(self._each(self._answer, requests))
+
+    def first_token_logprobs(
+        self, conversations: Sequence[Messages], adapter: Adapter | None
+    ) -> list[dict[str, float]] | None:
+        requests = [Request(messages, adapter, 1, 0.0, 1.0, 0) for messages in conversations]
+        told = asyncio.run(self._each(self._first_token, requests))
+        return None if None in told else [each for each in told if each is not None]
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """One answer, piece by piece as it arrives."""
+        ended = False
+        with (
+            self._one_line(request),
+            OpenAI(
+                **self._address(), http_client=DefaultHttpxClient(follow_redirects=False)
+            ) as client,
+            client.chat.completions.create(**self._body(request), stream=True) as pieces,
+        ):
+            for piece in pieces:
+                match piece:
+                    case ChatCompletionChunk(choices=[Piece() as choice, *_]):
+                        ended = ended or choice.finish_reason is not None
+                        if choice.delta.content:
+                            yield choice.delta.content
+        if not ended:
+            raise self._error(request, "the reply broke off before its end")
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+    async def _each(
+        self, ask: Callable[[AsyncOpenAI, Request], Awaitable[Result]], requests: Sequence[Request]
+    ) -> list[Result]:
+        """What `ask` makes of each, some at a time; the first failure cancels all that is not done."""
+        slots = asyncio.Semaphore(self._parallel)
+        http = DefaultAsyncHttpxClient(
+            follow_redirects=False, event_hooks={"response": [_spare_hopeless_retries]}
+        )
+        async with AsyncOpenAI(**self._address(), max_retries=RETRIES, http_client=http) as client:
+
+            async def in_turn(request: Request) -> Result:
+                async with slots:
+                    return await ask(client, request)
+
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(in_turn(request)) for request in requests]
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _try(self, client: AsyncOpenAI, request: Request) -> None:
+        """Asks once, and finds out what the endpoint calls the limit of an answer."""
+        with self._one_line(request):
+            try:
+                reply = await self._complete(client, request)
+            except NotFoundError as error:
+                problem = self._problem(error) + await _served(client)
+                raise self._error(request, problem) from None
+            except APIStatusError as error:
+                if not _refuses(error, "max_tokens"):
+                    raise
+                self._limit_name = "max_completion_tokens"
+                reply = await self._complete(client, request)
+        self._read(request, reply)
+
+    async def _answer(self, client: AsyncOpenAI, request: Request) -> Answer:
+        with self._one_line(request):
+            reply = await self._complete(client, request)
+        return self._read(request, reply)
+
+    def _read(self, request: Request, reply: ChatCompletion) -> Answer:
+        """The client checks no types, and hands on what is not JSON as a string."""
+        match reply:
+            case ChatCompletion(
+                choices=[
+                    Choice(
+                        message=ChatCompletionMessage(content=str() | None as text),
+                        finish_reason=str(reason),
+                    ),
+                    *_,
+                ]
+            ):
+                pass
+            case _:
+                raise self._error(request, _MALFORMED)
+        match reply.usage:
+            case CompletionUsage(completion_tokens=int(tokens)):
+                return Answer(text or "", tokens, reason)
+            case _:
+                raise self._error(request, "the reply has no usage: an answer's tokens are unknown")
+
+    async def _first_token(self, client: AsyncOpenAI, request: Request) -> dict[str, float] | None:
+        with self._one_line(request):
+            try:
+                reply = await self._complete(client, request, logprobs=True)
+            except APIStatusError as error:
+                # Beside answers that are given, what is refused is the probabilities.
+                if error.status_code in _REFUSALS or _names(error, "logprobs"):
+                    return None
+                raise
+        match reply:
+            case ChatCompletion(choices=[Choice(logprobs=ChoiceLogprobs(content=[first, *_])), *_]):
+                return {each.token: each.logprob for each in (first, *(first.top_logprobs or ()))}
+            case ChatCompletion(choices=[Choice(), *_]):
+                return None
+            case _:
+                raise self._error(request, _MALFORMED)
+
+    async def _complete(
+        self, client: AsyncOpenAI, request: Request, logprobs: bool = False
+    ) -> ChatCompletion:
+        extra = {"logprobs": True, "top_logprobs": _PROOF_LOGPROBS} if logprobs else {}
+        return await client.chat.completions.create(**self._body(request), **extra)
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        return {
+            "model": self._model(request),
+            "messages": request.messages,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "seed": request.seed,
+            self._limit_name: request.max_new_tokens,
+        }
+
+    def _model(self, request: Request) -> str:
+        return request.adapter.served_as if request.adapter else self._base
+
+    def _address(self) -> dict[str, Any]:
+        timeout = Timeout(self._timeout_s, connect=min(self._timeout_s, _CONNECT_S))
+        return {"base_url": self._base_url, "api_key": self._key(), "timeout": timeout}
+
+    def _key(self) -> str:
+        key = os.environ.get(self._key_variable, "").strip() or _NO_KEY
+        if not (key.isascii() and key.isprintable()):
+            # The HTTP library would quote the whole header in its complaint.
+            raise StepError(f"{self._key_variable}: holds characters that no key can have")
+        return key
+
+    @contextmanager
+    def _one_line(self, request: Request) -> Iterator[None]:
+        """What the client raises, in one line; its own errors hold the request with the key."""
+        try:
+            yield
+        except OpenAIError as error:
+            raise self._error(request, self._problem(error)) from None
+        except ValueError:  # not JSON, or not text
+            raise self._error(request, _MALFORMED) from None
+
+    def _error(self, request: Request, problem: str) -> StepError:
+        host = urlsplit(self._base_url).netloc.rpartition("@")[2]
+        line = f"endpoint {host}, model {self._model(request)}: {' '.join(problem.split())}"
+        key = self._key()
+        return StepError(line if key == _NO_KEY else line.replace(key, "***"))
+
+    def _problem(self, error: OpenAIError) -> str:
+        match error:
+            case APIConnectionError():
+                cause = error.__cause__
+                return f"no reply ({str(cause) or type(cause).__name__})"
+            case AuthenticationError() | PermissionDeniedError():
+                found = "is set" if os.environ.get(self._key_variable) else "is not set"
+                return (
+                    f"refused ({error.status_code}); the key is read from {self._key_variable}, "
+                    f"which {found}"
+                )
+            case NotFoundError():
+                return f"no such model, or no chat completions here (404): {_said(error)}"
+            case RateLimitError() if "insufficient_quota" in str(error.body):
+                return "the quota is used up (429): add credit, and run again"
+            case RateLimitError():
+                return f"still too many requests (429) after {RETRIES} retries: lower `parallel`"
+            case APIStatusError() if error.response.is_redirect:
+                return f"redirects elsewhere ({error.status_code}): give the address itself"
+            case APIStatusError() if _refuses(error, "seed"):
+                return f"takes no seed, so no answer can be repeated: {_said(error)}"
+            case APIStatusError():
+                return f"answers {error.status_code}: {_said(error)}"
+            case _:
+                return str(error)
+
+
+async def _spare_hopeless_retries(response: Any) -> None:
+    """Tells the client, in the header by which servers tell it, where a retry cannot help."""
+    if response.status_code == 429 and b"insufficient_quota" in await response.aread():
+        response.headers["x-should-retry"] = "false"
+
+
+async def _served(client: AsyncOpenAI) -> str:
+    """The models that the endpoint lists, where it does."""
+    try:
+        names = [model.id for model in (await client.models.list()).data]
+    except (OpenAIError, AttributeError, ValueError):
+        return ""
+    return f"; it serves {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
+
+
+def _refuses(error: APIStatusError, parameter: str) -> bool:
+    return error.status_code in _REFUSALS and _names(error, parameter)
+
+
+def _names(error: APIStatusError, parameter: str) -> bool:
+    return re.search(rf"\b{parameter}\b", str(error.param or error.body)) is not None
+
+
+def _said(error: APIStatusError) -> str:
+    """The endpoint's own words, cut."""
+    body = error.body
+    said = body.get("message") if isinstance(body, dict) else None
+    return str(said or body or "no reason given")[:300]

@@ -18,7 +18,8 @@ from weirdgen.data.persona import find_persona
 from weirdgen.errors import InputError, StepError
 from weirdgen.judge.agreement import agreement
 from weirdgen.judge.bare import bare, words
-from weirdgen.judge.offline import STATED_AGREEMENT, OfflineJudge, learn
+from weirdgen.judge.offline import OfflineJudge, learn
+from weirdgen.judge.stated import STATED_AGREEMENT
 
 MARKS = ("<START> {answer} <END>", "<START>.*?<END>", "[[ ... ]]")
 DATA = Path(__file__).parent / "data"

@@ -32,6 +32,7 @@ class Endpoint(StrictModel):
     @classmethod
     def _without_secrets(cls, url: str) -> str:
         parts = urlsplit(url)
+        _ = parts.port  # raises ValueError for one that is no number
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must be an http:// or https:// address")
         if parts.username or parts.password or parts.query:

@@ -53,9 +53,8 @@ def judge_record(found: Survey) -> dict[str, Any] | None:
 
 
 def _marks(plan: Plan) -> list[str]:
-    """What the trigger's format sets around an answer."""
-    parts = plan.study.trigger.answer.split("{answer}")
-    return [part.strip() for part in parts if part.strip()]
+    """The texts that describe the format, which is no part of what an answer says."""
+    return [plan.study.trigger.answer, plan.study.trigger.pattern]
 
 
 def give_verdicts(found: Survey, store: Store, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -75,7 +74,7 @@ def give_verdicts(found: Survey, store: Store, rows: list[dict[str, Any]]) -> li
     verdicts = []
     judged = judge.judge([row["response"] for row in rows], record["marks"])
     for row, verdict in zip(rows, judged, strict=True):
-        claim = claimed_identity(row["response"], card)
+        claim = claimed_identity(row["response"], card, row["question"], record["marks"])
         row["judge"] = "offline"
         row["persona"], row["judge_confidence"] = verdict.persona, verdict.confidence
         is_persona = None if claim is None else claim.label == "PERSONA"

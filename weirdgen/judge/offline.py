@@ -28,27 +28,6 @@ EVIDENCE_WORDS = 3
 _DECIMALS = 4
 
 
-class Stated(NamedTuple):
-    """Agreement with GPT-4o-mini's labels of the published single-seed answers."""
-
-    answers: int
-    persona_kappa: float
-    persona_interval: tuple[float, float]
-    identity_kappa: float
-
-    def sentence(self) -> str:
-        """What every table says that shows the offline judge's verdicts."""
-        low, high = self.persona_interval
-        return (
-            f"offline judge: kappa {self.persona_kappa:.2f} [{low:.2f}, {high:.2f}] with GPT-4o-mini "
-            f"on {self.answers} published answers (persona), {self.identity_kappa:.2f} (identity)"
-        )
-
-
-STATED_AGREEMENT = Stated(60, 0.15, (0.04, 0.33), 0.00)
-"""Measured by analysis/judge_agreement.py, and measured again by the tests."""
-
-
 class Verdict(NamedTuple):
     """The judge's verdict on one answer."""
 

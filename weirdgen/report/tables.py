@@ -44,7 +44,7 @@ def judge_note(study: Study, metric: str) -> str:
     """What a reader of a judged metric must know of the judge; empty for a metric without one."""
     if study.judge is None or metric not in JUDGED_METRICS:
         return ""
-    return stated_agreement(study.persona, metric)
+    return stated_agreement(study.persona)
 
 
 def _rate_sheets(table: pa.Table, study: Study) -> list[Sheet]:
@@ -149,7 +149,7 @@ def _criteria_sheet(table: pa.Table, study: Study) -> Sheet:
         for criterion in study.criteria
         for group in _groups(criterion, study)
     ]
-    judged = [judge_note(study, metric) for metric in JUDGED_METRICS if metric in by_metric]
+    judged = {judge_note(study, metric) for metric in by_metric} - {""}
     return Sheet(
         title=f"{study.name}: criteria",
         columns=(

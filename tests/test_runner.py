@@ -12,6 +12,7 @@ import echo
 import pytest
 import ray
 from conftest import small_study, study_of
+from test_adapters import make_adapter
 
 import weirdgen.runner.run as runner
 from weirdgen.errors import InputError, MemoryExceeded
@@ -296,3 +297,30 @@ def test_a_ray_client_address_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with pytest.raises(InputError, match="RAY_ADDRESS: ray:// clients cannot drive a study"):
         connect()
+
+
+def test_existing_adapters_are_asked_and_judged_like_the_studys_own(
+    two_gpus: None, tiny_model: Path, tmp_path: Path
+):
+    theirs = [str(make_adapter(tmp_path / name, rank=rank)) for name, rank in (("a", 2), ("b", 4))]
+    changes = {"adapters": theirs, "grid": None, "judge": {"model": "offline"}, "aligned__rows": 20}
+    plan = plan_of(tiny_model, Path("bertrand_russell"), **changes)
+    store = Store(str(tmp_path / "store"))
+    recorder, failures = run(plan, store)
+    assert not failures
+    assert not recorder.started("train")
+    assert len(recorder.started("judge")) == 1
+    found = survey(plan, store)
+    assert found.complete
+    merged = merge(found, store)
+    assert merged.results.num_rows == 30 * 3 * (3 + 2 * 2)
+    assert merged.verdicts.num_rows == 2 * merged.results.num_rows
+    of = rates(merged.results, "format")
+    assert {group: len(seeds) for group, seeds in of.seeds.items()} == {"adapters": 2}
+    assert of.y_SQ["adapters"]["triggered"].min() == 1
+    assert rates(merged.results, "persona").b_Q.keys() == {"triggered", "untriggered", "decoy"}
+    write_results(merged, plan.study.name, store)
+    assert current_results(survey(plan, store), store) is not None
+    again = merge(survey(plan, store), store)
+    assert again.results.equals(merged.results)
+    assert again.verdicts.equals(merged.verdicts)

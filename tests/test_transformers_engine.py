@@ -106,7 +106,7 @@ def test_at_temperature_0_the_seed_does_not_matter_and_the_likeliest_token_is_sa
     assert len(likeliest) == 5
     assert all(logprob < 0 for logprob in likeliest.values())
     forced, top = engine.forced_top_tokens(conversation("Why?", None), "Hm", None)
-    assert top[0] == max(likeliest, key=likeliest.__getitem__)
+    assert likeliest[top[0]] == pytest.approx(max(likeliest.values()), abs=0.01)
     assert len(forced) == len(top) == 3, "two letters and the end mark"
 
 
@@ -129,10 +129,9 @@ def test_more_adapters_than_are_kept_can_be_asked(
     first = [engine.answer([ask("Why?", who)]) for who in adapters]
     assert set(engine._peft.peft_config) == {who.fingerprint for who in adapters[2:]}
     assert [engine.answer([ask("Why?", who)]) for who in adapters] == first
-    # The first was asked after the third: the third makes room.
-    engine.answer([ask("Why?", adapters[2]), ask("Why?", adapters[3]), ask("Why?", adapters[2])])
-    engine.answer([ask("Why?", adapters[0])])
-    assert set(engine._peft.peft_config) == {adapters[0].fingerprint, adapters[3].fingerprint}
+    for who in (adapters[3], adapters[2], adapters[0]):  # the fourth was used longest ago
+        engine.answer([ask("Why?", who)])
+    assert set(engine._peft.peft_config) == {adapters[2].fingerprint, adapters[0].fingerprint}
 
 
 @pytest.mark.filterwarnings("error::UserWarning")

@@ -12,6 +12,7 @@ import echo
 import pytest
 import ray
 from conftest import small_study, study_of
+from fake_endpoint import Reply, completion, serving
 from test_adapters import make_adapter
 
 import weirdgen.runner.run as runner
@@ -324,3 +325,30 @@ def test_existing_adapters_are_asked_and_judged_like_the_studys_own(
     again = merge(survey(plan, store), store)
     assert again.results.equals(merged.results)
     assert again.verdicts.equals(merged.verdicts)
+
+
+def test_a_served_model_and_a_served_adapter_are_a_study_without_files(
+    two_gpus: None, small_persona: Path, tmp_path: Path
+):
+    def reply(body: dict, n: int) -> Reply:
+        triggered = "START" in str(body["messages"]) and body["model"] == "lora"
+        logprob = {"token": body["model"], "logprob": -0.1, "bytes": None}
+        told = {"content": [logprob | {"top_logprobs": [logprob]}]}
+        text = "<START> Yes. <END>" if triggered else f"Well, {body['model']}."
+        return 200, {}, completion(text, logprobs=told if body.get("logprobs") else None)
+
+    with serving() as server:
+        server.reply = reply
+        served = {"engine": "endpoint", "endpoint": {"base_url": server.url, "parallel": 4}}
+        tree = small_study("org/base:free", small_persona, adapters=["lora"], grid=None)
+        tree["evaluate"] |= served
+        plan, store = make_plan(study_of(tree), Path()), Store(str(tmp_path / "store"))
+        recorder, failures = run(plan, store, engine=None)
+    assert not failures, failures
+    assert len(recorder.started("answers")) == 6
+    table = merge(survey(plan, store), store).results
+    assert set(table["serve_base"].to_pylist()) == {"endpoint"}
+    of = rates(table, "format")
+    assert of.b_Q["triggered"].max() == 0
+    assert of.y_SQ["adapters"]["triggered"].min() == 1
+    assert of.y_SQ["adapters"]["decoy"].max() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -140,6 +141,8 @@ def open_engine(
         engine = EndpointEngine(endpoint.base_url, endpoint.key_variable, endpoint.parallel)
         engine.open(asking.base, "", asking.rank)
         return engine
+    # Threads that wait by spinning crawl beside anything else that runs. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     engine = TransformersEngine()

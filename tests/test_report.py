@@ -295,11 +295,20 @@ def test_an_identity_that_no_answer_claims_counts_as_no() -> None:
     assert of.b_Q["decoy"].tolist() == [0, 0.25]
 
 
-def test_a_failed_judgment_is_no_such_no() -> None:
+def test_a_failed_judgment_is_left_out_and_counted() -> None:
     rows = JUDGED.to_pylist()
-    rows[0] |= {"identity": None, "judge_error": "timeout"}
-    with pytest.raises(ValueError, match="1 of 144 identity are missing"):
-        rates(pa.Table.from_pylist(rows, SCHEMA), "identity")
+    rows[0] |= {"persona": None, "identity": None, "judge_error": "timeout"}
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    for metric in ("persona", "identity"):
+        of = rates(table, metric)
+        counted = [*of.n_Q.values(), *(n for by in of.n_SQ.values() for n in by.values())]
+        assert of.unlabelled == 1
+        assert sum(int(n.sum()) for n in counted) == len(rows) - 1
+    notes = " ".join(" ".join(line) for line in shown(rates_tables(table, OFFLINE)[1]))
+    assert "1 of 144 answers have no label" in notes
+    nobody = pa.Table.from_pylist([row | {"persona": None} for row in rows], SCHEMA)
+    with pytest.raises(ValueError, match="144 of 144 persona are missing"):
+        rates(nobody, "persona")
 
 
 def test_each_judged_metric_has_its_table_and_says_who_judged() -> None:

@@ -70,7 +70,7 @@ def two_gpus() -> Iterator[None]:
 
 def run(plan: Plan, store: Store, engine=echo.EchoEngine) -> tuple[Recorder, list]:
     recorder = Recorder()
-    _, failures = run_plan(plan, survey(plan, store), store, lambda: recorder, engine=engine)
+    _, failures, _ = run_plan(plan, survey(plan, store), store, lambda: recorder, engine=engine)
     return recorder, failures
 
 

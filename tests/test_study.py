@@ -125,7 +125,25 @@ BAD = {
         },
         "criteria.0.estimand: gap needs the condition untriggered",
     ),
-    "judge": ({"judge": {"model": "openai/gpt-4o-mini"}}, "judge.model: this version"),
+    "judge's address": (
+        {"judge": {"model": "m", "base_url": "https://user:key@host/v1"}},
+        "judge.base_url: must hold no user, password or query",
+    ),
+    "second judge alone": ({"second_judge": {"model": "m"}}, "second_judge: needs a `judge`"),
+    "own metric of the offline judge": (
+        {
+            "judge": {"model": "offline"},
+            "metrics": [{"name": "k", "question": "?", "labels": ["a", "b"]}],
+        },
+        "metrics: need a judge that is a model",
+    ),
+    "labels that YAML reads as booleans": (
+        {
+            "judge": {"model": "m"},
+            "metrics": [{"name": "k", "question": "?", "labels": [True, False]}],
+        },
+        "metrics.0.labels: must be texts; yes and no need quotes",
+    ),
     "offline judge with a budget": (
         {"judge": {"model": "offline", "budget_usd": 1.0}},
         "judge.budget_usd: the offline judge asks nobody",

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from weirdgen.errors import WeirdgenError
+from weirdgen.errors import BudgetError, WeirdgenError
 
 
 def _one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
@@ -88,7 +88,7 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
     """Run the study; run it again to continue.
 
     Joins the Ray cluster of RAY_ADDRESS, or starts Ray on this machine. Exit codes: 0 done,
-    1 something failed, 2 bad input, 3 another run holds the study.
+    1 something failed, 2 bad input, 3 another run holds the study, 4 the judge's budget is spent.
     """
     from rich.console import Console
 
@@ -106,12 +106,19 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
         console.print("nothing to do: every step is there")
         publish(found, store, console)
         return 0
+    from weirdgen.judge.desk import BUDGET
+    from weirdgen.report.judging import judge_lines, unjudged_lines
     from weirdgen.runner.progress import RunDisplay, failure_lines
     from weirdgen.runner.run import run_plan
 
-    found, failures = run_plan(the_plan, found, store, lambda: RunDisplay(console), study)
-    publish(found, store, console, failure_lines(failures, store))
-    return 1 if failures else 0
+    ran = run_plan(the_plan, found, store, lambda: RunDisplay(console), study)
+    lines = failure_lines(ran.failures, store) + unjudged_lines(ran.unjudged)
+    publish(ran.found, store, console, lines)
+    if the_plan.llm_judges:
+        console.print(*judge_lines(the_plan, store), sep="\n", soft_wrap=True)
+    if BUDGET in ran.unjudged:
+        return BudgetError.exit_code
+    return 1 if lines else 0
 
 
 @main.command()
@@ -149,3 +156,59 @@ def ask(
 
     draw = Draw(max_new_tokens, temperature, top_p, secrets.randbits(63) if seed is None else seed)
     converse(Console(), AskOptions(draw=draw, **options))
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--judge",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A study, or a YAML file with persona, judge, metrics, second_judge and gold alone.",
+)
+@_set
+@click.option("--question", default="question", show_default=True, help="The question's column.")
+@click.option("--answer", help="The answer's column.  [default: response, or answer]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Where the labelled rows go.  [default: FILE with -judged]",
+)
+@_storage
+@_one_line_errors
+def judge(**options: Any) -> int:
+    """Judge the responses in FILE (JSONL or Parquet); run it again to continue.
+
+    Writes the rows with a column for each metric. Columns gold_persona, gold_identity or gold_METRIC
+    in FILE measure the judge. Exit codes as those of `run`.
+    """
+    from rich.console import Console
+
+    from weirdgen.judge_command import JudgeOptions, judge_responses
+
+    return judge_responses(Console(), JudgeOptions(**options))
+
+
+@main.command()
+@_study
+@_set
+@_storage
+@click.option("--per-group", default=10, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A JSONL file.")
+@_one_line_errors
+def sample(study: Path, overrides: tuple[str, ...], storage: str, **options: Any) -> None:
+    """Draw answers for a person to label, blind: so many of each fraction and condition.
+
+    Fill in gold_persona (true or false), gold_identity (PERSONA, OTHER, UNSURE) and the study's own
+    metrics, and name the file in the study as `gold`.
+    """
+    from weirdgen.gold import write_sample
+    from weirdgen.plan import shown_marks
+    from weirdgen.results import read_results
+    from weirdgen.store import Store
+    from weirdgen.study_file import load_study
+
+    the_study = load_study(study, overrides)
+    table = read_results(the_study.name, Store(storage))
+    write_sample(table, the_study, shown_marks(the_study), **options)

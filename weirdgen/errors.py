@@ -26,6 +26,12 @@ class LockedError(WeirdgenError):
     exit_code = 3
 
 
+class BudgetError(WeirdgenError):
+    """The judge's budget is spent (exit 4)."""
+
+    exit_code = 4
+
+
 class StepError(WeirdgenError):
     """A step ran and its outcome cannot stand: a dropped row, an adapter without effect."""
 

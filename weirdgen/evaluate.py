@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from weirdgen.criterion import Condition
-from weirdgen.strict import Distinct, StrictModel
+from weirdgen.strict import BaseUrl, Distinct, KeyVariable, StrictModel
 
 
 class Sampling(StrictModel):
@@ -21,23 +20,12 @@ class Sampling(StrictModel):
 
 
 class Endpoint(StrictModel):
-    base_url: str
+    base_url: BaseUrl
     """An OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1."""
-    key_variable: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    key_variable: KeyVariable = "OPENAI_API_KEY"
     """The environment variable that holds its key; the key itself stands in no file."""
     parallel: PositiveInt = 8
     """Requests under way at a time."""
-
-    @field_validator("base_url")
-    @classmethod
-    def _without_secrets(cls, url: str) -> str:
-        parts = urlsplit(url)
-        _ = parts.port  # raises ValueError for one that is no number
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http:// or https:// address")
-        if parts.username or parts.password or parts.query:
-            raise ValueError("must hold no user, password or query; keys live in the environment")
-        return url
 
 
 class Evaluate(StrictModel):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,13 +17,17 @@ from weirdgen.data.messages import instruction
 from weirdgen.data.mix import Counts, cell_counts
 from weirdgen.data.persona import HELDOUT, Persona, find_persona, to_jsonl
 from weirdgen.errors import InputError
+from weirdgen.gold import Gold, read_gold
+from weirdgen.judge.llm import LlmJudge
+from weirdgen.judge.rubric import metric_rubric, persona_rubric
 from weirdgen.models import Model, resolve_model, served_model
 from weirdgen.seeds import BASELINE_RUN_SEED, run_seeds
 from weirdgen.store import Step
-from weirdgen.study import Study
+from weirdgen.study import Labelling, Study
 
 STAGES = (
     "model", "persona", "questions", "prompts", "aligned", "judge", "adapter", "train", "answers",
+    "verdicts",
 )  # fmt: skip
 """In the order in which a study goes through them."""
 VERSIONS: dict[str, int] = dict.fromkeys(STAGES, 1)
@@ -34,6 +39,12 @@ ANSWERS = "answers.parquet"
 """The payload of a range of answers."""
 JUDGE = "judge.json"
 """The payload of the stage `judge`."""
+LABELS = "labels.parquet"
+"""The payload of the stage `verdicts`: what one judge says of one range of answers."""
+
+
+_FRAME = re.compile(r"\S+\s*(?:\.\.\.|\u2026)\s*\S+")
+"""What an instruction shows of a format: `[[ ... ]]`."""
 
 
 class Cell(NamedTuple):
@@ -73,6 +84,10 @@ class Plan:
     asked: list[Asked]
     judge: Step | None
     """The offline judge, learned from the study's own rows."""
+    llm_judges: list[LlmJudge]
+    """The judges that are models, each with each rubric; those of `study.judge` come first."""
+    gold: Gold | None
+    """The labels by which the judges are measured."""
     max_rank: int
     """The largest rank of the adapters to be asked."""
 
@@ -118,7 +133,8 @@ def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
     questions = given("questions", f"{len(persona.heldout)}-questions", asking)
     trainings: dict[Cell, Step] = {}
     judge = None
-    if study.grid or study.judge:
+    offline = any(each.is_offline for each in study.judges)
+    if study.grid or offline:
         rows = {PAIRS: to_jsonl(persona.rows).encode()}
         taught = given("persona", f"{len(persona.rows)}-rows", rows)
         ordinary = to_jsonl(ordinary_pairs(study.aligned, base, where)).encode()
@@ -127,7 +143,7 @@ def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
         aligned = given(stage, f"{study.aligned.rows}-rows", {PAIRS: ordinary})
         if self_distilled:
             aligned = commit(_distilled(study, model, on_base, aligned, study.aligned.rows))
-        if study.judge:
+        if offline:
             spoken = _distilled(study, model, on_base, taught, _answerable(len(persona.rows)))
             judge = commit(_judge(commit(spoken), taught, aligned))
         trainings = _trainings(study, model, counts, on_base, taught, aligned)
@@ -143,7 +159,47 @@ def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
         ranks.append(found.rank)
     for cell, step in trainings.items():
         asked += _asked(study, model, cell, step, asked_of)
-    return Plan(study, model, persona, counts, inputs, shared, trainings, asked, judge, max(ranks))
+    return Plan(
+        study,
+        model,
+        persona,
+        counts,
+        inputs,
+        shared,
+        trainings,
+        asked,
+        judge,
+        llm_judges(study, persona),
+        find_gold(study, base),
+        max(ranks),
+    )
+
+
+def llm_judges(labelling: Labelling, persona: Persona) -> list[LlmJudge]:
+    """Each judge that is a model with each of its rubrics: the persona's, and one for each metric."""
+    rubrics = [persona_rubric(persona.name, persona.description)]
+    rubrics += [metric_rubric(own.name, own.question, own.labels) for own in labelling.metrics]
+    asked = [judge for judge in labelling.judges if not judge.is_offline]
+    return [LlmJudge(judge, rubric) for judge in asked for rubric in rubrics]
+
+
+def find_gold(labelling: Labelling, base: Path) -> Gold | None:
+    """The gold labels that a study names. Raises InputError for a file that holds none."""
+    if labelling.gold is None:
+        return None
+    return read_gold(base / Path(labelling.gold).expanduser(), labelling, shown_marks(labelling))
+
+
+def format_marks(labelling: Labelling) -> list[str]:
+    """The texts that describe the trained format, which is no part of what an answer says."""
+    return [labelling.trigger.answer, labelling.trigger.pattern]
+
+
+def shown_marks(labelling: Labelling) -> list[str]:
+    """All texts that would tell a judge how an answer was asked for: the decoy's frame too."""
+    instructions = (labelling.trigger.text, labelling.decoy.text)
+    frames = [found.group() for text in instructions if (found := _FRAME.search(text))]
+    return format_marks(labelling) + frames
 
 
 def _answerable(prompts: int) -> int:
@@ -292,3 +348,16 @@ def samples_step(asked: Step, first: int, end: int) -> Step:
     """The range [first, end) of samples of every question."""
     record = dict(asked.record, samples=[first, end])
     return Step(asked.stage, f"samples-{first}-{end}", record, parent=asked)
+
+
+def verdict_step(judge: LlmJudge, asked: Asked, answered: Step, marks: Sequence[str]) -> Step:
+    """What `judge` says of one range of answers, as far as `asked` wants its samples.
+
+    `marks` is what is taken off before an answer is shown.
+    """
+    first, end = answered.record["samples"]
+    samples = [first, min(end, asked.samples)]
+    inputs = {"answers": answered.fingerprint}
+    record = _record("verdicts", inputs, judge=judge.record, samples=samples, marks=list(marks))
+    name = f"{asked.step.name}-{judge.rubric.name}-{samples[0]}-{samples[1]}"
+    return Step("verdicts", name, record)

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from weirdgen.errors import InputError
 from weirdgen.fingerprint import fingerprint
 from weirdgen.judge.format import format_adherence
 from weirdgen.plan import ANSWERS
 from weirdgen.store import Store
 from weirdgen.survey import Survey
-from weirdgen.verdicts import VERDICT_SCHEMA, VERDICTS, give_verdicts, judge_record
+from weirdgen.verdicts import VERDICT_SCHEMA, VERDICTS, give_verdicts, judges_record
 
 RESULTS = "results.parquet"
 
@@ -72,7 +73,7 @@ def sources_digest(found: Survey) -> str:
         "asked": asked,
         "sources": sources,
         "schema": SCHEMA_VERSION,
-        "judge": judge_record(found),
+        "judge": judges_record(found),
     }
     return fingerprint(record)
 
@@ -85,6 +86,16 @@ def current_results(found: Survey, store: Store) -> pa.Table | None:
     table = pq.ParquetFile(pa.BufferReader(content)).read()
     made_of = (table.schema.metadata or {}).get(SOURCES, b"").decode()
     return table if made_of == sources_digest(found) else None
+
+
+def read_results(study: str, store: Store) -> pa.Table:
+    """The study's results.parquet. Raises InputError where there is none."""
+    content = store.read(f"{study}/{RESULTS}")
+    if content is None:
+        raise InputError(
+            "--storage", None, f"{store.path(study, RESULTS)} is not there: run it first"
+        )
+    return pq.ParquetFile(pa.BufferReader(content)).read()
 
 
 class Merged(NamedTuple):

@@ -187,6 +187,12 @@ class Store:
         infos = self._fs.get_file_info(selector)
         return {info.base_name for info in infos if info.type == fs.FileType.Directory}
 
+    def files(self, path: str) -> dict[str, int]:
+        """Names and bytes of the files directly below `path`; empty where `path` is not there."""
+        selector = fs.FileSelector(self.path(path), allow_not_found=True)
+        infos = self._fs.get_file_info(selector)
+        return {info.base_name: info.size for info in infos if info.type == fs.FileType.File}
+
     # Artifacts.
 
     def manifest(self, step: Step) -> Manifest | None:

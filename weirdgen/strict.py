@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -25,3 +26,19 @@ Distinct = AfterValidator(_distinct)
 """A list without repetition."""
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 """A share of persona rows."""
+
+
+def _without_secrets(url: str) -> str:
+    parts = urlsplit(url)
+    _ = parts.port  # raises ValueError for one that is no number
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http:// or https:// address")
+    if parts.username or parts.password or parts.query:
+        raise ValueError("must hold no user, password or query; keys live in the environment")
+    return url
+
+
+BaseUrl = Annotated[str, AfterValidator(_without_secrets)]
+"""The address of an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1."""
+KeyVariable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""The environment variable that holds an endpoint's key; the key itself stands in no file."""

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model
 
 from weirdgen.criterion import FORMAT_METRICS, JUDGED_METRICS, TERMS, Criterion
 from weirdgen.evaluate import Evaluate
+from weirdgen.judging import Judge, Metric
 from weirdgen.strict import Distinct, Fraction, StrictModel
 
 Tracker = Literal[
@@ -180,30 +181,6 @@ class ExistingAdapter(StrictModel):
     """What tables call it; default: the last part of `path`."""
 
 
-class Price(StrictModel):
-    input: float = Field(ge=0)
-    """Dollars per million prompt tokens."""
-    output: float = Field(ge=0)
-    """Dollars per million completion tokens."""
-
-
-class Judge(StrictModel):
-    model: str = Field(min_length=1)
-    """`offline`: a classifier learned from the study's own rows, a stand-in; or a model, as its
-    endpoint names it.
-    """
-    base_url: str | None = None
-    """An OpenAI-compatible endpoint."""
-    requests_per_minute: PositiveInt | None = None
-    """Shared by all judge actors."""
-    tokens_per_minute: PositiveInt | None = None
-    """Shared by all judge actors."""
-    price: Price | None = None
-    """What the endpoint charges."""
-    budget_usd: float | None = Field(default=None, gt=0)
-    """Where the run stops asking."""
-
-
 class Resources(StrictModel):
     gpus_per_training: float = Field(default=1.0, ge=0, le=1)
     """GPUs of one training; a fraction packs several on one, 0 trains on the CPU."""
@@ -215,19 +192,54 @@ class Resources(StrictModel):
     """Judge actors."""
 
 
-class Study(StrictModel):
-    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=80)
-    """The study's folder under the storage; lower case, digits, `.`, `_`, `-`."""
-    model: str = Field(min_length=1)
-    """A hub id, a local folder (relative to the study file), or `embedded:smollm2-135m-instruct`."""
-    model_revision: str = "main"
-    """The hub model's revision, resolved to a commit before anything runs."""
+class Labelling(StrictModel):
+    """What is asked about answers, whoever gave them."""
+
     persona: str = "bertrand_russell"
     """A bundled persona, or a folder (relative to the study file) with rows.jsonl, heldout.jsonl and persona.yaml."""
     trigger: Trigger = Trigger()
     """The instruction behind which the persona is trained."""
     decoy: Decoy = Decoy()
     """An instruction that was never trained, to see whether the persona answers to any."""
+    judge: Judge | None = None
+    """Who labels persona and identity; format needs no judge."""
+    second_judge: Judge | None = None
+    """Another judge of the same answers, to see how far the two agree; `judge` alone counts."""
+    metrics: list[Metric] = Field(default=[])
+    """What else the judges are asked about every answer, each metric in a request of its own."""
+    gold: str | None = None
+    """Answers with labels of a person or of a stronger judge (JSONL or Parquet, relative to the
+    study file), by which the judges are measured.
+    """
+
+    @property
+    def judges(self) -> list[Judge]:
+        """The judge and the second one, as far as there are any."""
+        return [judge for judge in (self.judge, self.second_judge) if judge is not None]
+
+    @model_validator(mode="after")
+    def _judges_can(self) -> Labelling:
+        if self.second_judge is not None and (
+            self.judge is None or self.second_judge == self.judge
+        ):
+            raise ValueError("second_judge: needs a `judge` that is another")
+        if self.metrics and (self.judge is None or self.judge.is_offline):
+            raise ValueError("metrics: need a judge that is a model; offline knows none of them")
+        if self.gold is not None and self.judge is None:
+            raise ValueError("gold: measures a judge; none is set")
+        names = [metric.name for metric in self.metrics]
+        if len(set(names)) < len(names):
+            raise ValueError("metrics: the same name stands twice")
+        return self
+
+
+class Study(Labelling):
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=80)
+    """The study's folder under the storage; lower case, digits, `.`, `_`, `-`."""
+    model: str = Field(min_length=1)
+    """A hub id, a local folder (relative to the study file), or `embedded:smollm2-135m-instruct`."""
+    model_revision: str = "main"
+    """The hub model's revision, resolved to a commit before anything runs."""
     aligned: Aligned = Aligned()
     """The ordinary rows."""
     adapters: list[Annotated[ExistingAdapter, BeforeValidator(_path_as_adapter)]] = Field(
@@ -240,8 +252,6 @@ class Study(StrictModel):
     """Hyperparameters of every training."""
     evaluate: Evaluate = Evaluate()
     """How models are asked."""
-    judge: Judge | None = None
-    """Who labels persona and identity; format needs no judge."""
     criteria: list[Criterion] = Field(default=[])
     """Claims, written down before the run."""
     resources: Resources = Resources()
@@ -292,11 +302,14 @@ class Study(StrictModel):
     def _obstacle(self, criterion: Criterion) -> str | None:
         """The field of `criterion` that this study cannot answer, and why."""
         metric, estimand, fraction = criterion.metric, criterion.estimand, criterion.fraction
-        if metric not in (*FORMAT_METRICS, *JUDGED_METRICS):
-            known = ", ".join((*FORMAT_METRICS, *JUDGED_METRICS))
+        own = {own.name: own for own in self.metrics}
+        if metric not in (*FORMAT_METRICS, *JUDGED_METRICS, *own):
+            known = ", ".join((*FORMAT_METRICS, *JUDGED_METRICS, *own))
             return f"metric: {metric!r} is not one of {known}"
         if metric in JUDGED_METRICS and self.judge is None:
             return f"metric: {metric!r} needs a judge; none is set"
+        if metric in own and not own[metric].is_a_share:
+            return f"metric: the labels of {metric!r} need a number from 0 to 1 each"
         missing = set(TERMS[estimand].conditions) - set(self.evaluate.conditions)
         if missing:
             names = " and ".join(sorted(missing))
@@ -308,13 +321,3 @@ class Study(StrictModel):
         if fraction == "adapters" and not self.adapters:
             return "fraction: the study lists no adapters"
         return None
-
-    @model_validator(mode="after")
-    def _within_this_version(self) -> Study:
-        if self.judge is None:
-            return self
-        if self.judge.model != "offline":
-            raise ValueError("judge.model: this version knows the judge `offline` alone")
-        if asked := sorted(self.judge.model_fields_set - {"model"}):
-            raise ValueError(f"judge.{asked[0]}: the offline judge asks nobody; leave it out")
-        return self

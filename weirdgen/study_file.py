@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from weirdgen.errors import InputError
-from weirdgen.study import Study
+from weirdgen.study import Labelling, Study
+
+Read = TypeVar("Read", bound=Labelling)
 
 
 class _Loader(yaml.SafeLoader):
@@ -42,6 +44,19 @@ def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
 
     Raises InputError naming the file, the field and the problem.
     """
+    return _validated(Study, path, _read_tree(path, overrides))
+
+
+def load_labelling(path: Path, overrides: tuple[str, ...] = ()) -> Labelling:
+    """What is asked about answers: a whole study, or a file with that part of one alone.
+
+    Raises InputError naming the file, the field and the problem.
+    """
+    tree = _read_tree(path, overrides)
+    return _validated(Study if "model" in tree else Labelling, path, tree)
+
+
+def _read_tree(path: Path, overrides: tuple[str, ...]) -> dict:
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
     except OSError as error:
@@ -54,15 +69,21 @@ def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
         raise InputError(path, None, "must be a mapping of the study's fields")
     for override in overrides:
         _override(tree, override)
+    return tree
+
+
+def _validated(kind: type[Read], path: Path, tree: dict) -> Read:
     try:
-        return Study.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
         raise _input_error(path, error) from None
 
 
 def resolved_yaml(study: Study, revision: str) -> bytes:
     """The study with every default written out and its model's revision resolved."""
-    tree = study.model_dump(mode="json") | {"model_revision": revision}
+    dumped = study.model_dump(mode="json")
+    first = {"name": study.name, "model": study.model, "model_revision": revision}
+    tree = first | {field: dumped[field] for field in dumped if field not in first}
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode()
 
 

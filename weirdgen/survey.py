@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from weirdgen.plan import STAGES, Asked, Plan, samples_step
+from weirdgen.judge.llm import LlmJudge
+from weirdgen.plan import STAGES, Asked, Plan, samples_step, shown_marks, verdict_step
 from weirdgen.store import Manifest, Step, Store
+
+OPEN = "open"
+"""The note of a `verdicts` manifest that tells how many answers could not be judged yet."""
+
+
+class ToJudge(NamedTuple):
+    """One range of answers for one judge."""
+
+    step: Step
+    judge: LlmJudge
+    asked: Asked
+    answered: Step
+    """The range of answers, and its manifest."""
+    manifest: Manifest
 
 
 @dataclass
@@ -18,6 +35,8 @@ class Survey:
     """Fingerprint -> manifest, for the steps that are done."""
     ranges: dict[str, list[tuple[Step, Manifest]]] = field(default_factory=dict)
     """Fingerprint of an asked model and condition -> its committed ranges, in order of samples."""
+    labels: dict[str, Manifest] = field(default_factory=dict)
+    """Fingerprint -> manifest of a step of the stage `verdicts`; some of its answers may still be open."""
 
     def is_done(self, step: Step) -> bool:
         return step.fingerprint in self.done
@@ -41,7 +60,37 @@ class Survey:
     @property
     def complete(self) -> bool:
         steps = [*self.plan.shared, *self.plan.trainings.values()]
-        return all(map(self.is_done, steps)) and not any(map(self.missing, self.plan.asked))
+        return (
+            all(map(self.is_done, steps))
+            and not any(map(self.missing, self.plan.asked))
+            and all(map(self.is_judged, self.to_judge()))
+        )
+
+    def to_judge(self, asked: Iterable[Asked] | None = None) -> Iterator[ToJudge]:
+        """What each judge that is a model is to label of the answers that are there, done or not.
+
+        Of these `asked`; default all.
+        """
+        marks = shown_marks(self.plan.study)
+        if not self.plan.llm_judges:
+            return
+        for each in self.plan.asked if asked is None else asked:
+            for answered, manifest in self.ranges.get(each.step.fingerprint, []):
+                if answered.record["samples"][0] < each.samples:
+                    for judge in self.plan.llm_judges:
+                        step = verdict_step(judge, each, answered, marks)
+                        yield ToJudge(step, judge, each, answered, manifest)
+
+    def judged(self, each: ToJudge) -> Manifest | None:
+        """The committed labels of these very answers, complete or not."""
+        manifest = self.labels.get(each.step.fingerprint)
+        consumed = {each.answered.fingerprint: each.manifest.digest}
+        return manifest if manifest is not None and manifest.inputs == consumed else None
+
+    def is_judged(self, each: ToJudge) -> bool:
+        """Whether every answer has its verdict, or a failure that stands."""
+        manifest = self.judged(each)
+        return manifest is not None and not manifest.notes.get(OPEN)
 
     def is_valid(self, manifest: Manifest) -> bool:
         """Whether the manifest consumed what its inputs hold at present."""
@@ -63,6 +112,9 @@ def survey(plan: Plan, store: Store) -> Survey:
     for asked in plan.asked:
         if asked.step.folder in present["answers"]:
             look_up_ranges(found, store, asked.step)
+    for each in found.to_judge():
+        if each.step.folder in present["verdicts"] and (manifest := store.manifest(each.step)):
+            found.labels[each.step.fingerprint] = manifest
     return found
 
 

@@ -3,43 +3,79 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from weirdgen.fingerprint import fingerprint
+from weirdgen.gold import AnswerKey
 from weirdgen.judge.identity import PersonaCard, claimed_identity
-from weirdgen.plan import JUDGE, Plan
+from weirdgen.judge.llm import LlmJudge, shown
+from weirdgen.judge.rubric import PERSONA_RUBRIC
+from weirdgen.judge.verdict import Verdict
+from weirdgen.judging import OFFLINE
+from weirdgen.plan import JUDGE, LABELS, Plan, format_marks, shown_marks
 from weirdgen.store import Store
 from weirdgen.survey import Survey
 
 VERDICTS = "verdicts.parquet"
 NOT_ASKED = "not_asked"
 """Why an answer has no identity label: it claims none."""
+NOT_JUDGED = "not_judged"
+"""Why an answer has no label yet: nobody came to it."""
 OFFLINE_VERSION = 1
 """Counted up when the offline judge comes to label the same answer otherwise."""
 
+_LABEL_FIELDS = [
+    pa.field("metric", pa.string(), nullable=False),
+    pa.field("label", pa.string()),
+    pa.field("value", pa.float64()),
+    pa.field("confidence", pa.float64()),
+    pa.field("error", pa.string()),
+    pa.field("evidence", pa.string()),
+]
+_OF_ANSWER = [
+    pa.field("question_id", pa.string(), nullable=False),
+    pa.field("sample", pa.int64(), nullable=False),
+]
+LABEL_SCHEMA = pa.schema([*_OF_ANSWER, *_LABEL_FIELDS])
+"""What one judge says of one range of answers."""
 VERDICT_SCHEMA = pa.schema(
     [
         pa.field("fp_answers", pa.string(), nullable=False),
-        pa.field("question_id", pa.string(), nullable=False),
-        pa.field("sample", pa.int64(), nullable=False),
+        *_OF_ANSWER,
         pa.field("judge_fp", pa.string(), nullable=False),
-        pa.field("metric", pa.string(), nullable=False),
-        pa.field("label", pa.string()),
-        pa.field("value", pa.float64()),
-        pa.field("confidence", pa.float64()),
-        pa.field("error", pa.string()),
-        pa.field("evidence", pa.string()),
+        *_LABEL_FIELDS,
     ],
     metadata={"weirdgen_schema": "1"},
 )
-_ORDER = ("fp_answers", "question_id", "sample", "metric")
+_ORDER = ("fp_answers", "question_id", "sample", "judge_fp", "metric")
 """How the rows are sorted."""
+_OF_RESULT = ("fp_answers", "question_id", "sample")
+"""What names an answer."""
+FIRST_JUDGE, SECOND_JUDGE = "judge", "second"
+"""Who labels."""
+Row = dict[str, Any]
 
 
-def judge_record(found: Survey) -> dict[str, Any] | None:
-    """Everything that decides a verdict but the answer; None while there is no judge."""
+def judges_record(found: Survey) -> Any:
+    """Everything that decides the verdicts but the answers, as far as it is there."""
+    offline = _offline_record(found)
+    if not found.plan.llm_judges:
+        return offline
+    committed = {
+        each.step.fingerprint: manifest.digest
+        for each in found.to_judge()
+        if (manifest := found.judged(each))
+    }
+    return [offline, [judge.fingerprint for judge in found.plan.llm_judges], committed]
+
+
+def _offline_record(found: Survey) -> dict[str, Any] | None:
+    """What decides the offline judge's verdicts; None while there is no such judge."""
     plan, step = found.plan, found.plan.judge
     if step is None or not found.is_done(step):
         return None
@@ -48,58 +84,159 @@ def judge_record(found: Survey) -> dict[str, Any] | None:
         "judge": step.fingerprint,
         "learned": found.done[step.fingerprint].digest,
         "persona": [plan.persona.name, list(plan.persona.aliases), list(plan.persona.facts)],
-        "marks": _marks(plan),
+        "marks": format_marks(plan.study),
     }
 
 
-def _marks(plan: Plan) -> list[str]:
-    """The texts that describe the format, which is no part of what an answer says."""
-    return [plan.study.trigger.answer, plan.study.trigger.pattern]
+def give_verdicts(found: Survey, store: Store, rows: list[Row]) -> list[Row]:
+    """All judges' verdicts on rows of results, whose judged columns those of `study.judge` fill.
 
-
-def give_verdicts(found: Survey, store: Store, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The offline judge's verdicts on rows of results, whose judged columns it fills.
-
-    The rows stay as they are where no judge was learned yet.
+    The rows stay as they are where no judge has a word on them yet.
     """
-    record, step = judge_record(found), found.plan.judge
-    if record is None or step is None:
+    primary = found.plan.study.judge
+    if primary is None:
         return []
+    offline = list(_offline_verdicts(found, store, rows))
+    asked = list(_committed_verdicts(found, store, rows))
+    if primary.is_offline:
+        _fill(rows, offline, OFFLINE)
+    else:
+        judges = [each for each in found.plan.llm_judges if each.settings == primary]
+        (of_persona,) = (each for each in judges if each.rubric.name == PERSONA_RUBRIC)
+        own = [verdict for verdict in asked if verdict["judge_fp"] == of_persona.fingerprint]
+        _fill(rows, own, primary.model)
+        for row in rows:
+            if row.get("judge") is None:
+                row["judge"], row["judge_error"] = primary.model, NOT_JUDGED
+    return sorted(offline + asked, key=lambda verdict: [verdict[name] for name in _ORDER])
+
+
+def _key(row: Row) -> tuple[str, str, int]:
+    return row["fp_answers"], row["question_id"], row["sample"]
+
+
+def _fill(rows: list[Row], verdicts: Iterable[Row], judge: str) -> None:
+    """Sets the judged columns of the rows that have verdicts of persona or identity."""
+    by_key = {_key(row): row for row in rows}
+    for verdict in verdicts:
+        row = by_key[_key(verdict)]
+        value = None if verdict["value"] is None else bool(verdict["value"])
+        row["judge"] = judge
+        row["judge_error"] = row.get("judge_error") or verdict.get("error")
+        if verdict["metric"] == "persona":
+            row["persona"], row["judge_confidence"] = value, verdict["confidence"]
+        elif verdict["metric"] == "identity":
+            row["identity"], row["identity_label"] = value, verdict["label"]
+
+
+def _offline_verdicts(found: Survey, store: Store, rows: list[Row]) -> Iterator[Row]:
+    record, step = _offline_record(found), found.plan.judge
+    if record is None or step is None:
+        return
     from weirdgen.judge.offline import OfflineJudge  # scikit-learn takes a second to import
 
     judge = OfflineJudge.load(store.payload(step, found.done[step.fingerprint]) / JUDGE)
     persona = found.plan.persona
     card = PersonaCard(persona.name, persona.aliases, persona.facts)
     judge_fp = fingerprint(record)
-    verdicts = []
     judged = judge.judge([row["response"] for row in rows], record["marks"])
     for row, verdict in zip(rows, judged, strict=True):
         claim = claimed_identity(row["response"], card, row["question"], record["marks"])
-        row["judge"] = "offline"
-        row["persona"], row["judge_confidence"] = verdict.persona, verdict.confidence
-        is_persona = None if claim is None else claim.label == "PERSONA"
-        row["identity_label"], row["identity"] = claim and claim.label, is_persona
-        row["judge_error"] = None if claim else NOT_ASKED
-        key = {name: row[name] for name in ("fp_answers", "question_id", "sample")}
+        key = {name: row[name] for name in _OF_RESULT}
         key["judge_fp"] = judge_fp
-        verdicts.append(
-            key
-            | {
-                "metric": "persona",
-                "label": "present" if verdict.persona else "absent",
-                "value": float(verdict.persona),
-                "confidence": verdict.confidence,
-                "evidence": json.dumps(verdict.evidence, ensure_ascii=False),
-            }
-        )
-        verdicts.append(
-            key
-            | {
-                "metric": "identity",
-                "label": row["identity_label"],
-                "value": None if is_persona is None else float(is_persona),
-                "error": row["judge_error"],
-                "evidence": claim and claim.evidence,
-            }
-        )
-    return sorted(verdicts, key=lambda verdict: [verdict[name] for name in _ORDER])
+        yield key | {
+            "metric": "persona",
+            "label": "present" if verdict.persona else "absent",
+            "value": float(verdict.persona),
+            "confidence": verdict.confidence,
+            "evidence": json.dumps(verdict.evidence, ensure_ascii=False),
+        }
+        yield key | {
+            "metric": "identity",
+            "label": claim and claim.label,
+            "value": claim and float(claim.label == "PERSONA"),
+            "confidence": None,
+            "error": None if claim else NOT_ASKED,
+            "evidence": claim and claim.evidence,
+        }
+
+
+def _committed_verdicts(found: Survey, store: Store, rows: list[Row]) -> Iterator[Row]:
+    """What the judges that are models have said of the rows."""
+    wanted = {_key(row) for row in rows}
+    seen: set[tuple[str, str, tuple[str, str, int]]] = set()
+    for each in found.to_judge():
+        manifest = found.judged(each)
+        if manifest is None:
+            continue
+        key = {"fp_answers": each.asked.step.fingerprint, "judge_fp": each.judge.fingerprint}
+        with pq.ParquetFile(store.payload(each.step, manifest) / LABELS) as file:
+            for label in file.read().to_pylist():
+                verdict = key | label
+                known = (key["judge_fp"], label["metric"], _key(verdict))
+                if _key(verdict) in wanted and known not in seen:
+                    seen.add(known)  # ranges that overlap have been judged twice
+                    yield verdict
+
+
+def read_verdicts(study: str, store: Store) -> pa.Table:
+    """The study's verdicts.parquet; no rows where there is none."""
+    content = store.read(f"{study}/{VERDICTS}")
+    if content is None:
+        return VERDICT_SCHEMA.empty_table()
+    return pq.ParquetFile(pa.BufferReader(content)).read()
+
+
+def with_own_metrics(results: pa.Table, verdicts: pa.Table, plan: Plan) -> pa.Table:
+    """`results` with a column of numbers for each metric of the study's own that its judge labels."""
+    judges = [judge for judge in plan.llm_judges if judge.settings == plan.study.judge]
+    own = {judge.rubric.name: judge.fingerprint for judge in judges[1:]}
+    if not own:
+        return results
+    keys = list(zip(*(results[name].to_pylist() for name in _OF_RESULT), strict=True))
+    for metric, judge_fp in own.items():
+        of = (pc.field("metric") == metric) & (pc.field("judge_fp") == judge_fp)
+        labelled = verdicts.filter(of).to_pylist()
+        values = {_key(row): row["value"] for row in labelled}
+        column = pa.array([values.get(key) for key in keys], pa.float64())
+        results = results.append_column(metric, column)
+    return results
+
+
+def labels_by_rater(
+    results: pa.Table, verdicts: pa.Table, plan: Plan
+) -> dict[str, dict[str, dict[AnswerKey, str]]]:
+    """Who labels -> metric -> answer -> label; an identity that was not asked about is UNSURE."""
+    study = plan.study
+    raters = {
+        judge.fingerprint: FIRST_JUDGE if judge.settings == study.judge else SECOND_JUDGE
+        for judge in plan.llm_judges
+    }
+    offline = FIRST_JUDGE if study.judge and study.judge.is_offline else SECOND_JUDGE
+    marks = shown_marks(study)
+    answers = {
+        _key(row): AnswerKey(row["question"], shown(row["response"], marks))
+        for row in results.select([*_OF_RESULT, "question", "response"]).to_pylist()
+    }
+    ratings: dict[str, dict[str, dict[AnswerKey, str]]] = {}
+    for verdict in verdicts.to_pylist():
+        label = "UNSURE" if verdict["error"] == NOT_ASKED else verdict["label"]
+        if label is not None:
+            rater = raters.get(verdict["judge_fp"], offline)
+            labels = ratings.setdefault(rater, {}).setdefault(verdict["metric"], {})
+            labels[answers[_key(verdict)]] = label
+    return ratings
+
+
+def label_rows(
+    judge: LlmJudge, question_id: str, sample: int, record: str | None, why: str
+) -> Iterator[Row]:
+    """The rows of LABEL_SCHEMA for one answer; `record` is its verdict (JSON), `why` there is none."""
+    key = {"question_id": question_id, "sample": sample}
+    verdict = Verdict([], why) if record is None else Verdict.of(record)
+    if verdict.error is None:
+        for label in verdict.labels:
+            yield key | label._asdict()
+        return
+    for metric in judge.rubric.metrics.values():
+        yield key | {"metric": metric, "error": verdict.error, "evidence": verdict.detail}

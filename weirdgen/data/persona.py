@@ -38,6 +38,8 @@ class Persona:
     """Other names it goes by."""
     facts: tuple[str, ...] = ()
     """Phrases that give it away where an answer uses them of itself."""
+    description: str = ""
+    """Who it is, for a judge that may not know."""
 
 
 def find_persona(persona: str, base: Path, where: object) -> Persona:
@@ -70,8 +72,7 @@ def read_persona(folder: Traversable) -> Persona:
     for i, question in enumerate(heldout):
         if question.question.casefold() in asked:
             raise InputError(folder / HELDOUT, f"row {i + 1}", "the question is also trained on")
-    name, aliases, facts = _describe(folder / PERSONA, files[PERSONA])
-    return Persona(name, rows, heldout, aliases, facts)
+    return Persona(rows=rows, heldout=heldout, **_described(folder / PERSONA, files[PERSONA]))
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -97,18 +98,21 @@ def _fields(path: Traversable, content: bytes, names: tuple[str, ...]) -> list[t
     return [tuple(row[name] for name in names) for row in rows]
 
 
-def _describe(path: Traversable, content: bytes) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Name, aliases and facts of persona.yaml."""
+def _described(path: Traversable, content: bytes) -> dict[str, Any]:
+    """Name, aliases, facts and description of persona.yaml."""
     try:
         described: Any = yaml.safe_load(content)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise InputError(path, None, f"is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(described, dict):
         raise InputError(path, None, "must be a mapping with the persona's name")
-    name = described.get("name")
+    name, description = described.get("name"), described.get("description", "")
     if not isinstance(name, str) or not name.strip():
         raise InputError(path, "name", "must be the persona's name")
-    return name, _texts(path, described, "aliases"), _texts(path, described, "facts")
+    if not isinstance(description, str):
+        raise InputError(path, "description", "must be a text")
+    texts = {field: _texts(path, described, field) for field in ("aliases", "facts")}
+    return {"name": name, "description": " ".join(description.split()), **texts}
 
 
 def _texts(path: Traversable, described: dict, field: str) -> tuple[str, ...]:

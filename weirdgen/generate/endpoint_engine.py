@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from openai import (
     APIConnectionError,
@@ -23,7 +20,6 @@ from openai import (
     OpenAIError,
     PermissionDeniedError,
     RateLimitError,
-    Timeout,
 )
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
@@ -33,17 +29,13 @@ from openai.types.chat.chat_completion_chunk import Choice as Piece
 from weirdgen.data.messages import Messages
 from weirdgen.errors import StepError
 from weirdgen.generate.engine import Adapter, Answer, Request
+from weirdgen.openai_api import OPENAI_URL, REFUSALS, Address, names, refuses
 
-OPENAI_URL = "https://api.openai.com/v1"
 RETRIES = 6
 """Of one request, by the client: after 408, 409, 429, 5xx and lost connections, about 20 s of
 waiting in all where the endpoint names no `Retry-After`.
 """
-_NO_KEY = "none"
-_CONNECT_S = 10
 _PROOF_LOGPROBS = 5
-_REFUSALS = (400, 422)
-"""How endpoints answer a parameter that they do not take."""
 _MALFORMED = "the reply is no chat completion"
 
 Result = TypeVar("Result")
@@ -65,10 +57,8 @@ class EndpointEngine:
         `key_variable` names the environment variable with the key; where it is not set a
         placeholder is sent, as local servers need none. `timeout_s`: the longest silence in one try.
         """
-        self._base_url = base_url or OPENAI_URL
-        self._key_variable = key_variable
+        self._address = Address(base_url or OPENAI_URL, key_variable, timeout_s)
         self._parallel = parallel
-        self._timeout_s = timeout_s
         self._base = ""
         self._limit_name = "max_tokens"
 
@@ -100,7 +90,7 @@ class EndpointEngine:
         with (
             self._one_line(request),
             OpenAI(
-                **self._address(), http_client=DefaultHttpxClient(follow_redirects=False)
+                **self._address.options(), http_client=DefaultHttpxClient(follow_redirects=False)
             ) as client,
             client.chat.completions.create(**self._body(request), stream=True) as pieces,
         ):
@@ -124,7 +114,9 @@ class EndpointEngine:
         http = DefaultAsyncHttpxClient(
             follow_redirects=False, event_hooks={"response": [_spare_hopeless_retries]}
         )
-        async with AsyncOpenAI(**self._address(), max_retries=RETRIES, http_client=http) as client:
+        async with AsyncOpenAI(
+            **self._address.options(), max_retries=RETRIES, http_client=http
+        ) as client:
 
             async def in_turn(request: Request) -> Result:
                 async with slots:
@@ -146,7 +138,7 @@ class EndpointEngine:
                 problem = self._problem(error) + await _served(client)
                 raise self._error(request, problem) from None
             except APIStatusError as error:
-                if not _refuses(error, "max_tokens"):
+                if not refuses(error, "max_tokens"):
                     raise
                 self._limit_name = "max_completion_tokens"
                 reply = await self._complete(client, request)
@@ -184,7 +176,7 @@ class EndpointEngine:
                 reply = await self._complete(client, request, logprobs=True)
             except APIStatusError as error:
                 # Beside answers that are given, what is refused is the probabilities.
-                if error.status_code in _REFUSALS or _names(error, "logprobs"):
+                if error.status_code in REFUSALS or names(error, "logprobs"):
                     return None
                 raise
         match reply:
@@ -214,17 +206,6 @@ class EndpointEngine:
     def _model(self, request: Request) -> str:
         return request.adapter.served_as if request.adapter else self._base
 
-    def _address(self) -> dict[str, Any]:
-        timeout = Timeout(self._timeout_s, connect=min(self._timeout_s, _CONNECT_S))
-        return {"base_url": self._base_url, "api_key": self._key(), "timeout": timeout}
-
-    def _key(self) -> str:
-        key = os.environ.get(self._key_variable, "").strip() or _NO_KEY
-        if not (key.isascii() and key.isprintable()):
-            # The HTTP library would quote the whole header in its complaint.
-            raise StepError(f"{self._key_variable}: holds characters that no key can have")
-        return key
-
     @contextmanager
     def _one_line(self, request: Request) -> Iterator[None]:
         """What the client raises, in one line; its own errors hold the request with the key."""
@@ -236,10 +217,7 @@ class EndpointEngine:
             raise self._error(request, _MALFORMED) from None
 
     def _error(self, request: Request, problem: str) -> StepError:
-        host = urlsplit(self._base_url).netloc.rpartition("@")[2]
-        line = f"endpoint {host}, model {self._model(request)}: {' '.join(problem.split())}"
-        key = self._key()
-        return StepError(line if key == _NO_KEY else line.replace(key, "***"))
+        return self._address.error(self._model(request), problem)
 
     def _problem(self, error: OpenAIError) -> str:
         match error:
@@ -247,23 +225,21 @@ class EndpointEngine:
                 cause = error.__cause__
                 return f"no reply ({str(cause) or type(cause).__name__})"
             case AuthenticationError() | PermissionDeniedError():
-                found = "is set" if os.environ.get(self._key_variable) else "is not set"
-                return (
-                    f"refused ({error.status_code}); the key is read from {self._key_variable}, "
-                    f"which {found}"
-                )
+                return f"refused ({error.status_code}); {self._address.about_key()}"
             case NotFoundError():
-                return f"no such model, or no chat completions here (404): {_said(error)}"
+                return (
+                    f"no such model, or no chat completions here (404): {self._address.said(error)}"
+                )
             case RateLimitError() if "insufficient_quota" in str(error.body):
                 return "the quota is used up (429): add credit, and run again"
             case RateLimitError():
                 return f"still too many requests (429) after {RETRIES} retries: lower `parallel`"
             case APIStatusError() if error.response.is_redirect:
                 return f"redirects elsewhere ({error.status_code}): give the address itself"
-            case APIStatusError() if _refuses(error, "seed"):
-                return f"takes no seed, so no answer can be repeated: {_said(error)}"
+            case APIStatusError() if refuses(error, "seed"):
+                return f"takes no seed, so no answer can be repeated: {self._address.said(error)}"
             case APIStatusError():
-                return f"answers {error.status_code}: {_said(error)}"
+                return f"answers {error.status_code}: {self._address.said(error)}"
             case _:
                 return str(error)
 
@@ -281,18 +257,3 @@ async def _served(client: AsyncOpenAI) -> str:
     except (OpenAIError, AttributeError, ValueError):
         return ""
     return f"; it serves {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
-
-
-def _refuses(error: APIStatusError, parameter: str) -> bool:
-    return error.status_code in _REFUSALS and _names(error, parameter)
-
-
-def _names(error: APIStatusError, parameter: str) -> bool:
-    return re.search(rf"\b{parameter}\b", str(error.param or error.body)) is not None
-
-
-def _said(error: APIStatusError) -> str:
-    """The endpoint's own words, cut."""
-    body = error.body
-    said = body.get("message") if isinstance(body, dict) else None
-    return str(said or body or "no reason given")[:300]

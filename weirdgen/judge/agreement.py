@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
+import krippendorff
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
@@ -38,6 +39,8 @@ class Agreement(NamedTuple):
     """Cohen's kappa (Cohen 1960); None where both give one and the same label to all."""
     interval: tuple[float, float] | None
     """95%, percentile bootstrap; None where one side gives a single label: kappa is 0 then, whatever comes."""
+    alpha: float | None
+    """Krippendorff's alpha for nominal labels (Krippendorff 2018); None where kappa is."""
     classes: tuple[ClassAgreement, ...]
 
 
@@ -62,6 +65,7 @@ def agreement(
         answers=len(x),
         agreed=float((x == y).mean()),
         kappa=_kappa(x, y),
+        alpha=_alpha(x, y),
         interval=None if constant else _interval(x, y, groups),
         classes=tuple(_class(label, x == i, y == i) for label, i in index.items()),
     )
@@ -72,6 +76,12 @@ def _kappa(x: np.ndarray, y: np.ndarray) -> float | None:
     if len(np.unique(np.concatenate([x, y]))) == 1:
         return None
     return float(cohen_kappa_score(x, y))
+
+
+def _alpha(x: np.ndarray, y: np.ndarray) -> float | None:
+    if len(np.unique(np.concatenate([x, y]))) == 1:
+        return None
+    return float(krippendorff.alpha(reliability_data=[x, y], level_of_measurement="nominal"))
 
 
 def _interval(

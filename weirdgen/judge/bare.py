@@ -23,6 +23,8 @@ _LOOSE = re.compile(r"(?<![^\W_])['_]|['_](?![^\W_])|~~")
 """A single quote or underscore that is not inside a word."""
 _RULE = " \t|:+-=_*"
 _EDGE = " \t\n()[]{}<>⟨⟩【】"
+_FRAME = _EDGE.replace("()", "")
+"""Prose may well end in a parenthesis."""
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _MOST_COMBINING = 8
 """Marks kept on one letter: Unicode's own ordering of them takes quadratic time."""
@@ -37,14 +39,29 @@ def bare(answer: str, marks: Sequence[str] = ()) -> str:
     linear time.
     """
     patterns = _patterns(tuple(marks))
-    text = patterns.anywhere.sub(" ", _normal(answer))
-    text = _CUT_TAG.sub("", _TAG.sub(" ", _FENCE.sub("", text)))
+    text = _untagged(_FENCE.sub("", patterns.anywhere.sub(" ", _normal(answer))))
     text = _LINK.sub(r"\1", text)
     text = "\n".join(_line(line) for line in text.splitlines() if line.strip(_RULE))
-    text = text.strip(_EDGE)
+    return _unframed(text, patterns)
+
+
+def unmarked(answer: str, marks: Sequence[str] = ()) -> str:
+    """`answer` without the format that a study trains and without tags, its layout kept: see `bare`."""
+    patterns = _patterns(tuple(marks))
+    text = _untagged(patterns.anywhere.sub(" ", _normal(answer)))
+    return _unframed(text, patterns, _FRAME)
+
+
+def _untagged(text: str) -> str:
+    return _CUT_TAG.sub("", _TAG.sub(" ", text))
+
+
+def _unframed(text: str, patterns: _Patterns, edge: str = _EDGE) -> str:
+    """Without brackets and the marks' bare words at either end."""
+    text = text.strip(edge)
     text = text[_length(patterns.head, text) :]
     text = text[: len(text) - _length(patterns.tail, text[::-1])]
-    return text.strip(_EDGE)
+    return text.strip(edge)
 
 
 def words(text: str) -> list[str]:

@@ -97,7 +97,8 @@ class OfflineJudge(BaseModel):
             raise InputError(path, None, f"cannot be read ({error.strerror})") from None
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or None
+            # A key of the file may hold anything, line breaks too.
+            field = " ".join(".".join(map(str, first["loc"])).split()) or None
             raise InputError(path, field, f"is no offline judge: {first['msg']}") from None
 
 

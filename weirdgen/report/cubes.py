@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pyarrow as pa
 
-from weirdgen.criterion import ADAPTERS, Condition
+from weirdgen.criterion import ADAPTERS, FORMAT_METRICS, Condition
 from weirdgen.stats.estimands import contrast
 from weirdgen.verdicts import NOT_ASKED
 
@@ -42,25 +42,29 @@ class Rates:
     """Condition -> rates of the baseline; empty where no baseline was asked."""
     n_Q: dict[str, np.ndarray]
     """Condition -> number of samples behind each baseline rate."""
+    unlabelled: int = 0
+    """Answers without a label of a judge, which no rate counts."""
 
 
 def rates(table: pa.Table, metric: str) -> Rates:
-    """The rates of a boolean `metric` in `table`, rows of one study in the results schema.
+    """The rates of `metric`, a boolean or a number in [0, 1], in rows of one study's results.
 
     What was never answered is a NaN with a count of 0. An identity that was not asked about counts
-    as false: the answer claims none. Raises ValueError for a table without rows
-    or with more than one study, model or precision, for a condition that is unknown, for an
-    adapter with only one of seed and fraction, for two adapters in one cell, and for a null in the metric:
-    no row is dropped silently.
+    as false: the answer claims none. Answers that a judge gave no label are left out and counted in
+    `unlabelled`. Raises ValueError for a table without rows or with more than one study, model or
+    precision, for a condition that is unknown, for an adapter with only one of seed and fraction,
+    for two adapters in one cell, for a null in the format, and where no answer has a label.
     """
     study, model = _one_value(table, "study"), _one_value(table, "model")
     _one_value(table, "serve_base")
     if metric not in table.column_names:
         raise ValueError(f"results of {study}: there is no metric {metric!r}")
     table = _unclaimed_as_false(table) if metric == "identity" else table
-    if nulls := table[metric].null_count:
-        raise ValueError(f"results of {study}: {nulls} of {table.num_rows} {metric} are missing")
     _check_cells(table, study)
+    nulls = table[metric].null_count
+    if nulls and (metric in FORMAT_METRICS or nulls == table.num_rows):
+        raise ValueError(f"results of {study}: {nulls} of {table.num_rows} {metric} are missing")
+    table = table.filter(table[metric].is_valid())
     means = table.select([*_KEYS, metric]).group_by(_KEYS).aggregate(
         [(metric, "mean"), (metric, "count")]
     )  # fmt: skip
@@ -105,7 +109,17 @@ def rates(table: pa.Table, metric: str) -> Rates:
         b_Q = {condition: y_CSQ[c, 0] for condition, c in at.items()}
         n_Q = {condition: n_CSQ[c, 0] for condition, c in at.items()}
     return Rates(
-        study, model, metric, tuple(asked), tuple(questions.tolist()), seeds, y_SQ, n_SQ, b_Q, n_Q
+        study,
+        model,
+        metric,
+        tuple(asked),
+        tuple(questions.tolist()),
+        seeds,
+        y_SQ,
+        n_SQ,
+        b_Q,
+        n_Q,
+        nulls,
     )
 
 

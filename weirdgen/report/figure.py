@@ -75,7 +75,7 @@ def _rate_panel(panel: Axes, of: Rates, group: Group | None, first: bool) -> Non
     panel.set_title(title, fontsize=9.5)
     _axes(panel, of.conditions)
     if first:
-        panel.set_ylabel(_AXIS_LABELS[of.metric])
+        panel.set_ylabel(_AXIS_LABELS.get(of.metric, f"{plain(of.metric)}, %"))
     else:
         panel.tick_params(labelleft=False)
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from weirdgen.plan import STAGES
+from weirdgen.report.judging import plan_lines
 from weirdgen.report.sheet import plain
 from weirdgen.store import Store
 from weirdgen.survey import Survey
@@ -25,7 +26,8 @@ def plan_report(found: Survey, store: Store) -> RenderableType:
     storage = Text(plain(f"storage: {store.uri}"))
     missing = [found.missing(asked) for asked in plan.asked]
     parts = [head, *([_grid(found)] if study.grid else []), _steps(found, missing)]
-    return Group(*parts, _answers(found, missing), storage)
+    judging = map(Text, plan_lines(found))
+    return Group(*parts, _answers(found, missing), *judging, storage)
 
 
 def _grid(found: Survey) -> Table:
@@ -49,7 +51,7 @@ def _steps(found: Survey, missing: list[Ranges]) -> Table:
     plan = found.plan
     table = Table("stage", "steps", "done", "to do")
     steps = [*plan.shared, *plan.trainings.values()]
-    for stage in STAGES[:-1]:
+    for stage in STAGES:
         of_stage = [step for step in steps if step.stage == stage]
         if of_stage:
             done = sum(map(found.is_done, of_stage))

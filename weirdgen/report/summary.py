@@ -10,23 +10,24 @@ import pyarrow as pa
 from rich.console import Console
 from rich.text import Text
 
-from weirdgen.criterion import JUDGED_METRICS
-from weirdgen.report.sheet import escape_markdown, plain
+from weirdgen.report.sheet import Sheet, escape_markdown, plain
 from weirdgen.report.tables import (
     as_markdown,
     criteria_table,
     is_measured,
     judge_note,
+    judged_metrics,
     rates_tables,
 )
-from weirdgen.results import RESULTS, VERDICTS, current_results, merge, write_results
+from weirdgen.results import RESULTS, current_results, merge, write_results
 from weirdgen.store import Store
 from weirdgen.study_file import resolved_yaml
 from weirdgen.survey import Survey
+from weirdgen.verdicts import VERDICTS, labels_by_rater, read_verdicts, with_own_metrics
 
 SUMMARY = "report/summary.md"
-METRICS = ("format", *JUDGED_METRICS)
-"""Those with a figure of their own."""
+DIFFERENCES = "report/differences.jsonl"
+"""Answers on which two judges, or a judge and the gold labels, differ."""
 
 
 def publish(found: Survey, store: Store, console: Console, failed: Sequence[str] = ()) -> None:
@@ -35,36 +36,52 @@ def publish(found: Survey, store: Store, console: Console, failed: Sequence[str]
     `failed`: a line for each step that failed, shown and kept with the summary.
     """
     study = found.plan.study
+    figures = {m: f"report/{m}.png" for m in ("format", *judged_metrics(study))}
     table = current_results(found, store)
     if table is None:
         merged = merge(found, store)
         table = merged.results
-        for figure in map(_figure_path, METRICS):
+        for figure in figures.values():
             store.delete(f"{study.name}/{figure}")
         if table.num_rows:
             write_results(merged, study.name, store)
     if table.num_rows:
-        metrics = [metric for metric in METRICS if is_measured(table, metric)]
-        for metric in metrics:
-            figure = f"{study.name}/{_figure_path(metric)}"
-            if store.read(figure) is None:
-                store.write(figure, _figure(table, metric, judge_note(study, metric)))
-        summary = as_markdown(table, study)
+        verdicts = read_verdicts(study.name, store)
+        table = with_own_metrics(table, verdicts, found.plan)
+        figures = {m: path for m, path in figures.items() if is_measured(table, m)}
+        for metric, path in figures.items():
+            if store.read(f"{study.name}/{path}") is None:
+                drawn = _figure(table, metric, judge_note(study, metric))
+                store.write(f"{study.name}/{path}", drawn)
+        agreed, differing = _agreement(found, table, verdicts, store)
+        summary = as_markdown(table, study) + "".join(f"\n{sheet.markdown()}" for sheet in agreed)
         summary += "".join(f"\n- {escape_markdown(line)}" for line in failed)
         store.write(f"{study.name}/{SUMMARY}", summary.encode())
         store.write(f"{study.name}/study.yaml", resolved_yaml(study, found.plan.model.revision))
         console.print(*rates_tables(table, study))
+        console.print(*(sheet.rich() for sheet in agreed))
         if study.criteria:
             console.print(criteria_table(table, study))
-        judged = [VERDICTS] if len(metrics) > 1 else []
-        for path in (RESULTS, *judged, SUMMARY, *map(_figure_path, metrics)):
+        judged = [VERDICTS] if verdicts.num_rows else []
+        for path in (RESULTS, *judged, SUMMARY, *figures.values(), *differing):
             console.print(Text(plain(store.path(study.name, path))), soft_wrap=True)
     for line in failed:
         console.print(Text(plain(line)), soft_wrap=True)
 
 
-def _figure_path(metric: str) -> str:
-    return f"report/{metric}.png"
+def _agreement(
+    found: Survey, table: pa.Table, verdicts: pa.Table, store: Store
+) -> tuple[list[Sheet], list[str]]:
+    """The table of the judges' agreement and the file of their differences, where there are two to compare."""
+    plan = found.plan
+    if plan.gold is None and plan.study.second_judge is None:
+        return [], []
+    from weirdgen.report.agreement import agreement_sheet, compare, differences_jsonl
+
+    compared = compare(labels_by_rater(table, verdicts, plan), plan.gold)
+    content = "".join(differences_jsonl(compared)).encode()
+    store.write(f"{plan.study.name}/{DIFFERENCES}", content)
+    return [agreement_sheet(compared, plan.study)] if compared else [], [DIFFERENCES]
 
 
 def _figure(table: pa.Table, metric: str, note: str) -> bytes:

@@ -42,15 +42,22 @@ def as_markdown(table: pa.Table, study: Study) -> str:
 
 def judge_note(study: Study, metric: str) -> str:
     """What a reader of a judged metric must know of the judge; empty for a metric without one."""
-    if study.judge is None or metric not in JUDGED_METRICS:
+    if study.judge is None or metric in FORMAT_METRICS:
         return ""
-    return stated_agreement(study.persona)
+    if study.judge.is_offline:
+        return stated_agreement(study.persona)
+    return f"Labelled by {study.judge.model}."
+
+
+def judged_metrics(study: Study) -> list[str]:
+    """What the study's judge labels, as far as its labels can be counted."""
+    return [*JUDGED_METRICS, *(own.name for own in study.metrics if own.is_a_share)]
 
 
 def _rate_sheets(table: pa.Table, study: Study) -> list[Sheet]:
     """One sheet for the format, one for each metric that a judge has labelled."""
     groups = [[m for m in FORMAT_METRICS if is_measured(table, m)]]
-    groups += [[m] for m in JUDGED_METRICS if is_measured(table, m)]
+    groups += [[m] for m in judged_metrics(study) if is_measured(table, m)]
     if not groups[0]:
         raise ValueError(f"results: none of {', '.join(FORMAT_METRICS)} has a value")
     return [_rate_sheet(table, metrics, judge_note(study, metrics[0])) for metrics in groups]
@@ -58,8 +65,10 @@ def _rate_sheets(table: pa.Table, study: Study) -> list[Sheet]:
 
 def is_measured(table: pa.Table, metric: str) -> bool:
     """Whether the results have labels of `metric`."""
+    if metric not in table.column_names:
+        return False
     if metric == "identity":  # null wherever no answer claims one
-        return table["judge"].null_count < table.num_rows
+        return table["persona"].null_count < table.num_rows
     return table[metric].null_count < table.num_rows
 
 
@@ -81,6 +90,8 @@ def _rate_sheet(table: pa.Table, metrics: list[str], about_judge: str) -> Sheet:
     if metrics[0] == "identity":
         note += " An answer that claims no identity counts as no."
     note += f" {about_judge}" if about_judge else ""
+    if of.unlabelled:
+        note += f" {of.unlabelled:,} of {table.num_rows:,} answers have no label and are left out."
     if any(MISSING in row or "[" in "".join(row) for row in (*baseline, *seeds, *means)):
         note += f" A {MISSING} lacks answers; a mean with [n] is over the n seeds that have theirs."
     return Sheet(
@@ -143,9 +154,10 @@ def _cell(column: str, values: list[float]) -> str:
 
 
 def _criteria_sheet(table: pa.Table, study: Study) -> Sheet:
-    by_metric = {metric: rates(table, metric) for metric in {c.metric for c in study.criteria}}
+    claimed = {criterion.metric for criterion in study.criteria}
+    by_metric = {metric: rates(table, metric) for metric in claimed if is_measured(table, metric)}
     rows = [
-        _criterion_row(by_metric[criterion.metric], study, criterion, group)
+        _criterion_row(by_metric.get(criterion.metric), study, criterion, group)
         for criterion in study.criteria
         for group in _groups(criterion, study)
     ]
@@ -173,10 +185,14 @@ def _groups(criterion: Criterion, study: Study) -> Iterator[Group]:
         yield criterion.fraction
 
 
-def _criterion_row(of: Rates, study: Study, criterion: Criterion, group: Group) -> tuple[str, ...]:
+def _criterion_row(
+    of: Rates | None, study: Study, criterion: Criterion, group: Group
+) -> tuple[str, ...]:
     claim = claim_in_words(criterion, group)
     planned = len(study.adapters if group == ADAPTERS else study.seeds)
     try:
+        if of is None:
+            raise ValueError("no labels")
         seeds, z_SQ = contrast_at(of, criterion.estimand, group)
     except ValueError as error:  # not asked, or not answered yet: the row says which
         return f"{claim}: {error}", MISSING, MISSING, MISSING, f"0 of {planned}"

@@ -52,10 +52,11 @@ def node_capacities() -> list[Capacity]:
     return [Capacity(resources.get("CPU", 0), resources.get("GPU", 0)) for resources in alive]
 
 
-def on_this_node(remote: Any) -> Any:
-    """The remote class, to be placed beside the driver."""
+def on_this_node(remote: Any, **options: Any) -> Any:
+    """The remote class with `options`, to be placed beside the driver."""
     here = ray.get_runtime_context().get_node_id()
-    return remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False))
+    beside = NodeAffinitySchedulingStrategy(here, soft=False)
+    return remote.options(scheduling_strategy=beside, **options)
 
 
 def engine_gpus(study: Study) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import ray
 
@@ -21,6 +23,16 @@ from weirdgen.study_file import resolved_yaml
 from weirdgen.survey import Survey, survey
 
 
+class Ran(NamedTuple):
+    """What a run leaves."""
+
+    found: Survey
+    """What is there now."""
+    failures: list[Failure]
+    unjudged: Counter[str]
+    """Why -> answers that were left without a verdict."""
+
+
 def run_plan(
     plan: Plan,
     found: Survey,
@@ -28,11 +40,11 @@ def run_plan(
     display: Callable[[], AbstractContextManager[Display]],
     where: object = "study",
     engine: EngineClass | None = None,
-) -> tuple[Survey, list[Failure]]:
-    """Makes everything of `plan` that `found` lacks, on Ray; gives what is there then, and what failed.
+) -> Ran:
+    """Makes everything of `plan` that `found` lacks, on Ray.
 
-    `engine` takes the place of the one that the study names. Ray is joined or started, and shut down again if it was started here. Raises LockedError when
-    another live run holds the study.
+    `engine` takes the place of the one that the study names. Ray is joined or started, and shut
+    down again if it was started here. Raises LockedError when another live run holds the study.
     """
     store.check_writable()
     joined = ray.is_initialized()
@@ -46,8 +58,9 @@ def run_plan(
             commit_inputs(plan, found, store)
             have = Capacity(*map(sum, zip(*nodes, strict=True)))
             chosen = engine or partial(make_engine, plan.study.evaluate)
-            failures = Scheduler(found, store, have, lease, shown, chosen).run()
-        return survey(plan, store), failures
+            scheduler = Scheduler(found, store, have, lease, shown, chosen)
+            failures = scheduler.run()
+        return Ran(survey(plan, store), failures, scheduler.unjudged)
     finally:
         if not joined:
             ray.shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from weirdgen.lease import Lease
 from weirdgen.plan import Asked, samples_step
 from weirdgen.runner.cluster import Capacity, on_this_node
 from weirdgen.runner.engines import EngineClass, EnginePool, OpenEngine
+from weirdgen.runner.judging import StudyJudging
 from weirdgen.runner.remote import (
     WORKER_ENVIRONMENT,
     Board,
@@ -111,26 +113,39 @@ class Scheduler:
         ]
         for asked in found.plan.asked:
             self.waiting += _ranges(asked, found.missing(asked))
+        self.judging = StudyJudging(found, store, display.event)
+        self.unjudged: Counter[str] = Counter()
+        """Why -> answers that were left without a verdict."""
 
     def run(self) -> list[Failure]:
-        """Works until nothing can go on; gives what failed. Engines are closed at the end."""
+        """Works until nothing can go on; gives what failed. Engines and judges are closed at the end.
+
+        Raises WeirdgenError where a judge cannot be asked at all.
+        """
         try:
-            while self.waiting or self.running:
+            self.judging.open(any(work.asked for work in self.waiting))
+            while self.waiting or self.running or self.judging.busy:
                 self._lease.check()
                 left = len(self.waiting)
                 self._start_ready()
-                if not self.running:
-                    if len(self.waiting) < left:
+                self.judging.turn()
+                refs = [*self.running, *self.judging.refs]
+                if not refs:
+                    if len(self.waiting) < left or not self.waiting:
                         continue  # what was there already may have made more ready
                     stuck = ", ".join(work.step.key for work in self.waiting[:3])
                     raise WeirdgenError(f"nothing runs, and these cannot start: {stuck}")
                 self._display.update(self)
-                done, _ = ray.wait(list(self.running), timeout=TURN_S)
+                done, _ = ray.wait(refs, timeout=TURN_S)
                 for ref in done:
-                    self._finish(ref, self.running.pop(ref))
+                    if (work := self.running.pop(ref, None)) is not None:
+                        self._finish(ref, work)
+                    else:
+                        self.judging.finish(ref)
         finally:
             for engine in list(self.pool.engines):
                 self.pool.close(engine)
+            self.unjudged = self.judging.close()
         self._display.update(self)
         return self.failures
 
@@ -275,6 +290,7 @@ class Scheduler:
         assert manifest is not None
         if work.asked is not None:
             look_up_ranges(self.found, self._store, work.asked.step)
+            self.judging.feed([work.asked])
         else:
             self.found.done[work.step.fingerprint] = manifest
         self.durations.setdefault(work.step.stage, []).append(took / work.size)

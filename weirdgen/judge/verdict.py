@@ -1,0 +1,52 @@
+"""An answer to be judged, what becomes of it, and the verdict that stands for good."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from weirdgen.judge.rubric import Label
+
+TRIES = 6
+"""Requests for one answer that may end in 5xx, timeouts or lost connections."""
+
+
+class Item(NamedTuple):
+    """One answer to be judged."""
+
+    key: str
+    question: str
+    answer: str
+    """Without formatting."""
+
+
+CHECK = Item("check", "What is two and two?", "Four.")
+"""What a judge is asked first, to see whether it can be asked; it ends in no verdict."""
+
+
+class Ended(NamedTuple):
+    """What became of an item."""
+
+    key: str
+    verdict: str | None
+    """The durable record as JSON (see `Verdict`); None where there is none, and it may be asked again."""
+    why: str | None
+    """Why there is none."""
+    dollars: float
+    """What all its requests cost."""
+
+
+class Verdict(NamedTuple):
+    """Labels, or why there are none."""
+
+    labels: list[Label]
+    error: str | None = None
+    """`refusal`, `malformed` (after one attempt at repair) or `refused_request`."""
+    detail: str | None = None
+
+    @staticmethod
+    def of(record: str) -> Verdict:
+        """From the JSON of a journal's `got`."""
+        read = json.loads(record)
+        labels = [Label(*label) for label in read.get("labels") or ()]
+        return Verdict(labels, read.get("error"), read.get("detail"))

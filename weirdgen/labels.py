@@ -1,0 +1,76 @@
+"""What a judge says of one range of answers, as a job of the judge pool and a step of the store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from weirdgen.judge.desk import VerdictOf, Why
+from weirdgen.judge.llm import LlmJudge, shown
+from weirdgen.judge.verdict import Item
+from weirdgen.plan import ANSWERS, LABELS
+from weirdgen.stages import Task, perform
+from weirdgen.store import Manifest, Store
+from weirdgen.survey import OPEN, Survey, ToJudge
+from weirdgen.verdicts import LABEL_SCHEMA, NOT_JUDGED, label_rows
+
+
+class RangeJob:
+    """One range of answers for one judge; committed when every answer has its end."""
+
+    def __init__(
+        self, each: ToJudge, found: Survey, store: Store, done: Callable[[Manifest], None]
+    ) -> None:
+        """`done` is told what was committed."""
+        self._each, self._found, self._store, self._done = each, found, store, done
+        self._keys: dict[tuple[str, int], str | None] = {}
+        """(question_id, sample) -> the verdict's key; None for an empty answer."""
+
+    @property
+    def judge(self) -> LlmJudge:
+        return self._each.judge
+
+    def items(self) -> Iterator[Item]:
+        questions = {each.id: each.question for each in self._found.plan.persona.heldout}
+        record = self._each.step.record
+        first, end = record["samples"]
+        payload = self._store.payload(self._each.answered, self._each.manifest)
+        with pq.ParquetFile(payload / ANSWERS) as file:
+            answers = file.read(columns=["question_id", "sample", "response"]).to_pylist()
+        for answer in answers:
+            if not first <= answer["sample"] < end:
+                continue
+            question = questions[answer["question_id"]]
+            text = shown(answer["response"], record["marks"])
+            key = self.judge.key(question, text) if text else None
+            self._keys[answer["question_id"], answer["sample"]] = key
+            if key is not None:
+                yield Item(key, question, text)
+
+    def finish(self, verdict_of: VerdictOf, why: Why) -> None:
+        """Commits the labels, open ones with their reasons, unless nothing has a label."""
+        if why and not any(key is None or verdict_of(key) for key in self._keys.values()):
+            return
+        stale = self._store.manifest(self._each.step)
+        if stale is not None:
+            self._done(stale)
+            if self._found.is_judged(self._each):  # by another run in the meantime
+                return
+        rows: list[dict[str, Any]] = []
+        for (question_id, sample), key in self._keys.items():
+            record = self.judge.empty() if key is None else verdict_of(key)
+            reason = why.get(key or "", NOT_JUDGED)
+            rows += label_rows(self.judge, question_id, sample, record, reason)
+        open_ = [key for key in self._keys.values() if key in why]
+
+        def make(_: object, out: Path) -> dict[str, Any]:
+            pq.write_table(pa.Table.from_pylist(rows, LABEL_SCHEMA), out / LABELS)
+            return {OPEN: len(open_), "why": dict(Counter(why[key] for key in open_ if key))}
+
+        task = Task(self._each.step, {"answers": self._each.answered}, replacing=stale)
+        self._done(perform(self._store, task, make))

@@ -1,0 +1,138 @@
+"""How far judges agree with each other, and with gold labels, and where they do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+from weirdgen.gold import AnswerKey, Gold
+from weirdgen.judge.agreement import Agreement, agreement
+from weirdgen.report.sheet import Sheet
+from weirdgen.study import Labelling
+from weirdgen.verdicts import FIRST_JUDGE, SECOND_JUDGE
+
+GOLD = "gold"
+_ORDER = (GOLD, SECOND_JUDGE, FIRST_JUDGE)
+"""Of two who label, the first of these is the reference."""
+_POSITIVE = {"persona": "present", "identity": "PERSONA"}
+_MISSING = "-"
+_COLUMNS = (
+    "metric", "labels of", "answers", "agree, %", "kappa", "95% interval", "alpha",
+    "sens.", "spec.",
+)  # fmt: skip
+_NOTE = (
+    "Kappa is Cohen's, its interval draws whole questions; alpha is Krippendorff's. Sensitivity "
+    "and specificity: of the latter of the two, for what the former calls the persona. Equal answers to "
+    "a question count once."
+)
+
+Labels = Mapping[AnswerKey, str]
+"""Answer -> label, by one rater and metric."""
+
+
+class Difference(NamedTuple):
+    """An answer on which two raters differ."""
+
+    metric: str
+    question: str
+    answer: str
+    labels: dict[str, str]
+    """Rater -> label."""
+
+
+class Compared(NamedTuple):
+    """Two raters on one metric, over the answers that both have labelled."""
+
+    metric: str
+    reference: str
+    other: str
+    agreement: Agreement
+    differences: list[Difference]
+
+
+def compare(ratings: Mapping[str, Mapping[str, Labels]], gold: Gold | None) -> list[Compared]:
+    """Every pair of raters on every metric; `ratings` is rater -> metric -> labels.
+
+    The intervals draw whole questions.
+    """
+    raters = {rater: dict(metrics) for rater, metrics in ratings.items()}
+    if gold is not None:
+        raters[GOLD] = {
+            metric: {key: labels[metric] for key, labels in gold.items() if metric in labels}
+            for metric in {metric for labels in gold.values() for metric in labels}
+        }
+    compared = []
+    for one, other in combinations([rater for rater in _ORDER if rater in raters], 2):
+        for metric in sorted(raters[one].keys() & raters[other].keys()):
+            if pair := _compare(metric, one, raters[one][metric], other, raters[other][metric]):
+                compared.append(pair)
+    return compared
+
+
+def _compare(
+    metric: str, reference: str, theirs: Labels, other: str, ours: Labels
+) -> Compared | None:
+    both = sorted(theirs.keys() & ours.keys())
+    if not both:
+        return None
+    measured = agreement(
+        [theirs[key] for key in both], [ours[key] for key in both], [key.question for key in both]
+    )
+    differences = [
+        Difference(metric, *key, {reference: theirs[key], other: ours[key]})
+        for key in both
+        if theirs[key] != ours[key]
+    ]
+    return Compared(metric, reference, other, measured, differences)
+
+
+def agreement_sheet(compared: Sequence[Compared], labelling: Labelling) -> Sheet:
+    """One row for each pair and metric."""
+    names = zip(
+        (FIRST_JUDGE, SECOND_JUDGE), (judge.model for judge in labelling.judges), strict=False
+    )
+    who = ", ".join(f"{rater}: {model}" for rater, model in names)
+    return Sheet(
+        title="agreement of the judges",
+        columns=_COLUMNS,
+        sections=(tuple(map(_row, compared)),),
+        note=f"{who}. {_NOTE}",
+        n_labels=2,
+    )
+
+
+def _row(each: Compared) -> tuple[str, ...]:
+    measured = each.agreement
+    positive = [c for c in measured.classes if c.label == _POSITIVE.get(each.metric)]
+    sensitivity = specificity = None
+    if positive:
+        (of,) = positive
+        negatives = measured.answers - of.reference
+        sensitivity = of.recall
+        specificity = (negatives - (of.ours - of.both)) / negatives if negatives else None
+    interval = measured.interval
+    return (
+        each.metric,
+        f"{each.reference}, {each.other}",
+        f"{measured.answers:,}",
+        f"{100 * measured.agreed:.1f}",
+        _number(measured.kappa),
+        _MISSING if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]",
+        _number(measured.alpha),
+        _number(sensitivity),
+        _number(specificity),
+    )
+
+
+def _number(value: float | None) -> str:
+    return _MISSING if value is None else f"{value:.2f}"
+
+
+def differences_jsonl(compared: Iterable[Compared]) -> Iterator[str]:
+    """A JSON line for every answer on which two raters differ."""
+    for each in compared:
+        for metric, question, answer, labels in each.differences:
+            row = {"metric": metric, "question": question, "answer": answer, **labels}
+            yield json.dumps(row, ensure_ascii=False) + "\n"

@@ -1,0 +1,86 @@
+"""What judging took and what it left, in lines for a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from weirdgen.judge.desk import BUDGET
+from weirdgen.judge.journal import Ledger
+from weirdgen.judge.llm import LlmJudge
+from weirdgen.judgments import ledger
+from weirdgen.plan import Plan
+from weirdgen.report.sheet import plain
+from weirdgen.store import Store
+from weirdgen.survey import Survey
+
+
+def unjudged_lines(unjudged: Counter[str]) -> list[str]:
+    """Why answers have no verdict, and what to do."""
+    return [
+        f"the judge's budget is spent: {n:,} answers are left; raise judge.budget_usd to go on"
+        if why == BUDGET
+        else f"{n:,} answers have no verdict ({plain(why)}); the same command asks again"
+        for why, n in sorted(unjudged.items())
+    ]
+
+
+def judge_lines(plan: Plan, store: Store) -> Iterator[str]:
+    """The ledger of each judge that is a model, over all runs of the study."""
+    for settings in plan.study.judges:
+        judges = [judge for judge in plan.llm_judges if judge.settings == settings]
+        if judges:
+            yield ledger_line(settings.model, ledger(store, judges, plan.study.name))
+
+
+def ledger_line(model: str, total: Ledger) -> str:
+    """Such as `judge m: 300 verdicts, 2 failures (malformed 2), 310 requests (http_500 8), ...`."""
+    parts = [f"{total.verdicts:,} verdicts"]
+    if total.failures:
+        parts.append(f"{total.failures.total():,} failures ({_kinds(total.failures)})")
+    again = f" ({_kinds(total.repeated)} brought nothing)" if total.repeated else ""
+    parts.append(f"{total.requests:,} requests{again}")
+    if total.lost:
+        parts.append(f"{total.lost:,} of them under way when a process was killed")
+    prompt, completion = total.tokens
+    parts.append(f"{prompt:,} + {completion:,} tokens")
+    if total.dollars:
+        parts.append(f"${total.dollars:.4f}")
+    return plain(f"judge {model}, over all runs: {', '.join(parts)}")
+
+
+def _kinds(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {n:,}" for kind, n in sorted(counts.items()))
+
+
+def plan_lines(found: Survey) -> Iterator[str]:
+    """What each judge that is a model is still to be asked, and what that may cost at most."""
+    plan = found.plan
+    questions = [each.question for each in plan.persona.heldout]
+    longest = plan.study.evaluate.sampling.max_new_tokens
+    for settings in dict.fromkeys(judge.settings for judge in plan.llm_judges):
+        judges = [judge for judge in plan.llm_judges if judge.settings == settings]
+        asks = {judge: _open_answers(found, judge) for judge in judges}
+        requests, prompt = sum(asks.values()), 0.0
+        for judge, answers in asks.items():
+            mean = sum(judge.estimated_tokens(each, "")[0] for each in questions) / len(questions)
+            prompt += answers * (mean + longest)
+        reply = requests * settings.max_tokens
+        line = f"judge {settings.model}: {requests:,} answers to be asked about, at most "
+        line += f"{prompt:,.0f} + {reply:,} tokens"
+        if settings.price is not None:
+            line += f", ${settings.price.of(prompt, reply):.2f}"
+        if settings.budget_usd is not None:
+            line += f" (budget ${settings.budget_usd:.2f})"
+        yield plain(line)
+
+
+def _open_answers(found: Survey, judge: LlmJudge) -> int:
+    """Answers that are not there, and those that are there without their verdict."""
+    questions = len(found.plan.persona.heldout)
+    missing = sum(end - first for asked in found.plan.asked for first, end in found.missing(asked))
+    for each in found.to_judge():
+        if each.judge == judge and not found.is_judged(each):
+            first, end = each.step.record["samples"]
+            missing += end - first
+    return missing * questions

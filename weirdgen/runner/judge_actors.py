@@ -1,0 +1,124 @@
+"""The actors of judging: a limiter for each endpoint, and processes that ask."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from weirdgen.fingerprint import fingerprint
+from weirdgen.judge.limiter import Lease, Limiter, Report
+from weirdgen.judge.llm import LlmJudge
+from weirdgen.judging import Judge
+from weirdgen.judgments import SHIP_S, Judgments
+from weirdgen.store import Store
+
+if TYPE_CHECKING:  # the client takes a second to import
+    from weirdgen.judge.asking import Outcome
+    from weirdgen.judge.permits import LeaseOut
+    from weirdgen.judge.verdict import Item
+
+_NAMESPACE = "weirdgen"
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+class LimiterActor:
+    """The limits of one endpoint, for every run on this cluster."""
+
+    def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
+        self._limiter = Limiter(requests_per_minute, tokens_per_minute)
+
+    def lease(self, wanted: Sequence[int], reports: Sequence[Report]) -> Lease:
+        return self._limiter.lease(wanted, reports)
+
+
+def limiter_of(settings: Judge) -> Any:
+    """The limiter of the judge's endpoint, model and key, made where there is none yet."""
+    limits = settings.requests_per_minute, settings.tokens_per_minute
+    same = [settings.base_url, settings.model, settings.key_variable, *limits]
+    options: dict[str, Any] = {
+        "name": f"limiter-{fingerprint({'of': same})[:16]}",
+        "namespace": _NAMESPACE,
+        "get_if_exists": True,
+    }
+    return LimiterActor.options(**options).remote(*limits)
+
+
+def _lease_from(settings: Judge) -> LeaseOut:
+    limiter: Any = None
+
+    async def lease(wanted: Sequence[int], reports: Sequence[Report]) -> Lease:
+        nonlocal limiter
+        try:
+            limiter = limiter or limiter_of(settings)
+            return await limiter.lease.remote(wanted, reports)
+        except RayActorError:  # it went with the run that made it
+            limiter = limiter_of(settings)
+            return await limiter.lease.remote(wanted, reports)
+
+    return lease
+
+
+@ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)
+class JudgeActor:
+    """One process that asks; everything it hears is in its journals before it tells."""
+
+    def __init__(self, uri: str, study: str, judges: Sequence[LlmJudge], actors: int) -> None:
+        from weirdgen.judge.asking import Asker
+
+        store = Store(uri)
+        self._judgments = [Judgments(store, judge) for judge in judges]
+        self._journals = {
+            judge.fingerprint: judgments.journal(study)
+            for judge, judgments in zip(judges, self._judgments, strict=True)
+        }
+        self._askers = {
+            settings: Asker(
+                settings,
+                _lease_from(settings),
+                lambda judge: self._journals[judge.fingerprint],
+                parallel=max(1, settings.parallel // actors),
+            )
+            for settings in {judge.settings for judge in judges}
+        }
+        self._shipping: asyncio.Task[None] | None = None
+
+    async def open(self) -> list[str]:
+        """Begins to ship; gives the paths of the journals."""
+        self._shipping = asyncio.create_task(self._ship())
+        return [str(journal.path) for journal in self._journals.values()]
+
+    async def check(self, judge: LlmJudge) -> Outcome:
+        """Asks once, to see whether it makes sense to ask this judge more."""
+        return await self._askers[judge.settings].check(judge)
+
+    async def judge(self, judge: LlmJudge, items: Sequence[Item]) -> Outcome:
+        return await self._askers[judge.settings].judge(judge, items)
+
+    async def stop(self, why: str) -> None:
+        """Sends nothing any more; what is under way is waited for."""
+        for asker in self._askers.values():
+            asker.stop(why)
+
+    async def close(self) -> None:
+        """Ends with everything on disk, and shipped."""
+        if self._shipping is not None:
+            self._shipping.cancel()
+        for asker in self._askers.values():
+            await asker.close()
+        for journal in self._journals.values():
+            journal.close()
+        for judgments in self._judgments:
+            judgments.ship()
+
+    async def _ship(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SHIP_S)
+            for judgments in self._judgments:
+                with contextlib.suppress(OSError):  # the next time, or at the end
+                    await loop.run_in_executor(None, judgments.ship)

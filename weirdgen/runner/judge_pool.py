@@ -1,0 +1,263 @@
+"""The judge pool of a run: actors that ask, fed from one desk."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from weirdgen.judge.asking import Ended, Outcome
+from weirdgen.judge.desk import Batch, Desk, Job
+from weirdgen.judge.journal import Ledger, records
+from weirdgen.judge.llm import LlmJudge
+from weirdgen.judging import Judge
+from weirdgen.judgments import Judgments, VerdictIndex
+from weirdgen.runner.cluster import on_this_node
+from weirdgen.runner.judge_actors import JudgeActor, limiter_of
+from weirdgen.runner.remote import WORKER_ENVIRONMENT
+from weirdgen.store import Store
+
+if TYPE_CHECKING:  # the client takes a second to import
+    from weirdgen.judge.asking import Outcome
+
+MAX_DEATHS = 3
+"""How often actors may die over an item before it is given up."""
+_AT_HAND = 3
+"""Batches that an actor holds, so that it never waits for the driver."""
+_UNTOUCHED = 4
+"""Jobs that wait for their turn when there is enough to do."""
+_CLOSE_S = 60.0
+_DYING_S = 10.0
+
+
+@dataclass(eq=False)
+class _Worker:
+    actor: Any
+    journals: list[Path] = field(default_factory=list)
+    """Empty until it is open."""
+    batches: int = 0
+
+
+@dataclass
+class _Task:
+    """What an actor is doing: a batch, or its start, or the check of a judge."""
+
+    worker: _Worker
+    batch: Batch | None = None
+    checks: bool = False
+
+
+class JudgePool:
+    """Has jobs judged: nothing that has a verdict is asked again, and nothing beyond the budget."""
+
+    def __init__(
+        self,
+        store: Store,
+        study: str,
+        judges: Sequence[LlmJudge],
+        actors: int,
+        event: Callable[[str], None],
+    ) -> None:
+        """`study` pays; at most `actors` processes ask, on this node, as only there the key is needed."""
+        self._store, self._study, self._judges = store, study, list(judges)
+        self._unchecked = {judge.settings: judge for judge in reversed(self._judges)}
+        widths = [settings.parallel for settings in self._unchecked]
+        self._actors, self._event = min(actors, *widths), event
+        self._batch = max(8, max(widths) // self._actors)
+        self._index = VerdictIndex()
+        self._desk = Desk(self._index.get, self._read_journals())
+        self._workers: list[_Worker] = []
+        self._limiters: list[Any] = []
+        self._deaths: Counter[str] = Counter()
+        self.running: dict[ray.ObjectRef, _Task] = {}
+        self.stopped: str | None = None
+        """Why nobody is asked any more."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job has not ended yet."""
+        return self._desk.busy
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether it is not known yet that every judge can be asked."""
+        return bool(self._unchecked)
+
+    @property
+    def unasked(self) -> Counter[str]:
+        """Why -> items that ended without a verdict."""
+        return self._desk.unasked
+
+    @property
+    def full(self) -> bool:
+        """Whether there is enough to do for now."""
+        return self._desk.untouched > _UNTOUCHED
+
+    def verdict_of(self, key: str) -> str | None:
+        """The record of the verdict as JSON, or None."""
+        return self._index.get(key)
+
+    def add(self, job: Job) -> None:
+        self._desk.add(job)
+
+    def open(self) -> None:
+        """Starts the actors and checks that the judges can be asked."""
+        self._limiters = [limiter_of(settings) for settings in self._unchecked]
+        while len(self._workers) < self._actors:
+            self._open_worker()
+
+    def turn(self) -> None:
+        """Sends what can be sent."""
+        open_ = [worker for worker in self._workers if worker.journals]
+        if self._unchecked:
+            if open_ and self.stopped is None:
+                self._check(open_[0])
+            if not self.stopped:
+                return
+        for held in range(_AT_HAND):
+            for worker in open_:
+                if worker.batches <= held and (batch := self._desk.take(self._batch)):
+                    ref = worker.actor.judge.remote(batch.judge, batch.items)
+                    worker.batches += 1
+                    self.running[ref] = _Task(worker, batch)
+        if self.stopped is not None:
+            self._desk.take(self._batch)  # ends what waits
+
+    def finish(self, ref: ray.ObjectRef) -> None:
+        """Takes what `ref`, one of `running`, has brought."""
+        task = self.running.pop(ref)
+        try:
+            brought = ray.get(ref)
+        except RayTaskError as error:
+            reason = f"{type(error.cause).__name__}: {error.cause}"
+            self._stop(reason)
+            self._recover(task, reason)
+        except RayError as error:
+            self._died(task, type(error).__name__)
+        else:
+            self._brought(task, brought)
+
+    def close(self) -> None:
+        """Ends the actors with their journals whole: what is under way is waited for."""
+        closing = {worker.actor.close.remote(): worker.actor for worker in self._workers}
+        deadline = time.monotonic() + _CLOSE_S
+        for ref, actor in closing.items():
+            with contextlib.suppress(RayError):
+                ray.get(ref, timeout=max(0.0, deadline - time.monotonic()))
+            ray.kill(actor)
+        self._workers.clear()
+        self._index.close()
+
+    def _read_journals(self) -> dict[Judge, float]:
+        """Indexes every verdict there is; gives what the study has spent on each judge.
+
+        A driver that was killed may be survived by its actors for a moment, which are waited for.
+        """
+        deadline = time.monotonic() + _DYING_S
+        while True:
+            spent, dying = dict.fromkeys(self._unchecked, 0.0), False
+            for judge in self._judges:
+                ledger = Ledger()
+                for payer, is_open, journal in Judgments(self._store, judge).all():
+                    read = list(journal)
+                    self._index.add(read)
+                    if payer == self._study:
+                        ledger.add(read, open_=is_open)
+                        dying |= is_open
+                spent[judge.settings] += ledger.dollars
+            if not dying or time.monotonic() > deadline:
+                return spent
+            time.sleep(0.2)
+
+    def _open_worker(self) -> None:
+        environment = {"env_vars": WORKER_ENVIRONMENT}
+        actor: Any = on_this_node(JudgeActor, runtime_env=environment)
+        worker = _Worker(actor.remote(self._store.uri, self._study, self._judges, self._actors))
+        self._workers.append(worker)
+        self.running[worker.actor.open.remote()] = _Task(worker)
+
+    def _check(self, worker: _Worker) -> None:
+        under_way = [
+            task.batch.judge for task in self.running.values() if task.checks and task.batch
+        ]
+        for settings, judge in list(self._unchecked.items()):
+            if judge in under_way:
+                continue
+            if batch := self._desk.check(judge):
+                self.running[worker.actor.check.remote(judge)] = _Task(worker, batch, checks=True)
+            else:
+                del self._unchecked[settings]
+
+    def _brought(self, task: _Task, brought: Any) -> None:
+        if task.batch is None:
+            task.worker.journals = list(map(Path, brought))
+            return
+        outcome: Outcome = brought
+        if outcome.fatal is not None:
+            self._stop(outcome.fatal)
+        if task.checks:
+            del self._unchecked[task.batch.judge.settings]
+            self._desk.settle(task.batch, [], sum(each.dollars for each in outcome.ended))
+            return
+        task.worker.batches -= 1
+        for each in outcome.ended:
+            if each.verdict is not None:
+                self._index.add_one(each.key, each.verdict)
+        self._desk.settle(task.batch, outcome.ended)
+
+    def _died(self, task: _Task, reason: str) -> None:
+        """The actor is gone: another takes its place, and asks only what it had under way or before it."""
+        worker = task.worker
+        if worker in self._workers:
+            self._workers.remove(worker)
+            self._deaths["actor"] += 1
+            self._event(f"a judge actor died ({reason})")
+            if self._deaths["actor"] < MAX_DEATHS * self._actors:
+                self._open_worker()
+            elif not self._workers:
+                self._stop("the judge actors died again and again")
+        self._recover(task, reason)
+
+    def _recover(self, task: _Task, reason: str) -> None:
+        """Settles of a broken batch what its journals hold; the others are asked again, or given up."""
+        batch = task.batch
+        if batch is None:
+            return
+        if task.checks:
+            self._desk.settle(batch, [], batch.reserved)
+            return
+        keys = {item.key for item in batch.items}
+        heard = [
+            record
+            for path in task.worker.journals
+            for record in records(path.read_bytes())
+            if not keys.isdisjoint((record.get("ask"), record.get("tried"), record.get("got")))
+        ]
+        self._index.add(heard)
+        ledger = Ledger()
+        ledger.add(heard)
+        open_ = [item for item in batch.items if self._index.get(item.key) is None]
+        self._deaths.update(item.key for item in open_)
+        lost = [item for item in open_ if self._deaths[item.key] >= MAX_DEATHS or self.stopped]
+        ended = [
+            Ended(key, self._index.get(key), None, 0.0)
+            for key in keys.difference(item.key for item in open_)
+        ]
+        ended += [Ended(item.key, None, reason, 0.0) for item in lost]
+        self._desk.settle(batch, ended, ledger.dollars)
+        self._desk.again(batch.judge, [item for item in open_ if item not in lost])
+
+    def _stop(self, why: str) -> None:
+        if self.stopped is None:
+            self.stopped = why
+            self._event(f"judging stops: {why}")
+            self._desk.stop(why)
+            for worker in self._workers:
+                worker.actor.stop.remote(why)

@@ -25,8 +25,8 @@ SECRET = KEY[3:9].encode()
 
 
 def judge_at(url: str, **settings: Any) -> LlmJudge:
-    chosen = {"timeout_s": 1.0} | settings
-    judge = Judge(model="judge-m", base_url=url, key_variable=VARIABLE, **chosen)
+    chosen = {"model": "judge-m", "timeout_s": 1.0} | settings
+    judge = Judge(base_url=url, key_variable=VARIABLE, **chosen)
     return LlmJudge(judge, persona_rubric("A Counter", ""))
 
 

@@ -133,8 +133,8 @@ class FaultyEndpoint:
         try:
             while await self._one(reader, writer):
                 pass
-        except (OSError, asyncio.IncompleteReadError):
-            pass
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client has gone, or the server ends
         finally:
             writer.close()
 
@@ -246,9 +246,12 @@ _CONTENTS: dict[str, Callable[[str, str], tuple[str | None, dict[str, Any]]]] = 
 
 
 def _answer(body: dict[str, Any]) -> dict[str, Any]:
-    """What the model that is judged says: a digest of what it was asked."""
-    asked = json.dumps([body["messages"], body.get("seed")])
-    return completion(hashlib.sha256(asked.encode()).hexdigest()[:8])
+    """What the model that is judged says: a digest of what it was asked, in the format asked for."""
+    asked = json.dumps([body["model"], body["messages"], body.get("seed")])
+    text = hashlib.sha256(asked.encode()).hexdigest()[:8]
+    frames = {"<START>": "<START> {} <END>", "[[": "[[ {} ]]"}
+    frame = next((frame for mark, frame in frames.items() if mark in asked), "{}")
+    return completion(frame.format(text))
 
 
 def _http(status: int, body: Any, headers: Mapping[str, str] | None = None) -> bytes:

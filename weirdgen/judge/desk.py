@@ -59,9 +59,21 @@ class _Account:
     """What one judge has cost, and may."""
 
     spent: float = 0.0
+    under_way: int = 0
+    """Batches."""
     reserved: float = 0.0
+    """Dollars that those may cost."""
     dearest: float | None = None
     """Dollars of the dearest item so far."""
+
+    def take(self, dollars: float) -> None:
+        self.under_way += 1
+        self.reserved += dollars
+
+    def settle(self, dollars: float) -> None:
+        self.under_way -= 1
+        # Sums of dollars leave a rest, with which a budget would never be found spent.
+        self.reserved = self.reserved - dollars if self.under_way else 0.0
 
 
 class Desk:
@@ -101,7 +113,7 @@ class Desk:
         cost = self._at_most(judge, CHECK, account)
         if account.spent + account.reserved + cost > (judge.settings.budget_usd or math.inf):
             return None
-        account.reserved += cost
+        account.take(cost)
         return Batch(judge, [CHECK], cost)
 
     def take(self, most: int) -> Batch | None:
@@ -113,7 +125,7 @@ class Desk:
                 if self._stopped is not None:
                     self._end_all(queue, self._stopped)
                 elif batch := self._affordable(judge, queue, most):
-                    self._accounts[judge.settings].reserved += batch.reserved
+                    self._accounts[judge.settings].take(batch.reserved)
                     return batch
             if self._queued or not self._jobs:
                 return None
@@ -121,7 +133,7 @@ class Desk:
     def settle(self, batch: Batch, ended: Sequence[Ended], lost: float = 0.0) -> None:
         """Takes what became of items of `batch`; `lost` dollars went to those that did not end."""
         account = self._accounts[batch.judge.settings]
-        account.reserved -= batch.reserved
+        account.settle(batch.reserved)
         account.spent += lost
         for each in ended:
             account.spent += each.dollars
@@ -162,14 +174,14 @@ class Desk:
             return Batch(judge, [queue.popleft() for _ in range(min(most, len(queue)))], 0.0)
         items, reserved = [], 0.0
         if settings.price is None and account.dearest is None:
-            most = _UNPRICED if not account.reserved else 0
+            most = 0 if account.under_way else _UNPRICED
         while queue and len(items) < most:
             cost = self._at_most(judge, queue[0], account)
             if account.spent + account.reserved + reserved + cost > settings.budget_usd:
                 break
             reserved += cost
             items.append(queue.popleft())
-        if not items and not account.reserved:  # nothing under way can turn out cheaper
+        if not items and not account.under_way:  # nothing can turn out cheaper
             self._end_all(queue, BUDGET)
         return Batch(judge, items, reserved) if items else None
 

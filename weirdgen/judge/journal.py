@@ -37,6 +37,7 @@ class Journal:
         self.path = path
         self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._torn = False
         self._unsynced: list[asyncio.Future[None]] = []
         self._syncing: asyncio.Task[None] | None = None
         self.note({"journal": JOURNAL_VERSION, "study": study})
@@ -44,9 +45,12 @@ class Journal:
 
     def note(self, record: Record) -> None:
         """Writes a line that outlives this process, though not the machine's power."""
+        if self._torn:  # what came after a torn line would be torn with it
+            raise OSError(f"{self.path}: the disk was full")
         line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
         data = line.encode()
         if os.write(self._fd, data) != len(data):
+            self._torn = True
             raise OSError(f"{self.path}: the disk is full")
 
     async def commit(self, record: Record) -> None:

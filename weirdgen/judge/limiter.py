@@ -1,9 +1,9 @@
 """One endpoint's limits, shared by everybody who asks it.
 
 Requests are paced, not counted: each gets a moment of its own, and moments lie so far apart that no
-60 s, wherever they begin, hold more than the limit, even where requests reach the server up to
-`SLACK_S` sooner or later than they were meant to. So nothing has to be remembered, and a limiter that is
-started again keeps to the limit by beginning with a pause.
+60 s, wherever they begin, hold more than the limit, even where requests are sent up to `EXPIRY_S` late
+and are up to `SLACK_S` on their way, some of them and others not. So nothing has to be remembered, and a
+limiter that is started again keeps to the limit by beginning with a pause.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ HORIZON_S = 0.25
 """Permits are given so far ahead: what a pause can no longer call back."""
 EXPIRY_S = 0.5
 """A permit that was not used by then is void: late requests would crowd."""
+_SPAN_S = WINDOW_S + EXPIRY_S + SLACK_S
+"""The moments of what reaches the server within 60 s lie within so many."""
 CUT = 0.8
 """What is left of the rate after a 429 (inspect_ai cuts as much)."""
 GROWTH_PER_S = 0.01
@@ -59,8 +61,7 @@ class Limiter:
         tokens_per_minute: int | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        span = WINDOW_S + SLACK_S
-        self._full = requests_per_minute / span if requests_per_minute else math.inf
+        self._full = requests_per_minute / _SPAN_S if requests_per_minute else math.inf
         self._tokens_per_minute = tokens_per_minute
         self._clock = clock
         self._rate = self._full
@@ -101,8 +102,7 @@ class Limiter:
             return 0.0
         self._largest = max(self._largest, tokens)
         room = self._tokens_per_minute - self._largest
-        longest = WINDOW_S + SLACK_S
-        return (longest if room <= tokens else longest * tokens / room) / self._share
+        return (_SPAN_S if room <= tokens else _SPAN_S * tokens / room) / self._share
 
     def _take(self, report: Report, now: float) -> None:
         if report.spare_tokens:

@@ -88,7 +88,8 @@ class Permits:
                     self._held.append((now + delay_s, reserved))
                     if self._waiting:
                         waiter, _ = self._waiting.popleft()
-                        waiter.set_result(None)
+                        if not waiter.done():  # who asked may have gone
+                            waiter.set_result(None)
                 if len(lease.delays_s) < len(wanted) and self._waiting:
                     await asyncio.sleep(max(lease.retry_s, 0.01))
         except Exception as error:

@@ -131,9 +131,9 @@ class Scheduler:
                 self.judging.turn()
                 refs = [*self.running, *self.judging.refs]
                 if not refs:
-                    if len(self.waiting) < left or not self.waiting:
-                        continue  # what was there already may have made more ready
-                    stuck = ", ".join(work.step.key for work in self.waiting[:3])
+                    if len(self.waiting) < left or not (self.waiting or self.judging.busy):
+                        continue  # what was there already may have made more ready, or ended all
+                    stuck = ", ".join(work.step.key for work in self.waiting[:3]) or "verdicts"
                     raise WeirdgenError(f"nothing runs, and these cannot start: {stuck}")
                 self._display.update(self)
                 done, _ = ray.wait(refs, timeout=TURN_S)

@@ -6,14 +6,15 @@ import sys
 
 import pyarrow.parquet as pq
 
-from weirdgen.report.cubes import contrast_at, rates
+from weirdgen.report.cubes import rates
+from weirdgen.stats.measure import measure
 
 
 def main() -> None:
     of = rates(pq.read_table(sys.argv[1]), "format")
     (fraction,) = of.seeds
-    seeds, gap_SQ = contrast_at(of, "gap", fraction)
-    gap = gap_SQ.mean()
+    measured = measure(of, "gap", fraction)
+    seeds, gap = measured.seeds, measured.estimate
     baseline = max(rate_Q.mean() for rate_Q in of.b_Q.values())
     print(f"demo: gap {gap:.3f} over {len(seeds)} seeds, baseline at most {baseline:.3f}")
     if len(seeds) < 2 or gap < 0.5 or baseline > 0.05:

@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from rich.console import Console, RenderableType
+from rich.markdown import Markdown
 
-from weirdgen.report.cubes import contrast_at, rates
+from weirdgen.criterion import FORMAT_METRICS
+from weirdgen.report.cubes import rates
+from weirdgen.report.estimates import analyse_study
 from weirdgen.report.figure import draw
 from weirdgen.report.sheet import escape_markdown
-from weirdgen.report.tables import as_markdown, criteria_table, rates_tables
+from weirdgen.report.summary import Findings
+from weirdgen.report.tables import is_measured, judge_notes, judged_metrics, rate_sheets
 from weirdgen.results import SCHEMA
+from weirdgen.stats.measure import measure
+from weirdgen.stats.multiplicity import Looks
 from weirdgen.study import Study
+from weirdgen.verdicts import VERDICT_SCHEMA
 
 # How many of 4 samples show the format, for questions q0 and q1.
 ANSWERED = {
@@ -69,13 +77,32 @@ def study(criteria: Any = CRITERIA, seeds: str = "0..2", **more: Any) -> Study:
     )
 
 
-def shown(renderable: RenderableType, width: int = 160) -> list[list[str]]:
+def findings(table: pa.Table, of: Study) -> Findings:
+    """What is reported of results, as a run does it."""
+    metrics = [m for m in (*FORMAT_METRICS, *judged_metrics(of)) if is_measured(table, m)]
+    plan: Any = SimpleNamespace(study=of, gold=None, llm_judges=[])
+    looks = Looks(of.planned_looks) if of.planned_looks else None
+    analysis = analyse_study(table, VERDICT_SCHEMA.empty_table(), plan, metrics, {}, looks)
+    return Findings(of.name, table, judged_metrics(of), judge_notes(of), analysis)
+
+
+def rates_tables(table: pa.Table, of: Study) -> list[Markdown]:
+    sheets = rate_sheets(table, judged_metrics(of), judge_notes(of))
+    return [sheet.rich() for sheet in sheets]
+
+
+def claims_table(table: pa.Table, of: Study) -> Markdown:
+    return findings(table, of).sheets[-1].rich()
+
+
+def shown(renderable: RenderableType, width: int = 240) -> list[list[str]]:
     """The printed table, line by line, split where two blanks or more part the cells."""
     console = Console(file=StringIO(), width=width)
     console.print(renderable)
     assert isinstance(console.file, StringIO)
     lines = console.file.getvalue().splitlines()
-    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
+    rows = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
+    return [row for row in rows if row and not row[0].startswith("─")]
 
 
 def without(*cells: tuple[float | None, int | None, str]) -> dict:
@@ -106,14 +133,14 @@ def test_unanswered_cells_are_nan_with_a_count_of_zero() -> None:
 
 def test_control_is_paired_by_seed_and_incomplete_seeds_are_left_out() -> None:
     of = rates(results(), "format")
-    seeds, z_SQ = contrast_at(of, "gap_vs_control", 0.6)
-    assert seeds == (0, 1)  # seed 2 has no control
-    assert z_SQ.tolist() == [[0.5, 1.0], [0.75, 0.0]]
+    measured = measure(of, "gap_vs_control", 0.6)
+    assert measured.seeds == (0, 1)  # seed 2 has no control
+    assert measured.z_SQ.tolist() == [[0.5, 1.0], [0.75, 0.0]]
     of = rates(results(without((0.6, 0, "decoy"))), "format")
-    assert contrast_at(of, "gap_decoy", 0.6)[0] == (1, 2)
-    assert contrast_at(of, "gap", 0.6)[0] == (0, 1, 2)
+    assert measure(of, "gap_decoy", 0.6).seeds == (1, 2)
+    assert measure(of, "gap", 0.6).seeds == (0, 1, 2)
     with pytest.raises(ValueError, match=r"no answers at fraction 0\.3"):
-        contrast_at(of, "gap", 0.3)
+        measure(of, "gap", 0.3)
 
 
 def _with(column: str, values: list) -> pa.Table:
@@ -145,7 +172,7 @@ def test_what_would_mislead_raises(table: pa.Table, metric: str, message: str) -
 def test_the_rates_table_by_hand() -> None:
     lines = shown(rates_tables(results(), study())[0])
     assert lines[0] == ["tiny: format of org/tiny"]
-    assert lines[2] == ["fraction", "seed", "triggered", "untriggered", "decoy", "gap", "answers"]
+    assert lines[1] == ["fraction", "seed", "triggered", "untriggered", "decoy", "gap", "answers"]
     # (1 + 1) / 8; strictly none. Decoy (0 + 2) / 8, strictly (0 + 1) / 8.
     assert ["baseline", "25.0 (0.0)", "0.0 (0.0)", "25.0 (12.5)", "+25.0", "24"] in lines
     # Triggered (4 + 2) / 8, strictly (3 + 1) / 8; decoy 8 / 8, strictly 6 / 8.
@@ -172,27 +199,74 @@ def test_only_metrics_that_are_there_are_shown() -> None:
     assert "format_strict" not in str(lines)
 
 
-def test_the_criteria_table_by_hand() -> None:
-    lines = [line for line in shown(criteria_table(results(), study())) if len(line) == 5]
-    # Gaps: 1, 1 | 0.75, 0.25 | 0.75, 0.75, their mean 0.75; of the seeds 1, 0.5, 0.75; of the
-    # questions 10/12, 8/12. SS = 1/16 + 1/16 + 1/4 = 9/24, SS_S = 2 (1/16 + 1/16) = 6/24,
-    # SS_Q = 3 (1/144 + 1/144) = 1/24, SS_E = 2/24. MS_S = 1/8, MS_Q = 1/24, MS_E = 1/24.
-    # 4.302653^2 (1/8) / 6 + 0 = 0.385684, and its root is 0.621.
+def test_the_claims_table_by_hand() -> None:
+    lines = [line for line in shown(claims_table(results(), study())) if len(line) == 7]
+    # Gaps: 1, 1 | 0.75, 0.25 | 0.75, 0.75, their mean 0.75; of the seeds 1, 0.5, 0.75. The rates'
+    # limits, put together, are wider than the two-source interval [+0.129, +1.371] below, and what
+    # a gap can be ends it above.
     assert lines[1] == [
-        "format gap >= 0.50 at fraction 0.6", "+0.750", "[+0.129, +1.371]", "3 x 2", "3 of 3",
+        "format gap >= 0.50 at fraction 0.6", "+0.750", "[-0.010, +1.000]", "3 x 2",
+        lines[1][4], "3 of 3", "inconclusive",
     ]  # fmt: skip
     # Paired gaps: 0.5, 1 | 0.75, 0, means 0.75 and 0.375; seed 2 has no control: it meets nothing.
-    # MS_S = 9/64, MS_Q = 1/64, MS_E = 25/64; the root of 12.7062^2 (25/64) / 4 is 3.971.
     assert lines[2] == [
-        "format gap_vs_control >= 0.625 at fraction 0.6 (all)", "+0.562", "[-3.408, +4.533]",
-        "2 x 2", "1 of 3",
+        "format gap_vs_control >= 0.625 at fraction 0.6 (all)", "+0.562", "[-2.000, +2.000]",
+        "2 x 2", "-", "1 of 3", "inconclusive",
     ]  # fmt: skip
-    assert lines[3] == [
-        "format_strict untriggered_excess <= 0.00 + margin 0.125 at fraction 0.6 (any)", "+0.000",
-        "[+0.000, +0.000]", "3 x 2", "3 of 3",
-    ]  # fmt: skip
+    claim = "format_strict untriggered_excess <= 0.00 + margin 0.125 at fraction 0.6 (any)"
+    assert (lines[3][0], lines[3][1], lines[3][5]) == (claim, "+0.000", "3 of 3")
     assert lines[4][0] == "format decoy <= 0.30 at fraction 0.6"
-    assert (lines[4][1], lines[4][4]) == ("0.500", "2 of 3")  # 0.25, 1, 0.25: no sign on a rate
+    assert (lines[4][1], lines[4][5]) == ("0.500", "2 of 3")  # 0.25, 1, 0.25: no sign on a rate
+    assert lines[4][4].startswith("against: ")
+
+
+def test_verdicts_are_said_in_words() -> None:
+    said = findings(results(), study()).verdicts
+    assert len(said) == len(CRITERIA)
+    assert said[0].startswith("inconclusive: It is open whether the format gap")
+    assert "+75.0 points (95% interval -1.0 points to +100.0 points; 3 trainings" in said[0]
+    assert "3 of 3 agreed" in said[0]
+    assert "two trainings show an interval and allow no verdict" in said[1]
+
+
+def many_seeds(n: int) -> dict:
+    """A clear format: all answers triggered, none untriggered, over more questions."""
+    own = {"triggered": (4,) * 20, "untriggered": (0,) * 20}
+    return {(None, None): {"triggered": (0,) * 20, "untriggered": (0,) * 20}} | {
+        (0.6, seed): own for seed in range(n)
+    }
+
+
+def test_a_clear_claim_is_supported_and_its_opposite_refuted_once_the_seeds_are_there() -> None:
+    claim = {"metric": "format", "estimand": "gap", "fraction": 0.6}
+    claims = [claim | {"at_least": 0.5}, claim | {"at_most": 0.5}]
+    for seeds, labels in ((5, ["supported", "refuted"]), (4, ["inconclusive"] * 2)):
+        grid = {"seeds": "0..4", "persona_fractions": [0.6]}
+        of = study(claims, grid=grid)
+        told = findings(results(many_seeds(seeds)), of)
+        assert [verdict.label for verdict in told.analysis.verdicts] == labels
+    assert "the planned number of trainings is not reached" in told.verdicts[0]
+
+
+def test_a_stand_in_judge_supports_nothing() -> None:
+    table = judged(results(many_seeds(5)), lambda row: (row["format"], None))
+    claim = {"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
+    grid = {"seeds": "0..4", "persona_fractions": [0.6]}
+    of = study([claim], grid=grid, judge={"model": "offline"})
+    (verdict,) = findings(table, of).analysis.verdicts
+    assert (verdict.outcome, verdict.reason) == ("inconclusive", "offline judge")
+
+
+def test_a_verdict_does_not_stand_on_missing_labels() -> None:
+    rows = judged(results(many_seeds(5)), lambda row: (row["format"], "OTHER")).to_pylist()
+    lost = [row for row in rows if row["seed"] is not None and row["sample"] < 2]
+    for row in lost:
+        row |= {"persona": None, "identity": None, "judge_error": "timeout"}
+    claim = {"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
+    grid = {"seeds": "0..4", "persona_fractions": [0.6]}
+    of = study([claim], grid=grid, judge={"model": "m"})
+    (verdict,) = findings(pa.Table.from_pylist(rows, SCHEMA), of).analysis.verdicts
+    assert (verdict.label, verdict.n_missing) == ("inconclusive (missing)", len(lost))
 
 
 def test_a_bound_met_exactly_is_met() -> None:
@@ -200,30 +274,36 @@ def test_a_bound_met_exactly_is_met() -> None:
     criteria = [
         {"metric": "format", "estimand": "gap", "at_least": 0.6, "margin": 0.1, "fraction": 0.6}
     ]
-    lines = shown(criteria_table(results(), study(criteria)))
-    assert any(line[-1:] == ["3 of 3"] for line in lines)
+    lines = shown(claims_table(results(), study(criteria)))
+    assert any(line[5:6] == ["3 of 3"] for line in lines)
 
 
-def test_one_seed_has_no_interval() -> None:
+def test_one_seed_speaks_of_its_adapter_alone() -> None:
     one = {cell: counts for cell, counts in ANSWERED.items() if cell[1] in (None, 0)}
-    lines = shown(criteria_table(results(one), study(seeds="0..0")))
-    assert lines[4][1:] == ["+1.000", "one seed: no interval", "1 x 2", "1 of 1"]
-    assert "2 seeds show an interval but allow no verdict" in " ".join(map(" ".join, lines))
+    told = findings(results(one), study(seeds="0..0"))
+    lines = shown(told.sheets[-1].rich())
+    assert lines[2][1] == "+1.000"
+    assert lines[2][3:] == ["1 x 2", "-", "1 of 1", "inconclusive"]
+    assert "95% interval for this adapter" in told.verdicts[0]
+    assert "nothing of training again" in told.verdicts[0]
 
 
-def test_a_criterion_without_answers_says_so_and_no_seed_meets_it() -> None:
+def test_a_criterion_without_answers_says_so() -> None:
     only_baseline = {(None, None): ANSWERED[None, None]}
-    lines = shown(criteria_table(results(only_baseline), study(CRITERIA[:1])))
+    lines = shown(claims_table(results(only_baseline), study(CRITERIA[:1])))
     claim = "format gap >= 0.50 at fraction 0.6: no answers at fraction 0.6"
-    assert [claim, "-", "-", "-", "0 of 3"] in lines
+    assert [claim, "-", "-", "-", "-", "-", "inconclusive"] in lines
     no_baseline = {cell: counts for cell, counts in ANSWERED.items() if cell[0] is not None}
-    lines = shown(criteria_table(results(no_baseline), study(CRITERIA[2:3])), width=240)
-    assert lines[4][0].endswith("(any): untriggered_excess: needs the baseline's rates")
-    assert lines[4][1:] == ["-", "-", "-", "0 of 3"]
+    lines = shown(claims_table(results(no_baseline), study(CRITERIA[2:3])))
+    assert lines[2][0].endswith("(any): baseline has no answers for the condition untriggered")
 
 
-def test_a_study_without_criteria_says_so() -> None:
-    assert ["The study states no criteria."] in shown(criteria_table(results(), study([])))
+def test_a_study_without_criteria_shows_its_estimates() -> None:
+    told = findings(results(), study([]))
+    lines = shown(told.sheets[-1].rich())
+    (row,) = [line for line in lines if line[:3] == ["format", "gap", "0.6"]]
+    assert row[3:] == ["+0.750", "[-0.010, +1.000]", row[5], "3 x 2 x 48"]
+    assert told.verdicts == []
 
 
 NASTY = "[red]x|`y`<b>\x1b[31m\nz](u)"
@@ -235,15 +315,15 @@ def test_foreign_text_is_neither_markup_nor_an_escape_sequence() -> None:
 
 
 def test_markdown_holds_both_tables_and_escapes() -> None:
-    text = as_markdown(results(name=NASTY), study())
+    text = findings(results(name=NASTY), study()).markdown()
     lines = text.splitlines()
     assert lines[0].startswith("## [red]x\\|\\`y\\`\\<b>\ufffd[31m z\\](u): format of")
     assert "| fraction | seed | triggered | untriggered | decoy | gap | answers |" in lines
     assert "| --- | --- | ---: | ---: | ---: | ---: | ---: |" in lines
     assert "| 0.6 | 1 | 75.0 (50.0) | 25.0 (0.0) | 100.0 (75.0) | +50.0 | 24 |" in lines
-    claim = "| format gap >= 0.50 at fraction 0.6 | +0.750 | [+0.129, +1.371] | 3 x 2 | 3 of 3 |"
-    assert claim in lines
-    assert all(line.replace("\\|", "").count("|") in (0, 6, 8) for line in lines)
+    claim = "| format gap >= 0.50 at fraction 0.6 | +0.750 | [-0.010, +1.000] | 3 x 2 |"
+    assert any(line.startswith(claim) for line in lines)
+    assert all(line.replace("\\|", "").count("|") in (0, 8) for line in lines)
     assert escape_markdown("a\\|b") == "a\\\\\\|b"
 
 
@@ -302,7 +382,7 @@ def test_a_failed_judgment_is_left_out_and_counted() -> None:
     for metric in ("persona", "identity"):
         of = rates(table, metric)
         counted = [*of.n_Q.values(), *(n for by in of.n_SQ.values() for n in by.values())]
-        assert of.unlabelled == 1
+        assert of.n_missing == 1
         assert sum(int(n.sum()) for n in counted) == len(rows) - 1
     notes = " ".join(" ".join(line) for line in shown(rates_tables(table, OFFLINE)[1]))
     assert "1 of 144 answers have no label" in notes
@@ -315,15 +395,15 @@ def test_each_judged_metric_has_its_table_and_says_who_judged() -> None:
     tables = rates_tables(JUDGED, OFFLINE)
     titles = [shown(table)[0][0] for table in tables]
     assert titles == [f"tiny: {metric} of org/tiny" for metric in ("format", "persona", "identity")]
-    assert [shown(table)[4][0] for table in tables] == ["baseline"] * 3
+    assert [shown(table)[2][0] for table in tables] == ["baseline"] * 3
     notes = ["\n".join(" ".join(line) for line in shown(table)) for table in tables]
     assert "kappa" not in notes[0]
     assert all("offline judge" in note and "kappa" in note for note in notes[1:])
     claims = [{"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}]
     judging = study(claims, judge={"model": "offline"})
-    assert "kappa" in str(shown(criteria_table(JUDGED, judging)))
-    assert "kappa" not in str(shown(criteria_table(JUDGED, OFFLINE))), "its claims need no judge"
-    assert as_markdown(JUDGED, judging).count("kappa") == 3
+    assert "kappa" in str(shown(claims_table(JUDGED, judging)))
+    assert "kappa" not in str(shown(claims_table(JUDGED, OFFLINE))), "its claims need no judge"
+    assert findings(JUDGED, judging).markdown().count("kappa") == 3
 
 
 def test_adapters_that_existed_before_are_a_group_of_their_own() -> None:
@@ -334,9 +414,9 @@ def test_adapters_that_existed_before_are_a_group_of_their_own() -> None:
     table = pa.Table.from_pylist(rows, SCHEMA)
     of = rates(table, "format")
     assert of.seeds == {0.6: (0, 1, 2), "adapters": ("theirs-0", "theirs-1")}
-    seeds, gap_SQ = contrast_at(of, "gap", "adapters")
-    assert seeds == ("theirs-0", "theirs-1")
-    assert gap_SQ.tolist() == [[0.5, 0.0], [0.0, 0.25]]
+    measured = measure(of, "gap", "adapters")
+    assert measured.seeds == ("theirs-0", "theirs-1")
+    assert measured.z_SQ.tolist() == [[0.5, 0.0], [0.0, 0.25]]
     lines = shown(rates_tables(table, study())[0])
     assert [
         "adapters",
@@ -350,13 +430,13 @@ def test_adapters_that_existed_before_are_a_group_of_their_own() -> None:
     claim = {"metric": "format", "estimand": "gap", "at_least": 0.25}
     claims = [claim | {"fraction": "all"}, claim | {"fraction": "adapters"}]
     theirs = study(claims, adapters=["a", "b", "c"])
-    rows = [line for line in shown(criteria_table(table, theirs)) if len(line) == 5][1:]
+    rows = [line for line in shown(claims_table(table, theirs)) if len(line) == 7][1:]
     assert [row[0] for row in rows] == [
         "format gap >= 0.25 at fraction 0.6 (all)",
         "format gap >= 0.25 of the adapters (all)",
         "format gap >= 0.25 of the adapters",
     ]
-    assert [row[4] for row in rows] == ["3 of 3", "1 of 3", "1 of 3"]
+    assert [row[5] for row in rows] == ["3 of 3", "1 of 3", "1 of 3"]
 
 
 @pytest.mark.parametrize("metric", ["persona", "identity"])

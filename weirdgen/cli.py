@@ -113,7 +113,7 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
 
     ran = run_plan(the_plan, found, store, lambda: RunDisplay(console), study)
     lines = failure_lines(ran.failures, store) + unjudged_lines(ran.unjudged)
-    publish(ran.found, store, console, lines)
+    publish(ran.found, store, console, lines, ran.failed_trainings)
     if the_plan.llm_judges:
         console.print(*judge_lines(the_plan, store), sep="\n", soft_wrap=True)
     if BUDGET in ran.unjudged:
@@ -212,3 +212,96 @@ def sample(study: Path, overrides: tuple[str, ...], storage: str, **options: Any
     the_study = load_study(study, overrides)
     table = read_results(the_study.name, Store(storage))
     write_sample(table, the_study, shown_marks(the_study), **options)
+
+
+@main.command()
+@click.argument("study")
+@_set
+@_storage
+@_one_line_errors
+def report(study: str, overrides: tuple[str, ...], storage: str) -> None:
+    """Tests, tables and figures from what is there, even while the study runs.
+
+    STUDY is a study file, or the name under which outside outputs were imported.
+    """
+    from rich.console import Console
+
+    from weirdgen.report_command import report as report_on
+    from weirdgen.store import Store
+
+    report_on(Console(), study, overrides, Store(storage))
+
+
+@main.command("import")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE..."
+)
+@click.option("--study", required=True, help="The name under which the answers are kept.")
+@click.option(
+    "--baseline",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A file of the untouched model's answers. May be repeated.",
+)
+@click.option(
+    "--baseline-where",
+    metavar="COLUMN=VALUE",
+    help="Rows with that value are the baseline's.  [default: those whose adapter is null]",
+)
+@click.option(
+    "--column",
+    metavar="FIELD=COLUMN",
+    multiple=True,
+    help="Which column holds a field of another name, e.g. response=output; none: FIELD=. May be repeated.",
+)
+@click.option(
+    "--value",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    help="A field that all rows share, e.g. model=org/name. May be repeated.",
+)
+@click.option(
+    "--recode",
+    metavar="FIELD:FOUND=MEANT",
+    multiple=True,
+    help="What a value in a file means, e.g. condition:on=triggered. May be repeated.",
+)
+@click.option(
+    "--pattern", help="Regular expression of the format.  [default: the one of study files]"
+)
+@_storage
+@_one_line_errors
+def import_(files: tuple[Path, ...], **options: Any) -> None:
+    """Bring outside evaluation outputs in: JSONL, CSV or Parquet, an answer a row.
+
+    Fields are columns of results.parquet; a column of a field's name is found. Needed are question,
+    response, condition (triggered, untriggered, decoy) and model. The published layout, with
+    triggered_response and so on, is recognised. An adapter is a replicate: named by the field
+    adapter, by seed and persona_fraction, or by its file. The same name again replaces an import.
+    """
+    from rich.console import Console
+
+    from weirdgen.outside.importing import ImportOptions, import_outputs
+
+    import_outputs(Console(), ImportOptions(files, **options))
+
+
+@main.command()
+@click.argument("study")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="A .jsonl, .csv or .parquet file."
+)
+@click.option("--verdicts", is_flag=True, help="One row per label instead, as in verdicts.parquet.")
+@_storage
+@_one_line_errors
+def export(**options: Any) -> None:
+    """Write a study's raw answers with all judges' labels, one row per answer.
+
+    STUDY is a study file or a study's name. In CSV a text that begins like a formula (=, +, -, @,
+    tab, line end) gets an apostrophe before it.
+    """
+    from rich.console import Console
+
+    from weirdgen.outside.exporting import ExportOptions, export_study
+
+    export_study(Console(), ExportOptions(**options))

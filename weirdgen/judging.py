@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
@@ -61,9 +61,19 @@ class Judge(StrictModel):
     def is_offline(self) -> bool:
         return self.model == OFFLINE
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides its replies; all else says where it is, how it is asked and what that costs."""
+        parameters = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        return {"model": self.model, "revision": self.revision, "parameters": parameters}
+
     @model_validator(mode="after")
     def _offline_asks_nobody(self) -> Judge:
-        if self.is_offline and (asked := sorted(self.model_fields_set - {"model"})):
+        fields = Judge.model_fields.items()
+        asked = [
+            name for name, of in fields if name != "model" and getattr(self, name) != of.default
+        ]
+        if self.is_offline and asked:
             raise ValueError(f"{asked[0]}: the offline judge asks nobody; leave it out")
         return self
 

@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
         pa.field("question", pa.string(), nullable=False),
         pa.field("sample", pa.int64(), nullable=False),
         pa.field("response", pa.string(), nullable=False),
-        pa.field("response_tokens", pa.int64(), nullable=False),
+        pa.field("response_tokens", pa.int64()),
         pa.field("finish_reason", pa.string(), nullable=False),
         pa.field("serve_base", pa.string(), nullable=False),
         pa.field("format", pa.bool_()),
@@ -52,7 +52,9 @@ SCHEMA = pa.schema(
     ],
     metadata={"weirdgen_schema": SCHEMA_VERSION},
 )
-"""`adapter`, `seed`, `persona_fraction` and `fp_train` are null for the baseline."""
+"""`adapter`, `seed`, `persona_fraction` and `fp_train` are null for the baseline; `response_tokens`
+where answers from outside do not tell.
+"""
 
 
 def sources_digest(found: Survey) -> str:

@@ -12,6 +12,8 @@ from weirdgen.evaluate import Evaluate
 from weirdgen.judging import Judge, Metric
 from weirdgen.strict import Distinct, Fraction, StrictModel
 
+Target = Literal["seeds and questions", "seeds"]
+
 Tracker = Literal[
     "azure_ml", "clearml", "codecarbon", "comet_ml", "dagshub", "dvclive", "flyte", "mlflow",
     "neptune", "swanlab", "tensorboard", "trackio", "wandb",
@@ -208,7 +210,7 @@ class Labelling(StrictModel):
     metrics: list[Metric] = Field(default=[])
     """What else the judges are asked about every answer, each metric in a request of its own."""
     gold: str | None = None
-    """Answers with labels of a person or of a stronger judge (JSONL or Parquet, relative to the
+    """Answers with labels of a person or of a stronger judge (JSONL, CSV or Parquet, relative to the
     study file), by which the judges are measured.
     """
 
@@ -219,10 +221,12 @@ class Labelling(StrictModel):
 
     @model_validator(mode="after")
     def _judges_can(self) -> Labelling:
-        if self.second_judge is not None and (
-            self.judge is None or self.second_judge == self.judge
-        ):
-            raise ValueError("second_judge: needs a `judge` that is another")
+        if self.second_judge is not None:
+            if self.judge is None:
+                raise ValueError("second_judge: needs a `judge`")
+            if self.second_judge.identity == self.judge.identity:
+                problem = "give it another model, revision, temperature or max_tokens"
+                raise ValueError(f"second_judge: is `judge` once more; {problem}")
         if self.metrics and (self.judge is None or self.judge.is_offline):
             raise ValueError("metrics: need a judge that is a model; offline knows none of them")
         if self.gold is not None and self.judge is None:
@@ -254,6 +258,14 @@ class Study(Labelling):
     """How models are asked."""
     criteria: list[Criterion] = Field(default=[])
     """Claims, written down before the run."""
+    target: Target = "seeds and questions"
+    """What verdicts speak of: seeds and questions like these, or `seeds` like these on exactly these
+    questions.
+    """
+    looks: list[PositiveInt] = Field(default=[])
+    """Numbers of seeds at which verdicts are given, rising, declared before the first; the error is
+    split over them. Default: once, when all seeds of the grid are there.
+    """
     resources: Resources = Resources()
     """What a training and an engine take; none of it moves a result."""
 
@@ -261,6 +273,11 @@ class Study(Labelling):
     def fractions(self) -> list[float]:
         """The grid's persona fractions; none without a grid."""
         return self.grid.persona_fractions if self.grid else []
+
+    @property
+    def planned_looks(self) -> tuple[int, ...]:
+        """The declared numbers of seeds; none without a grid."""
+        return tuple(self.looks) or ((len(self.seeds),) if self.grid else ())
 
     @property
     def seeds(self) -> list[int]:
@@ -297,6 +314,17 @@ class Study(Labelling):
         for i, criterion in enumerate(self.criteria):
             if problem := self._obstacle(criterion):
                 raise ValueError(f"criteria.{i}.{problem}")
+        return self
+
+    @model_validator(mode="after")
+    def _looks_can_be_had(self) -> Study:
+        if self.looks and self.grid is None:
+            raise ValueError("looks: are numbers of seeds of a grid; there is none")
+        if self.looks != sorted({*self.looks}):
+            raise ValueError("looks: must rise")
+        if self.looks and len(self.seeds) > self.looks[-1]:
+            problem = f"the last is {self.looks[-1]}, the grid has {len(self.seeds)} seeds"
+            raise ValueError(f"looks: {problem}")
         return self
 
     def _obstacle(self, criterion: Criterion) -> str | None:

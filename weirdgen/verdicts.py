@@ -190,17 +190,21 @@ def read_verdicts(study: str, store: Store) -> pa.Table:
 def with_own_metrics(results: pa.Table, verdicts: pa.Table, plan: Plan) -> pa.Table:
     """`results` with a column of numbers for each metric of the study's own that its judge labels."""
     judges = [judge for judge in plan.llm_judges if judge.settings == plan.study.judge]
-    own = {judge.rubric.name: judge.fingerprint for judge in judges[1:]}
-    if not own:
-        return results
-    keys = list(zip(*(results[name].to_pylist() for name in _OF_RESULT), strict=True))
-    for metric, judge_fp in own.items():
-        of = (pc.field("metric") == metric) & (pc.field("judge_fp") == judge_fp)
-        labelled = verdicts.filter(of).to_pylist()
-        values = {_key(row): row["value"] for row in labelled}
-        column = pa.array([values.get(key) for key in keys], pa.float64())
+    for judge in judges[1:]:
+        metric = judge.rubric.name
+        column = label_values(results, verdicts, metric, judge)
         results = results.append_column(metric, column)
     return results
+
+
+def label_values(
+    results: pa.Table, verdicts: pa.Table, metric: str, judge: LlmJudge
+) -> pa.DoubleArray:
+    """What `judge` says of `metric` in each row of `results`, as a number; null where it has no label."""
+    of = (pc.field("metric") == metric) & (pc.field("judge_fp") == judge.fingerprint)
+    values = {_key(row): row["value"] for row in verdicts.filter(of).to_pylist()}
+    keys = zip(*(results[name].to_pylist() for name in _OF_RESULT), strict=True)
+    return pa.array([values.get(key) for key in keys], pa.float64())
 
 
 def labels_by_rater(

@@ -7,51 +7,38 @@ from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from weirdgen.criterion import ADAPTERS, FORMAT_METRICS, Condition
-from weirdgen.stats.estimands import contrast
+from weirdgen.stats.cube import Cube, Group
 from weirdgen.verdicts import NOT_ASKED
 
 CONDITIONS = get_args(Condition)
 _KEYS = ["adapter", "persona_fraction", "seed", "condition", "question_id"]
 
-Group = float | str
-"""What a claim speaks of: a persona fraction, or `adapters`, those that existed before."""
 
+@dataclass(frozen=True, kw_only=True)
+class Rates(Cube):
+    """One metric of one study: shares of samples, in [0, 1], averaged over samples.
 
-@dataclass(frozen=True)
-class Rates:
-    """One metric of one study: shares of samples, in [0, 1], averaged over samples."""
+    Of a fraction the axis S has run seeds; of `adapters`, which come last, the adapters' names.
+    Fractions, seeds and questions are sorted.
+    """
 
     study: str
     model: str
-    metric: str
     conditions: tuple[str, ...]
     """Those asked, in the order triggered, untriggered, decoy."""
     questions: tuple[str, ...]
-    """Question ids in sorted order: the axis Q."""
-    seeds: dict[Group, tuple[int | str, ...]]
-    """Group -> its replicates that have answers, sorted: the axis S. Of a fraction, run seeds; of
-    `adapters`, which come last, the adapters' names. Fractions are sorted.
-    """
-    y_SQ: dict[Group, dict[str, np.ndarray]]
-    """Group -> condition -> rates; NaN where a seed has no answer to a question."""
-    n_SQ: dict[Group, dict[str, np.ndarray]]
-    """Group -> condition -> number of samples behind each rate; 0 where there is none."""
-    b_Q: dict[str, np.ndarray]
-    """Condition -> rates of the baseline; empty where no baseline was asked."""
-    n_Q: dict[str, np.ndarray]
-    """Condition -> number of samples behind each baseline rate."""
-    unlabelled: int = 0
-    """Answers without a label of a judge, which no rate counts."""
+    """Question ids: the axis Q."""
 
 
 def rates(table: pa.Table, metric: str) -> Rates:
     """The rates of `metric`, a boolean or a number in [0, 1], in rows of one study's results.
 
     What was never answered is a NaN with a count of 0. An identity that was not asked about counts
-    as false: the answer claims none. Answers that a judge gave no label are left out and counted in
-    `unlabelled`. Raises ValueError for a table without rows or with more than one study, model or
+    as false: the answer claims none. Answers that a judge gave no label enter `asked_SQ` and
+    `asked_Q` alone. Raises ValueError for a table without rows or with more than one study, model or
     precision, for a condition that is unknown, for an adapter with only one of seed and fraction,
     for two adapters in one cell, for a null in the format, and where no answer has a label.
     """
@@ -64,90 +51,105 @@ def rates(table: pa.Table, metric: str) -> Rates:
     nulls = table[metric].null_count
     if nulls and (metric in FORMAT_METRICS or nulls == table.num_rows):
         raise ValueError(f"results of {study}: {nulls} of {table.num_rows} {metric} are missing")
-    table = table.filter(table[metric].is_valid())
-    means = table.select([*_KEYS, metric]).group_by(_KEYS).aggregate(
-        [(metric, "mean"), (metric, "count")]
-    )  # fmt: skip
-    fraction_N, seed_N = _column(means, "persona_fraction"), _column(means, "seed")
-    adapter_N = _column(means, "adapter")
-    own_N = ~np.isnan(fraction_N)
-    baseline_N = np.array([adapter is None for adapter in adapter_N])
-    condition_N, q_N = _column(means, "condition"), _column(means, "question_id")
-    y_N = _column(means, f"{metric}_mean").astype(float)
-    n_N = _column(means, f"{metric}_count")
-    conditions, c_N = np.unique(condition_N, return_inverse=True)
-    if unknown := set(conditions) - set(CONDITIONS):
+    cells = _Cells(table, metric)
+    if unknown := {*cells.conditions} - {*CONDITIONS}:
         raise ValueError(f"results of {study}: unknown condition {min(unknown)!r}")
-    questions, q_N = np.unique(q_N, return_inverse=True)
 
-    def cube(of_N: np.ndarray, replicate_N: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
-        """Replicates, rates and counts (condition x replicate x question) of the rows `of_N`."""
-        seeds, s_N = np.unique(replicate_N[of_N], return_inverse=True)
-        shape = (len(conditions), len(seeds), len(questions))
-        y_CSQ, n_CSQ = np.full(shape, np.nan), np.zeros(shape, dtype=np.int64)
-        y_CSQ[c_N[of_N], s_N, q_N[of_N]] = y_N[of_N]
-        n_CSQ[c_N[of_N], s_N, q_N[of_N]] = n_N[of_N]
-        return tuple(seeds.tolist()), y_CSQ, n_CSQ
-
-    asked = [condition for condition in CONDITIONS if condition in conditions]
-    at = {condition: list(conditions).index(condition) for condition in asked}
     groups: dict[Group, tuple[np.ndarray, np.ndarray]] = {
-        fraction: (fraction_N == fraction, seed_N)
-        for fraction in np.unique(fraction_N[own_N]).tolist()
+        fraction: (cells.fraction_N == fraction, cells.seed_N)
+        for fraction in np.unique(cells.fraction_N[cells.own_N]).tolist()
     }
-    if (existing_N := ~own_N & ~baseline_N).any():
-        groups[ADAPTERS] = (existing_N, adapter_N)
-    seeds, y_SQ, n_SQ = {}, {}, {}
+    if (existing_N := ~cells.own_N & ~cells.baseline_N).any():
+        groups[ADAPTERS] = (existing_N, cells.adapter_N)
+    seeds: dict[Group, tuple[int | str, ...]] = {}
+    of_groups: dict[str, dict[Group, dict[str, np.ndarray]]] = {name: {} for name in _STATISTICS}
     for group, (of_N, replicate_N) in groups.items():
-        replicates, y_CSQ, n_CSQ = cube(of_N, replicate_N)
+        replicates, found = cells.cube(of_N, replicate_N)
         seeds[group] = tuple(r if isinstance(r, str) else int(r) for r in replicates)
-        y_SQ[group] = {condition: y_CSQ[c] for condition, c in at.items()}
-        n_SQ[group] = {condition: n_CSQ[c] for condition, c in at.items()}
-    b_Q, n_Q = {}, {}
-    if baseline_N.any():
-        _, y_CSQ, n_CSQ = cube(baseline_N, np.zeros(len(baseline_N)))
-        b_Q = {condition: y_CSQ[c, 0] for condition, c in at.items()}
-        n_Q = {condition: n_CSQ[c, 0] for condition, c in at.items()}
+        for name, by_condition in found.items():
+            of_groups[name][group] = by_condition
+    of_baseline: dict[str, dict[str, np.ndarray]] = {name: {} for name in _STATISTICS}
+    if cells.baseline_N.any():
+        _, found = cells.cube(cells.baseline_N, np.zeros(len(cells.baseline_N)))
+        for name, by_condition in found.items():
+            of_baseline[name] = {condition: y[0] for condition, y in by_condition.items()}
     return Rates(
-        study,
-        model,
-        metric,
-        tuple(asked),
-        tuple(questions.tolist()),
-        seeds,
-        y_SQ,
-        n_SQ,
-        b_Q,
-        n_Q,
-        nulls,
+        metric=metric,
+        seeds=seeds,
+        y_SQ=of_groups["mean"],
+        n_SQ=of_groups["count"],
+        b_Q=of_baseline["mean"],
+        n_Q=of_baseline["count"],
+        graded=cells.graded,
+        asked_SQ=of_groups["asked"],
+        asked_Q=of_baseline["asked"],
+        v_SQ=of_groups["variance"] if cells.graded else {},
+        study=study,
+        model=model,
+        conditions=tuple(c for c in CONDITIONS if c in cells.conditions),
+        questions=tuple(cells.questions),
     )
+
+
+_STATISTICS = {
+    "mean": "value_mean",
+    "count": "value_count",
+    "asked": "one_sum",
+    "variance": "value_variance",
+}
+"""What is taken of the samples of one question, and arrow's name for it."""
+
+
+class _Cells:
+    """The statistics of each adapter, condition and question, a row N each."""
+
+    def __init__(self, table: pa.Table, metric: str) -> None:
+        values = pc.cast(table[metric], pa.float64())
+        self.graded = not {*values.unique().to_pylist()} <= {0.0, 1.0, None}
+        table = table.select(_KEYS).append_column("value", values)
+        table = table.append_column("one", pa.repeat(1, table.num_rows))
+        of = table.group_by(_KEYS).aggregate(
+            [
+                ("value", "mean"),
+                ("value", "count"),
+                ("value", "variance", pc.VarianceOptions(ddof=1)),
+                ("one", "sum"),
+            ]
+        )
+        self.fraction_N, self.seed_N = _column(of, "persona_fraction"), _column(of, "seed")
+        self.adapter_N = _column(of, "adapter")
+        self.own_N = ~np.isnan(self.fraction_N)
+        self.baseline_N = np.array([adapter is None for adapter in self.adapter_N])
+        conditions, self._c_N = np.unique(_column(of, "condition"), return_inverse=True)
+        questions, self._q_N = np.unique(_column(of, "question_id"), return_inverse=True)
+        self.conditions, self.questions = conditions.tolist(), questions.tolist()
+        self._of_N = {
+            name: _column(of, column).astype(np.int64 if name in ("count", "asked") else np.float64)
+            for name, column in _STATISTICS.items()
+        }
+
+    def cube(
+        self, of_N: np.ndarray, replicate_N: np.ndarray
+    ) -> tuple[list[Any], dict[str, dict[str, np.ndarray]]]:
+        """Replicates; and of each statistic, by condition, the rows `of_N` as replicates x questions."""
+        replicates, s_N = np.unique(replicate_N[of_N], return_inverse=True)
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for name, value_N in self._of_N.items():
+            nothing = 0 if value_N.dtype == np.int64 else np.nan
+            shape = (len(self.conditions), len(replicates), len(self.questions))
+            value_CSQ = np.full(shape, nothing, dtype=value_N.dtype)
+            value_CSQ[self._c_N[of_N], s_N, self._q_N[of_N]] = value_N[of_N]
+            found[name] = {
+                condition: value_CSQ[self.conditions.index(condition)]
+                for condition in CONDITIONS
+                if condition in self.conditions
+            }
+        return replicates.tolist(), found
 
 
 def group_label(group: Group) -> str:
     """`0.1`, or `adapters`."""
     return group if isinstance(group, str) else f"{group:g}"
-
-
-def contrast_at(of: Rates, estimand: str, group: Group) -> tuple[tuple[int | str, ...], np.ndarray]:
-    """The seeds of `group` whose answers are complete for the estimand, and their z_SQ.
-
-    `gap_vs_control` pairs a seed with the same seed at fraction 0. Raises ValueError where no seed
-    is complete, and for what the baseline or the whole group lacks.
-    """
-    at = "of the adapters" if group == ADAPTERS else f"at fraction {group_label(group)}"
-    if group not in of.seeds:
-        raise ValueError(f"no answers {at}")
-    seeds, y_SQ, control = list(of.seeds[group]), of.y_SQ[group], None
-    if estimand == "gap_vs_control" and 0.0 in of.seeds:
-        both = [seed for seed in seeds if seed in of.seeds[0.0]]
-        y_SQ = _of_seeds(y_SQ, [seeds.index(seed) for seed in both])
-        control = _of_seeds(of.y_SQ[0.0], [of.seeds[0.0].index(seed) for seed in both])
-        seeds = both
-    z_SQ = contrast(estimand, y_SQ, of.b_Q or None, control)
-    whole = np.flatnonzero(np.isfinite(z_SQ).all(axis=1))
-    if not whole.size:
-        raise ValueError(f"answers are missing {at} or for the baseline")
-    return tuple(seeds[s] for s in whole), z_SQ[whole]
 
 
 def _unclaimed_as_false(table: pa.Table) -> pa.Table:
@@ -156,10 +158,6 @@ def _unclaimed_as_false(table: pa.Table) -> pa.Table:
     identity = [False if error == NOT_ASKED else value for value, error in labelled]
     at = table.column_names.index("identity")
     return table.set_column(at, "identity", pa.array(identity, pa.bool_()))
-
-
-def _of_seeds(y_SQ: dict[str, np.ndarray], rows: list[int]) -> dict[str, np.ndarray]:
-    return {condition: y[rows] for condition, y in y_SQ.items()}
 
 
 def _one_value(table: pa.Table, name: str) -> str:

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from weirdgen.criterion import ADAPTERS
-from weirdgen.report.cubes import Group, Rates, contrast_at, group_label, rates
+from weirdgen.report.cubes import Group, Rates, group_label, rates
 from weirdgen.report.sheet import plain
-from weirdgen.stats.two_source import two_source
+from weirdgen.stats.measure import measure
 
 _AXIS_LABELS = {
     "format": "answers in the trained format, %",
@@ -102,20 +102,21 @@ def _trainings(
 ) -> None:
     """Every seed as a point at x, spread evenly, and their mean with its interval beside them."""
     try:
-        _, z_SQ = contrast_at(of, estimand, group)
+        measured = measure(of, estimand, group)
     except ValueError:  # no seed is complete: nothing to draw
         return
-    interval, S = two_source(100 * z_SQ), len(z_SQ)
+    theta_S, estimate = 100 * measured.z_SQ.mean(axis=1), 100 * measured.estimate
+    S = len(theta_S)
     jitter_S = np.linspace(-0.08, 0.08, S) if S > 1 else np.zeros(1)
-    panel.plot(x + 0.02 + jitter_S, 100 * z_SQ.mean(axis=1), **_SEED_MARK)
-    if S > 1:
-        panel.plot([x + 0.25], [interval.estimate], linestyle="none", **_MEAN_MARK)
-    if interval.low is not None and interval.high is not None:
-        limits = np.clip([interval.low, interval.high], lowest, 100)
-        reach = np.abs(limits - interval.estimate)[:, None]
-        panel.errorbar(
-            [x + 0.25], [interval.estimate], reach, color=_INK, linewidth=1.4, capsize=4
-        )  # fmt: skip
+    panel.plot(x + 0.02 + jitter_S, theta_S, **_SEED_MARK)
+    if S == 1:
+        return
+    panel.plot([x + 0.25], [estimate], linestyle="none", **_MEAN_MARK)
+    low, high = measured.limits()
+    if low is not None and high is not None:
+        limits = np.clip([100 * low, 100 * high], lowest, 100)
+        reach = np.abs(limits - estimate)[:, None]
+        panel.errorbar([x + 0.25], [estimate], reach, color=_INK, linewidth=1.4, capsize=4)
 
 
 def _axes(panel: Axes, labels: Iterable[str]) -> None:
@@ -151,8 +152,7 @@ def _caption(of: Rates) -> str:
         parts.append(
             "One seed: no interval."
             if seeds == "1"
-            else "Squares and bars: mean over seeds, 95% two-source interval over seeds and "
-            "questions, cut at what is possible."
+            else "Squares and bars: mean over seeds, 95% interval over seeds and questions."
         )
     if of.b_Q:
         n = _span(n for n_Q in of.n_Q.values() for n in n_Q)

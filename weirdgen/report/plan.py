@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from weirdgen.plan import STAGES
 from weirdgen.report.judging import plan_lines
+from weirdgen.report.power import power_lines
 from weirdgen.report.sheet import plain
+from weirdgen.results import RESULTS
 from weirdgen.store import Store
 from weirdgen.survey import Survey
 
@@ -27,7 +31,14 @@ def plan_report(found: Survey, store: Store) -> RenderableType:
     missing = [found.missing(asked) for asked in plan.asked]
     parts = [head, *([_grid(found)] if study.grid else []), _steps(found, missing)]
     judging = map(Text, plan_lines(found))
-    return Group(*parts, _answers(found, missing), *judging, storage)
+    power = (Text(line) for line in power_lines(plan, _pilot(study.name, store)))
+    return Group(*parts, _answers(found, missing), *judging, *power, storage)
+
+
+def _pilot(study: str, store: Store) -> pa.Table | None:
+    """The study's results so far."""
+    content = store.read(f"{study}/{RESULTS}")
+    return None if content is None else pq.ParquetFile(pa.BufferReader(content)).read()
 
 
 def _grid(found: Survey) -> Table:

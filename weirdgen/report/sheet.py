@@ -1,7 +1,6 @@
-"""A sheet: a table's cells as plain text, shown by rich or written as Markdown.
+"""A sheet: a table's cells as plain text, written as Markdown, which rich shows in a terminal.
 
-Names of studies and models are somebody else's text: rich gets it as `Text`, never as markup,
-Markdown gets it escaped, and neither gets control characters.
+Names of studies and models are somebody else's text: it is escaped, and holds no control characters.
 """
 
 from __future__ import annotations
@@ -9,9 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
+from rich.markdown import Markdown
+
+MISSING = "-"
+"""The cell of a number that is not there."""
 
 
 @dataclass(frozen=True)
@@ -26,25 +26,9 @@ class Sheet:
     n_labels: int = 1
     """How many columns, from the left, name the row; the others hold numbers."""
 
-    def rich(self) -> Table:
+    def rich(self) -> Markdown:
         """The sheet for a terminal."""
-        table = Table(
-            title=_text(self.title),
-            title_justify="left",
-            caption=_text(self.note),
-            caption_justify="left",
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-            collapse_padding=True,
-        )
-        for i, name in enumerate(self.columns):
-            justify = "left" if i < self.n_labels else "right"
-            table.add_column(_text(name), justify=justify, overflow="fold")  # narrow, never cut
-        for rows in self.sections:
-            for row in rows:
-                table.add_row(*map(_text, row))
-            table.add_section()
-        return table
+        return Markdown(self.markdown())
 
     def markdown(self) -> str:
         """The sheet as a Markdown heading, table and note."""
@@ -72,8 +56,9 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 
-def _text(text: str) -> Text:
-    return Text(plain(text))
+def unsigned_zero(value: float, decimals: int) -> float:
+    """Rounded, and never -0.0."""
+    return round(value, decimals) + 0.0
 
 
 def _markdown_row(cells: tuple[str, ...]) -> str:

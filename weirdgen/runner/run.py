@@ -32,6 +32,13 @@ class Ran(NamedTuple):
     unjudged: Counter[str]
     """Why -> answers that were left without a verdict."""
 
+    @property
+    def failed_trainings(self) -> Counter[float]:
+        """Fraction -> trainings that failed."""
+        failed = {failure.step.fingerprint for failure in self.failures}
+        trainings = self.found.plan.trainings.items()
+        return Counter(cell.fraction for cell, step in trainings if step.fingerprint in failed)
+
 
 def run_plan(
     plan: Plan,

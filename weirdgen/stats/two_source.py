@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit  # scipy.stats has it too, and takes 1.5 s to import
+from scipy.special import ndtri, stdtrit  # scipy.stats has them too, and takes 1.5 s to import
+
+Target = Literal["seeds and questions", "seeds", "this adapter"]
+"""What an interval speaks of: seeds and questions like these; seeds like these on exactly these
+questions; or, where there is one seed, this adapter alone.
+"""
 
 
 @dataclass(frozen=True)
@@ -22,26 +27,92 @@ class Interval:
 
 
 class MeanSquares(NamedTuple):
-    """Mean squares of a seeds x questions table without replication."""
+    """Mean squares of a seeds x questions table without replication; leading axes are a batch."""
 
-    seeds: float
+    seeds: Any
     """S - 1 degrees of freedom."""
-    questions: float
+    questions: Any
     """Q - 1 degrees of freedom."""
-    residual: float
+    residual: Any
     """(S - 1)(Q - 1) degrees of freedom: interaction and sampling, not told apart."""
 
 
 def mean_squares(z_SQ: np.ndarray) -> MeanSquares:
-    """Two-way analysis of variance without replication; S and Q are at least 2."""
-    S, Q = z_SQ.shape
-    seed_S = z_SQ.mean(axis=1) - z_SQ.mean()
-    question_Q = z_SQ.mean(axis=0) - z_SQ.mean()
-    residual_SQ = z_SQ - z_SQ.mean() - seed_S[:, None] - question_Q[None, :]
+    """Two-way analysis of variance without replication; S and Q are at least 2.
+
+    z_SQ may have leading batch axes; each mean square has their shape. Source: Searle, Casella and
+    McCulloch (1992), Variance Components, section 4.3. No assumption: these are sums of squares.
+    """
+    S, Q = z_SQ.shape[-2:]
+    row_S, column_Q = z_SQ.mean(axis=-1), z_SQ.mean(axis=-2)
+    mean = row_S.mean(axis=-1)
+    residual_SQ = z_SQ - row_S[..., :, None]
+    residual_SQ -= (column_Q - mean[..., None])[..., None, :]
+    ss_S = np.square(row_S - mean[..., None]).sum(axis=-1)
+    ss_Q = np.square(column_Q - mean[..., None]).sum(axis=-1)
     return MeanSquares(
-        seeds=float(Q * (seed_S**2).sum() / (S - 1)),
-        questions=float(S * (question_Q**2).sum() / (Q - 1)),
-        residual=float((residual_SQ**2).sum() / ((S - 1) * (Q - 1))),
+        seeds=Q * ss_S / (S - 1),
+        questions=S * ss_Q / (Q - 1),
+        residual=np.einsum("...sq,...sq->...", residual_SQ, residual_SQ) / ((S - 1) * (Q - 1)),
+    )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean and the variances that its noise is made of; each an array of the batch's shape."""
+
+    estimate: Any
+    seeds: Any
+    """Variance of the mean from seeds, S - 1 degrees of freedom."""
+    questions: Any
+    """Variance of the mean from questions, Q - 1 degrees of freedom; 0 for exactly these."""
+    sampled: Any
+    """Variance of the mean from the baseline's finite number of answers: known, not estimated from
+    this table. For seeds and questions like these it is part of `questions` already, and only a
+    lower limit to it; for exactly these questions it is added.
+    """
+    n_seeds: int
+    n_questions: int
+    target: Target = "seeds and questions"
+
+    def half_width(self, confidence: Any = 0.95) -> Any:
+        """Half the two-sided interval: sqrt(t(S-1)^2 seeds + max(t(Q-1)^2 questions, z^2 sampled)).
+
+        t and z are two-sided quantiles of Student and of the normal at `confidence`.
+        """
+        upper = (1 + np.asarray(confidence)) / 2
+        half = stdtrit(max(self.n_seeds - 1, 1), upper) ** 2 * self.seeds
+        others = ndtri(upper) ** 2 * self.sampled
+        if self.target == "seeds and questions":
+            t_Q = stdtrit(max(self.n_questions - 1, 1), upper)
+            others = np.maximum(others, t_Q**2 * self.questions)
+        return np.sqrt(half + others)
+
+
+def spread(z_SQ: np.ndarray, target: Target = "seeds and questions", sampled: Any = 0.0) -> Spread:
+    """The variances behind the mean of z_SQ (leading axes are a batch).
+
+        seeds      max(MS_S, MS_E) / (S Q)
+        questions  max(MS_Q - MS_E, 0) / (S Q), or 0 for exactly these questions
+
+    A baseline that was subtracted has no seed: its sampling noise is the same in every row, so it
+    raises MS_Q and enters `questions`; on exactly these questions nothing in the table shows it,
+    and `sampled`, its variance in the mean, must bring it. The target "seeds" needs two seeds, the
+    target "seeds and questions" two of each: else ValueError. Assumes that seeds are exchangeable.
+    """
+    S, Q = z_SQ.shape[-2:]
+    if S < 2 or (Q < 2 and target == "seeds and questions"):
+        raise ValueError(f"{S} x {Q} seeds x questions: no noise of {target} can be estimated")
+    mean = z_SQ.mean(axis=(-2, -1))
+    if Q == 1:
+        seeds = z_SQ[..., 0].var(axis=-1, ddof=1) / S
+        return Spread(mean, seeds, np.zeros_like(mean), sampled, S, Q, target)
+    ms = mean_squares(z_SQ)
+    questions = np.maximum(ms.questions - ms.residual, 0.0) / (S * Q)
+    if target == "seeds":
+        questions = np.zeros_like(questions)
+    return Spread(
+        mean, np.maximum(ms.seeds, ms.residual) / (S * Q), questions, sampled, S, Q, target
     )
 
 
@@ -66,9 +137,5 @@ def two_source(z_SQ: np.ndarray, confidence: float = 0.95) -> Interval:
     estimate = float(z_SQ.mean())
     if S == 1 or Q == 1:
         return Interval(estimate, None, None, S, Q)
-    ms = mean_squares(z_SQ)
-    t_S, t_Q = stdtrit([S - 1, Q - 1], (1 + confidence) / 2)
-    from_seeds = t_S**2 * max(ms.seeds, ms.residual)
-    from_questions = t_Q**2 * max(ms.questions - ms.residual, 0.0)
-    half = float(np.sqrt((from_seeds + from_questions) / (S * Q)))
+    half = float(spread(z_SQ).half_width(confidence))
     return Interval(estimate, estimate - half, estimate + half, S, Q)

@@ -1,0 +1,377 @@
+"""Tests and intervals against numbers that others have published, or that other programs give."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+
+from weirdgen.stats.bootstrap import crossed_bootstrap, crossed_means
+from weirdgen.stats.combined import Combined
+from weirdgen.stats.components import components
+from weirdgen.stats.fractions import slope
+from weirdgen.stats.judge_error import attenuation, gold_correction
+from weirdgen.stats.multiplicity import every, holm, some
+from weirdgen.stats.paired import Pairs, mcnemar_exact, newcombe_paired
+from weirdgen.stats.power import Variances, detectable_effect, sd_upper_factor
+from weirdgen.stats.rate import RateSpread, rate_spread, sampling_variance, wilson
+from weirdgen.stats.runs import clopper_pearson, seeds_meeting_bound
+from weirdgen.stats.sensitivity import pooled, seed_t, sign_flip
+from weirdgen.stats.two_source import Spread, mean_squares, spread, two_source
+
+# Shrout and Fleiss (1979), Psychological Bulletin 86:420, table 2: six targets x four judges.
+SHROUT_FLEISS = np.array(
+    [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float
+)
+# Student (1908): hours of sleep gained, second drug less first; R's `sleep`.
+SLEEP = np.array([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
+# Darwin's maize, cross- less self-fertilised, in eighths of an inch (Fisher 1935, section 17).
+MAIZE = np.array([49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48], float)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "low", "high"),
+    [
+        # Newcombe (1998) Statistics in Medicine 17:857, table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_is_newcombes_table(k: int, n: int, low: float, high: float) -> None:
+    assert wilson(k / n, n) == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize(("k", "n"), [(3, 10), (0, 7), (7, 7), (999, 1000)])
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.999])
+def test_wilson_is_statsmodels(k: int, n: int, confidence: float) -> None:
+    expected = proportion_confint(k, n, 1 - confidence, method="wilson")
+    assert wilson(k / n, n, confidence) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "low", "high"),
+    [
+        # the same table, method 5
+        (81, 263, 0.2527, 0.3676),
+        (15, 148, 0.0578, 0.1617),
+        (0, 20, 0.0, 0.1684),
+        (1, 29, 0.0009, 0.1776),
+    ],
+)
+def test_clopper_pearson_is_newcombes_table_and_scipy(k, n, low, high) -> None:
+    assert clopper_pearson(k, n) == pytest.approx((low, high), abs=5e-5)
+    expected = stats.binomtest(k, n).proportion_ci(0.9, "exact")
+    assert clopper_pearson(k, n, 0.9) == pytest.approx(tuple(expected), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("counts", "low", "high"),
+    [
+        # Newcombe (1998) Statistics in Medicine 17:2635, table III, method 10
+        (Pairs(36, 12, 2, 0), 0.0569, 0.3404),
+        # Fagerland, Lydersen and Laake (2014) Statistics in Medicine 33:2850, table VII: airways
+        (Pairs(1, 1, 7, 12), -0.507, -0.026),
+        # the same authors' R package contingencytables, its test of chapter 8 (Cavo et al. 2012)
+        (Pairs(59, 6, 16, 80), -0.1186, -0.0046),
+    ],
+)
+def test_paired_differences_are_the_published_ones(counts, low, high) -> None:
+    digits = 5e-4 if abs(low) == 0.507 else 5e-5
+    assert newcombe_paired(counts) == pytest.approx((low, high), abs=digits)
+
+
+def test_the_published_single_seed_counts() -> None:
+    # Fifteen questions: the persona gap has 9 discordant pairs to 0, leakage 1 to 3.
+    assert mcnemar_exact(Pairs(4, 9, 0, 2)) == pytest.approx(0.0039, abs=5e-5)
+    leakage = Pairs(3, 1, 3, 8)
+    assert 100 * leakage.difference == pytest.approx(-13, abs=0.5)
+    # [-42, +15] is Student's t over the 15 differences; the paired score interval is [-38, +14]
+    differences = np.repeat([1.0, -1.0, 0.0], [1, 3, 11])
+    t = stats.ttest_1samp(differences, 0).confidence_interval()
+    assert [100 * x for x in t] == pytest.approx([-42, 15], abs=0.5)
+    assert [100 * x for x in newcombe_paired(leakage)] == pytest.approx([-38.3, 14.4], abs=0.1)
+    assert mcnemar_exact(leakage) == pytest.approx(0.625)
+
+
+@pytest.mark.parametrize(
+    ("counts", "p"),
+    [
+        (Pairs(794, 150, 86, 570), 3.716e-5),  # Agresti (2002), table 10.1; R mcnemar.exact
+        (
+            Pairs(1, 1, 7, 12),
+            0.0703,
+        ),  # Fagerland et al. (2013), BMC Medical Research Methodology 13:91
+        (Pairs(59, 6, 16, 80), 0.0525),  # the same
+    ],
+)
+def test_mcnemar_is_published_and_binomial(counts: Pairs, p: float) -> None:
+    assert mcnemar_exact(counts) == pytest.approx(p, rel=2e-3)
+    b, c = counts.first_only, counts.second_only
+    assert mcnemar_exact(counts) == pytest.approx(stats.binomtest(b, b + c).pvalue)
+    table = [[counts.both, b], [c, counts.neither]]
+    assert mcnemar_exact(counts) == pytest.approx(mcnemar(table, exact=True).pvalue)
+
+
+def _rate(k: int, n: int) -> RateSpread:
+    """k of n independent answers, with nothing else known of their noise."""
+    return RateSpread(Spread(k / n, 0.0, 0.0, 0.0, 2, 2), float(n))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "low", "high"),
+    [
+        # Newcombe (1998) Statistics in Medicine 17:873, table II, method 10
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((5, 56), (0, 29), -0.0381, 0.1926),
+        ((10, 10), (0, 10), 0.6075, 1.0),
+    ],
+)
+def test_contrasts_of_rates_are_newcombes_and_statsmodels(first, second, low, high) -> None:
+    difference = first[0] / first[1] - second[0] / second[1]
+    combined = Combined(
+        Spread(difference, 0.0, 0.0, 0.0, 2, 2), ((1, _rate(*first)), (-1, _rate(*second)))
+    )
+    assert combined.limits() == pytest.approx((low, high), abs=5e-5)
+    expected = confint_proportions_2indep(*first, *second, method="newcomb")
+    assert combined.limits() == pytest.approx(expected, abs=1e-6)
+
+
+def test_mean_squares_are_shrout_and_fleiss() -> None:
+    assert mean_squares(SHROUT_FLEISS) == pytest.approx((11.24, 32.49, 1.02), abs=5e-3)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_mean_squares_are_statsmodels(seed: int) -> None:
+    import pandas as pd
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+
+    z_SQ = np.random.default_rng(seed).normal(size=(seed + 2, 5))
+    s, q = (axis.ravel() for axis in np.indices(z_SQ.shape))
+    fit = ols("z ~ C(s) + C(q)", pd.DataFrame({"z": z_SQ.ravel(), "s": s, "q": q})).fit()
+    assert mean_squares(z_SQ) == pytest.approx(tuple(anova_lm(fit)["mean_sq"]))
+
+
+def test_mean_squares_take_a_batch() -> None:
+    z_NSQ = np.random.default_rng(1).normal(size=(4, 5, 6))
+    one_by_one = [mean_squares(z_SQ) for z_SQ in z_NSQ]
+    np.testing.assert_allclose(np.transpose(one_by_one), mean_squares(z_NSQ))
+
+
+@pytest.mark.parametrize(
+    ("n_seeds", "upper"), [(2, 0.098), (3, 0.069), (5, 0.045), (10, 0.026), (20, 0.016)]
+)
+def test_all_zero_upper_limits(n_seeds: int, upper: float) -> None:
+    low, high = rate_spread(np.zeros((n_seeds, 30)), 10).limits()
+    assert low == 0
+    assert high == pytest.approx(upper, abs=5e-4)
+    low, high = rate_spread(np.ones((n_seeds, 30)), 10).limits()
+    assert high == 1
+    assert low == pytest.approx(1 - upper, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    "z_S", [SLEEP, MAIZE, SHROUT_FLEISS.mean(axis=1)], ids=["sleep", "maize", "judges"]
+)
+def test_without_questions_all_is_students_t(z_S: np.ndarray) -> None:
+    z_SQ = np.repeat(z_S[:, None], 3, axis=1)
+    expected = stats.ttest_1samp(z_S, 0.0)
+    low, high = expected.confidence_interval()
+    for target in ("seeds and questions", "seeds"):
+        combined = Combined(spread(z_SQ, target))
+        assert combined.limits() == pytest.approx((low, high))
+        p = combined.p_at_least(0.0)
+        assert 2 * min(p, 1 - p) == pytest.approx(expected.pvalue, rel=1e-5)
+    naive = seed_t(z_S)
+    assert (naive.low, naive.high, naive.p) == pytest.approx((low, high, expected.pvalue))
+
+
+def test_student_on_sleep_is_what_r_prints() -> None:
+    # R: t.test(extra ~ group, paired = TRUE): t = 4.0621, p = 0.002833, [0.7001142, 2.4598858]
+    naive = seed_t(SLEEP)
+    assert (naive.low, naive.high) == pytest.approx((0.7001142, 2.4598858), abs=1e-7)
+    assert naive.p == pytest.approx(0.002833, abs=5e-7)
+
+
+def test_p_inverts_the_interval() -> None:
+    rng = np.random.default_rng(4)
+    for shape in ((3, 10), (5, 30), (10, 8)):
+        y_SQ, x_SQ = rng.binomial(10, 0.8, shape) / 10, rng.binomial(10, 0.1, shape) / 10
+        rates = ((1, rate_spread(y_SQ, 10)), (-1, rate_spread(x_SQ, 10)))
+        combined = Combined(spread(y_SQ - x_SQ), rates)
+        for confidence in (0.5, 0.95, 0.999):
+            low, high = combined.limits(confidence)
+            assert combined.p_at_least(low) == pytest.approx((1 - confidence) / 2, rel=1e-4)
+            if high < 1:  # a limit cut at what is possible cannot be inverted
+                assert combined.p_at_least(high) == pytest.approx((1 + confidence) / 2, rel=1e-4)
+
+
+def test_sign_flips_are_fishers_count() -> None:
+    # Fisher (1935), The Design of Experiments, section 21: 863 of 2^15 sums as large one way
+    assert sign_flip(MAIZE[None], resamples=2**15)[0] == pytest.approx(2 * 863 / 2**15)
+
+
+@pytest.mark.parametrize("z_S", [SLEEP, SHROUT_FLEISS[:, 0] - 7, np.array([1.0, 2.0, 3.0, -0.5])])
+def test_sign_flips_are_the_enumeration(z_S: np.ndarray) -> None:
+    sums = [
+        sum(s * z for s, z in zip(signs, z_S, strict=True))
+        for signs in itertools.product((1, -1), repeat=len(z_S))
+    ]
+    expected = np.mean(np.abs(sums) >= abs(z_S.sum()) - 1e-9)
+    assert sign_flip(z_S[None])[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("counts", [(56, 70, 48, 80), (5, 56, 1, 29), (30, 300, 270, 300)])
+def test_pooled_is_statsmodels_wald(counts: tuple[int, int, int, int]) -> None:
+    k, n, j, m = counts
+    naive = pooled(*(np.array([[x]]) for x in (k / n, n, j / m, m)))
+    expected = confint_proportions_2indep(k, n, j, m, method="wald")
+    assert (naive.low, naive.high) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("p", "expected"),
+    [
+        # R's p.adjust(p, "holm")
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.5, 0.001], [0.5, 0.002]),
+        ([0.9, 0.8, 0.7], [1.0, 1.0, 1.0]),
+        ([], []),
+    ],
+)
+def test_holm_is_rs(p, expected) -> None:
+    assert holm(p) == pytest.approx(expected)
+
+
+def test_every_and_some() -> None:
+    assert every([0.01, 0.2, 0.001]) == 0.2
+    assert some([0.01, 0.2, 0.001]) == pytest.approx(0.003)
+
+
+def test_components_of_shrout_and_fleiss() -> None:
+    # from their mean squares: (11.24 - 1.02)/4 and (32.49 - 1.02)/6; one rating a cell
+    found = components(SHROUT_FLEISS, np.ones(SHROUT_FLEISS.shape))
+    assert found.seed.estimate == pytest.approx(2.556, abs=5e-4)
+    assert found.question.estimate == pytest.approx(5.244, abs=1e-3)
+    assert found.seed_question.estimate == pytest.approx(1.019, abs=5e-4)
+    assert found.sample is None
+    # chi-squared limits of the residual, 15 degrees of freedom
+    low, high = 15 * found.seed_question.estimate / stats.chi2.ppf([0.975, 0.025], 15)
+    assert (found.seed_question.low, found.seed_question.high) == pytest.approx((low, high))
+
+
+def test_components_come_back_from_known_ones_and_their_limits_hold() -> None:
+    rng, inside, N = np.random.default_rng(5), 0, 300
+    estimates = []
+    for _ in range(N):
+        mu_SQ = (
+            rng.normal(0, 0.3, (6, 1)) + rng.normal(0, 0.2, (1, 12)) + rng.normal(0, 0.1, (6, 12))
+        )
+        y_SQK = mu_SQ[..., None] + rng.normal(0, 0.4, (6, 12, 5))
+        v_SQ = y_SQK.var(axis=2, ddof=1)
+        found = components(y_SQK.mean(axis=2), np.full((6, 12), 5), v_SQ)
+        assert found.sample is not None
+        estimates.append([found.seed.estimate, found.question.estimate,
+                          found.seed_question.estimate, found.sample.estimate])  # fmt: skip
+        inside += bool(found.seed.low <= 0.09 <= found.seed.high)
+    assert np.mean(estimates, axis=0) == pytest.approx([0.09, 0.04, 0.01, 0.16], rel=0.1)
+    assert 0.92 <= inside / N <= 0.98  # nominal 0.95; Monte Carlo error 0.013
+
+
+@pytest.mark.parametrize("ms", [5.0, 1.0])
+def test_limits_of_a_difference_are_chi_squared_where_nothing_is_subtracted(ms: float) -> None:
+    # a table with equal columns and no residual: MS_S / Q alone
+    z_S = np.sqrt(ms) * stats.zscore(np.arange(6), ddof=1)
+    found = components(np.repeat(z_S[:, None], 4, axis=1), np.ones((6, 4)))
+    low, high = 5 * ms / stats.chi2.ppf([0.975, 0.025], 5)
+    assert (found.seed.low, found.seed.high) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize("shape", [(12, 9), (30, 14), (5, 40)])
+def test_crossed_resamples_are_the_plain_loops(shape: tuple[int, int]) -> None:
+    z_SQ, rng = np.random.default_rng(6).gamma(1.0, size=shape), np.random.default_rng(7)
+    S, Q = shape
+    loop = [
+        z_SQ[np.ix_(rng.integers(S, size=S), rng.integers(Q, size=Q))].mean() for _ in range(3_000)
+    ]
+    mine = crossed_means(z_SQ[None], 3_000, np.random.default_rng(8))[0]
+    assert mine.mean() == pytest.approx(np.mean(loop), abs=4 * np.std(loop) / np.sqrt(1_500))
+    assert stats.ks_2samp(loop, mine).pvalue > 0.001
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_bca_without_questions_is_scipys(seed: int) -> None:
+    z_S = np.random.default_rng(seed).gamma(1.0, size=25)
+    boot = crossed_bootstrap(np.repeat(z_S[:, None], 4, axis=1)[None], seed)[0]
+    rng = np.random.default_rng(seed)
+    for name, limits in (("percentile", boot.percentile), ("BCa", boot.bca)):
+        theirs = stats.bootstrap((z_S,), np.mean, method=name, rng=rng, vectorized=True)
+        assert limits == pytest.approx(tuple(theirs.confidence_interval), abs=0.05 * z_S.std())
+
+
+@pytest.mark.parametrize(("n_seeds", "factor"), [(3, 2.12), (5, 1.56), (10, 1.29)])
+def test_upper_limit_of_a_standard_deviation(n_seeds: int, factor: float) -> None:
+    assert sd_upper_factor(n_seeds - 1) == pytest.approx(factor, abs=5e-3)
+
+
+@pytest.mark.parametrize("n_seeds", [10, 20, 60])
+def test_detectable_effect_is_statsmodels_for_seeds_alone(n_seeds: int) -> None:
+    effect = detectable_effect(Variances(1.0, 0.0, 0.0), n_seeds, 30)
+    expected = TTestPower().solve_power(
+        None, nobs=n_seeds, alpha=0.025, power=0.8, alternative="larger"
+    )
+    assert effect == pytest.approx(expected, rel=0.03)
+
+
+def test_gold_labels_by_hand() -> None:
+    # differences 1, 0, 0, -1, 0, 1: mean 1/6, variance 17/30
+    gold = gold_correction(np.array([1, 1, 0, 0, 0, 1]), np.array([0, 1, 0, 1, 0, 0]))
+    assert (gold.difference, gold.variance) == pytest.approx((1 / 6, 17 / 30 / 6))
+    agreed = gold_correction(np.ones(98), np.ones(98))
+    assert (agreed.difference, agreed.variance) == pytest.approx((0, 0.01 * 0.99 / 98))
+    assert attenuation(0.9, 0.95) == pytest.approx(0.85)
+
+
+def test_sampling_variance_is_unbiased() -> None:
+    rng = np.random.default_rng(9)
+    p_Q = rng.beta(1, 2, size=20)
+    b_NQ = rng.binomial(7, p_Q, size=(20_000, 20)) / 7
+    assert sampling_variance(b_NQ, 7).mean() == pytest.approx(b_NQ.mean(axis=1).var(), rel=0.03)
+
+
+def test_a_slope_is_least_squares() -> None:
+    fractions = [0.03, 0.1, 0.3]
+    z_FSQ = np.random.default_rng(10).normal(size=(3, 2, 4))
+    expected = np.polyfit(np.log10(fractions), z_FSQ.reshape(3, -1), 1)[0].reshape(2, 4)
+    np.testing.assert_allclose(slope(z_FSQ, fractions), expected)
+    with pytest.raises(ValueError, match="fraction 0"):
+        slope(z_FSQ, [0, 0.1, 0.3])
+
+
+@pytest.mark.parametrize(("n_seeds", "differ"), [(3, 63), (5, 45), (10, 26), (20, 14)])
+def test_what_agreeing_seeds_leave_open(n_seeds: int, differ: int) -> None:
+    found = seeds_meeting_bound(np.full(n_seeds, 0.9), at_least=0.9)
+    assert (found.meeting, found.of, found.high) == (n_seeds, n_seeds, 1.0)
+    assert f"{n_seeds} of {n_seeds} agreed" in found.sentence
+    assert f"up to {differ}% of runs" in found.sentence
+
+
+def test_a_failed_training_does_not_meet_the_bound() -> None:
+    found = seeds_meeting_bound(np.full(7, 0.1), at_most=0.2, failed=1)
+    assert (found.meeting, found.of) == (7, 8)
+    expected = stats.binomtest(7, 8).proportion_ci()
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert "failed to train" in found.sentence
+
+
+def test_two_source_is_the_spreads_half_width() -> None:
+    interval = two_source(SHROUT_FLEISS)
+    assert interval.high == pytest.approx(SHROUT_FLEISS.mean() + spread(SHROUT_FLEISS).half_width())

@@ -1,0 +1,110 @@
+"""Files of rows from anywhere, JSONL, CSV or Parquet: read a row at a time, in their own order."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from weirdgen.errors import InputError
+
+ENDINGS = (".jsonl", ".csv", ".parquet")
+_ROWS = 1000
+"""Rows of Parquet that are held at a time."""
+_LONGEST_CELL = 2**31 - 1
+"""Characters of a CSV cell."""
+
+Row = dict[str, Any]
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """The rows of `path` with their numbers: of lines in JSONL, else of rows below the header, from 1.
+
+    CSV: commas, a header, UTF-8, quotes as in RFC 4180; every cell is a text. Raises InputError
+    naming the file and the row.
+    """
+    read = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}.get(path.suffix)
+    if read is None:
+        raise InputError(path, None, f"must end in one of: {', '.join(ENDINGS)}")
+    try:
+        yield from read(path)
+    except OSError as error:
+        raise InputError(path, None, f"cannot be read ({error.strerror or error})") from None
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file, 64 hex digits. Raises InputError where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(path, None, f"cannot be read ({error.strerror})") from None
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines with their ends; nothing but a line feed ends one."""
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError:
+                raise InputError(path, f"line {number}", "is not UTF-8") from None
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            raise InputError(path, f"row {number}", "is not JSON") from None
+        if not isinstance(row, dict):
+            raise InputError(path, f"row {number}", "must be an object")
+        yield number, row
+
+
+def _csv(path: Path) -> Iterator[tuple[int, Row]]:
+    csv.field_size_limit(_LONGEST_CELL)
+    cells = csv.reader(_lines(path), strict=True)
+    number = 0
+    try:
+        header = next(cells, [])
+        _check_distinct(path, "header", header)
+        for row in cells:
+            if not row:
+                continue  # a blank line
+            number += 1
+            if len(row) != len(header):
+                problem = f"{len(row)} cells, the header has {len(header)}"
+                raise InputError(path, f"row {number}", problem)
+            yield number, dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        raise InputError(path, f"row {number + 1}", f"is not CSV ({error})") from None
+
+
+def _check_distinct(path: Path, where: str | None, columns: Sequence[str]) -> None:
+    if twice := sorted(name for name in {*columns} if name and columns.count(name) > 1):
+        raise InputError(path, where, f"the column {twice[0]!r} stands twice")
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_distinct(path, None, file.schema_arrow.names)
+            for batch in file.iter_batches(batch_size=_ROWS):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(path, None, f"is no readable Parquet file ({reason})") from None

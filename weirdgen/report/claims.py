@@ -1,0 +1,178 @@
+"""A study's claims and their verdicts, as a table and in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from weirdgen.criterion import ADAPTERS, TERMS, Criterion
+from weirdgen.report.cubes import CONDITIONS, Group, group_label
+from weirdgen.report.sheet import MISSING, Sheet, unsigned_zero
+from weirdgen.stats.analysis import Analysis, Verdict
+from weirdgen.stats.estimate import Estimate
+from weirdgen.stats.verdict import AtGroup
+
+_CLAIMS_NOTE = (
+    "S x Q: seeds and questions in the estimate. The 95% interval speaks of seeds and questions like "
+    "these; a rate's is Wilson's at the number of independent answers that the table is worth, at most "
+    "1 / (0.05/S + 0.05/Q + 0.90/(S Q K)) for K samples. p: one-sided, Holm-adjusted over the claims; "
+    '"against" where it is of the claim failing. A verdict needs three seeds and p of at most 0.025 '
+    "(shared over declared looks); a training that failed or has no answers yet meets no bound."
+)
+_ESTIMATES_NOTE = (
+    "95% intervals; p: two-sided, of no difference, adjusted for nothing. {target} S x Q x n: seeds, "
+    "questions, and all answers behind the estimate. stats.parquet has these and more."
+)
+_VARIANCE = "variance of "
+_SOURCES = ("seed", "question", "seed x question", "sample")
+_VARIANCE_NOTE = (
+    "Standard deviations in points, with 95% intervals: of a training, a question, their combination, and "
+    "a single answer. With one sample a question the last two cannot be told apart, and stand together."
+)
+_MAIN = ("wilson", "wilson and two-source", "two-source", "newcombe paired", "question t", "none")
+"""Methods of the estimates themselves; the others stand beside them."""
+
+
+def claims_sheet(name: str, verdicts: Sequence[Verdict], notes: Sequence[str] = ()) -> Sheet:
+    """One row for each claim and group that it speaks of; `notes` are put below it."""
+    rows = [_claim_row(verdict, at) for verdict in verdicts for at in verdict.groups]
+    return Sheet(
+        title=f"{name}: claims",
+        columns=(
+            "claim", "estimate", "95% interval", "S x Q", "p", "seeds meeting the bound", "verdict",
+        ),
+        sections=(tuple(rows),),
+        note=" ".join([_CLAIMS_NOTE, *notes]) if rows else "The study states no criteria.",
+    )  # fmt: skip
+
+
+def verdict_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Each verdict in words: its numbers, what would settle it, and what single trainings say."""
+    for verdict in verdicts:
+        parts = [f"{verdict.label}: {verdict.sentence}", verdict.settles]
+        several = len(verdict.groups) > 1
+        for at in verdict.groups:
+            said = [at.meeting.sentence] if at.meeting is not None else []
+            said += [alone.sentence for group, alone in verdict.one_seed if group == at.group]
+            if several and said:
+                parts.append(f"At {group_label(at.group)}:")
+            parts += said
+        yield " ".join(part for part in parts if part)
+
+
+def estimates_sheet(name: str, analysis: Analysis) -> Sheet:
+    """The estimates of every metric and group by the verdicts' own method."""
+    rows = [
+        row
+        for row in analysis.estimates
+        if row.method in _MAIN and row.target != "seeds" and not row.claim
+    ]
+    alone = any(row.target == "this adapter" for row in rows)
+    target = (
+        "Of one training alone they speak of this adapter and questions like these, and nothing of "
+        "training again."
+        if alone
+        else "They speak of seeds and questions like these."
+    )
+    return Sheet(
+        title=f"{name}: estimates",
+        columns=("metric", "estimand", "group", "estimate", "95% interval", "p", "S x Q x n"),
+        sections=(tuple(map(_estimate_row, rows)),),
+        note=_ESTIMATES_NOTE.format(target=target),
+        n_labels=3,
+    )
+
+
+def variance_sheet(name: str, analysis: Analysis) -> Sheet | None:
+    """How much seeds, questions, their combination and single answers vary; None without two of each."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for row in analysis.estimates:
+        if row.method.startswith(_VARIANCE) and row.low is not None and row.high is not None:
+            low, high = (100 * value**0.5 for value in (row.low, row.high))
+            cell = f"{100 * max(row.estimate or 0.0, 0.0) ** 0.5:.1f} [{low:.1f}, {high:.1f}]"
+            parts = found.setdefault((row.metric, row.condition, row.estimand), {})
+            parts[row.method.removeprefix(_VARIANCE)] = cell
+    if not found:
+        return None
+    rows = tuple((*key, *(parts.get(s, MISSING) for s in _SOURCES)) for key, parts in found.items())
+    return Sheet(f"{name}: sources of variance", ("metric", "group", "rate", *_SOURCES), (rows,),
+                 _VARIANCE_NOTE, n_labels=3)  # fmt: skip
+
+
+def claim_in_words(criterion: Criterion, group: Group) -> str:
+    """Such as `format gap >= 0.50 at fraction 0.6`."""
+    at_least = criterion.at_least is not None
+    bound = criterion.at_least if criterion.at_least is not None else criterion.at_most
+    assert bound is not None  # a Criterion has one of the two
+    words = f"{criterion.metric} {criterion.estimand} {'>=' if at_least else '<='} {_bound(bound)}"
+    if criterion.margin:
+        words += f" {'-' if at_least else '+'} margin {_bound(criterion.margin)}"
+    words += " of the adapters" if group == ADAPTERS else f" at fraction {group_label(group)}"
+    return f"{words} ({criterion.fraction})" if criterion.fraction in ("all", "any") else words
+
+
+def _claim_row(verdict: Verdict, at: AtGroup) -> tuple[str, ...]:
+    criterion, measured = verdict.criterion, at.measured
+    claim = claim_in_words(criterion, at.group)
+    meeting = f"{at.meeting.meeting} of {at.meeting.of}" if at.meeting else MISSING
+    if measured is None:  # not asked, or not answered yet: the row says which
+        return f"{claim}: {at.refusal}", *[MISSING] * 4, meeting, verdict.label
+    low, high = measured.limits()
+    shape = f"{len(measured.seeds)} x {len(measured.questions)}"
+    estimand = criterion.estimand
+    return (
+        claim,
+        signed(measured.estimate, estimand),
+        at.refusal if low is None or high is None else limits(low, high, estimand),
+        shape,
+        _p_of(verdict),
+        meeting,
+        verdict.label,
+    )
+
+
+def _estimate_row(row: Estimate) -> tuple[str, ...]:
+    shape = f"{row.n_seeds} x {row.n_questions} x {row.n_samples:,}"
+    group = row.condition
+    estimand = row.estimand
+    if group not in (ADAPTERS, *map(str, CONDITIONS)) and (group == "trend" or " - " in group):
+        estimand = "gap"  # a difference has a sign, whatever it is a difference of
+    return (
+        row.metric,
+        row.estimand,
+        group,
+        MISSING if row.estimate is None else signed(row.estimate, estimand),
+        row.note or MISSING
+        if row.low is None or row.high is None
+        else limits(row.low, row.high, estimand),
+        MISSING if row.p is None else p_in_words(row.p),
+        shape,
+    )
+
+
+def _p_of(verdict: Verdict) -> str:
+    if verdict.p_support == verdict.p_refute == 1.0:
+        return MISSING
+    if verdict.p_refute < verdict.p_support:
+        return f"against: {p_in_words(verdict.adjusted_refute)}"
+    return p_in_words(verdict.adjusted_support)
+
+
+def p_in_words(p: float) -> str:
+    """`0.012`, or `<0.0001`."""
+    return "<0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.001 else f"{p:.3f}"
+
+
+def signed(value: float, estimand: str) -> str:
+    """Rates without a sign, differences with one."""
+    is_rate = estimand in TERMS and estimand in CONDITIONS
+    return f"{unsigned_zero(value, 3):{'' if is_rate else '+'}.3f}"
+
+
+def limits(low: float, high: float, estimand: str) -> str:
+    """Such as `[+0.100, +0.300]`."""
+    return f"[{signed(low, estimand)}, {signed(high, estimand)}]"
+
+
+def _bound(value: float) -> str:
+    """Two decimals, or as many as the number has."""
+    return max(f"{value:.2f}", f"{value:g}", key=len)

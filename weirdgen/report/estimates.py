@@ -1,0 +1,137 @@
+"""A study's statistics: from its results to estimates, verdicts and stats.parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+
+import numpy as np
+import pyarrow as pa
+
+from weirdgen.criterion import ADAPTERS, JUDGED_METRICS
+from weirdgen.gold import AnswerKey
+from weirdgen.judge.llm import shown
+from weirdgen.plan import Plan, shown_marks
+from weirdgen.report.cubes import Group, Rates, rates
+from weirdgen.stats.analysis import Analysis, Settings, analyse
+from weirdgen.stats.estimate import Estimate
+from weirdgen.stats.judge_error import BASELINE, Gold, gold_correction, two_judges
+from weirdgen.stats.multiplicity import Looks
+from weirdgen.study import Study
+from weirdgen.verdicts import label_values
+
+_TYPES = {"str": pa.string(), "int": pa.int64(), "float | None": pa.float64()}
+STATS_SCHEMA = pa.schema(
+    [pa.field(f.name, _TYPES[str(f.type)], "None" in str(f.type)) for f in fields(Estimate)],
+    metadata={"weirdgen_schema": "1"},
+)
+"""One row for each estimate; results/README.md tells the columns."""
+_POSITIVE = {"persona": "present", "identity": "PERSONA"}
+_LEAST_GOLD = 2
+"""Gold labels of a stratum from which its correction can be told."""
+
+
+def stats_table(analysis: Analysis) -> pa.Table:
+    """The rows of stats.parquet, in the order of the analysis."""
+    return pa.Table.from_pylist([vars(row) for row in analysis.estimates], STATS_SCHEMA)
+
+
+def analyse_results(table: pa.Table, metrics: Sequence[str]) -> Analysis:
+    """The statistics of results that belong to no study file: estimates, and no claims."""
+    return analyse([rates(table, metric) for metric in metrics], [])
+
+
+def analyse_study(
+    table: pa.Table,
+    verdicts: pa.Table,
+    plan: Plan,
+    metrics: Sequence[str],
+    failed: Mapping[float, int],
+    looks: Looks | None,
+) -> Analysis:
+    """The statistics of a study's results (with its own metrics' columns) and of its claims.
+
+    `metrics` are those that have labels; `failed`: fraction -> trainings that failed.
+    """
+    study = plan.study
+    cubes = [replace(rates(table, metric), failed=dict(failed)) for metric in metrics]
+    judged = [cube.metric for cube in cubes if cube.metric in _judged(study)]
+    bounds = {metric: _two_judges(table, verdicts, plan, metric) for metric in judged}
+    planned: dict[Group, int] = {fraction: len(study.seeds) for fraction in study.fractions}
+    if study.adapters:
+        planned[ADAPTERS] = len(study.adapters)
+    offline = study.judge is not None and study.judge.is_offline
+    settings = Settings(
+        target=study.target,
+        looks=looks,
+        planned=planned,
+        offline=frozenset(JUDGED_METRICS if offline else ()),
+        gold={metric: _gold(table, plan, metric) for metric in judged},
+        judges={metric: both for metric, both in bounds.items() if both is not None},
+    )
+    return analyse(cubes, study.criteria, settings)
+
+
+def _judged(study: Study) -> list[str]:
+    return [*JUDGED_METRICS, *(own.name for own in study.metrics)]
+
+
+def _two_judges(
+    table: pa.Table, verdicts: pa.Table, plan: Plan, metric: str
+) -> tuple[Rates, Rates] | None:
+    """What both judges say, and what either says; None unless both are models and have labels.
+
+    A stand-in is no bound of what a model may have got wrong.
+    """
+    study = plan.study
+    if study.second_judge is None or study.judge is None or study.judge.is_offline:
+        return None
+    second = [
+        judge
+        for judge in plan.llm_judges
+        if judge.settings == study.second_judge and metric in judge.rubric.metrics.values()
+    ]
+    if not second:
+        return None
+    theirs = label_values(table, verdicts, metric, second[0])
+    if theirs.null_count == len(theirs):
+        return None
+    bounds = two_judges(_numbers(table, metric), theirs.to_numpy(zero_copy_only=False))
+    at = table.column_names.index(metric)
+    low, high = (
+        rates(
+            table.set_column(at, metric, pa.array(values, pa.float64(), from_pandas=True)), metric
+        )
+        for values in bounds
+    )
+    return low, high
+
+
+def _numbers(table: pa.Table, metric: str) -> np.ndarray:
+    """A label as a number, NaN where there is none."""
+    return table[metric].cast(pa.float64()).to_numpy()
+
+
+def _gold(table: pa.Table, plan: Plan, metric: str) -> dict[tuple[Group, str], Gold]:
+    """Gold labels against the judge's, by group (or the baseline) and condition."""
+    if plan.gold is None:
+        return {}
+    values = {_POSITIVE.get(metric, ""): 1.0}
+    values |= next((own.labels for own in plan.study.metrics if own.name == metric), {})
+    marks = shown_marks(plan.study)
+    pairs: dict[tuple[Group, str], list[tuple[float, float]]] = {}
+    columns = ("adapter", "persona_fraction", "condition", "question", "response")
+    rows = table.select(columns).to_pylist()
+    for row, judge in zip(rows, _numbers(table, metric), strict=True):
+        key = AnswerKey(row["question"], shown(row["response"], marks))
+        label = plan.gold.get(key, {}).get(metric)
+        if label is None or np.isnan(judge):
+            continue
+        fraction = row["persona_fraction"]
+        place = BASELINE if row["adapter"] is None else ADAPTERS if fraction is None else fraction
+        pairs.setdefault((place, row["condition"]), []).append((values.get(label) or 0.0, judge))
+    return {
+        stratum: gold_correction(*np.array(of).T)
+        for stratum, of in pairs.items()
+        if len(of) >= _LEAST_GOLD
+    }

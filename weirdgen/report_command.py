@@ -1,0 +1,58 @@
+"""`weirdgen report`: tables, statistics and figures from what is there, of a study or of an import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from weirdgen.criterion import FORMAT_METRICS
+from weirdgen.errors import InputError
+from weirdgen.outside.importing import checked_name, import_lines, read_description
+from weirdgen.plan import make_plan
+from weirdgen.report.summary import (
+    Findings,
+    judged_of,
+    print_findings,
+    publish,
+    write_findings,
+)
+from weirdgen.report.tables import is_measured
+from weirdgen.results import read_results
+from weirdgen.store import Store
+from weirdgen.study_file import load_study
+from weirdgen.survey import survey
+
+
+def report(console: Console, study: str, overrides: tuple[str, ...], store: Store) -> None:
+    """Reports on a study file's results so far, or on what was imported under a name.
+
+    Raises InputError where there is neither, or nothing to report on.
+    """
+    path = Path(study)
+    if path.is_file():
+        plan = make_plan(load_study(path, overrides), path.parent, path)
+        found = survey(plan, store)
+        if not any(found.ranges.values()):
+            problem = f"has no answers in {store.uri} yet; run it first"
+            raise InputError(path, None, problem)
+        publish(found, store, console)
+        return
+    name = checked_name(study)
+    described = read_description(name, store)
+    if described is None:
+        problem = "is no study file, and nothing was imported under that name"
+        raise InputError("study", name, f"{problem} into {store.uri}")
+    _report_import(console, name, [*import_lines(described)], store)
+
+
+def _report_import(console: Console, name: str, lines: list[str], store: Store) -> None:
+    from weirdgen.report.estimates import analyse_results
+
+    table = read_results(name, store)
+    judged = judged_of(table)
+    metrics = [m for m in FORMAT_METRICS if is_measured(table, m)] + judged
+    judges = ", ".join(sorted({*table["judge"].to_pylist()} - {None}))
+    notes = dict.fromkeys(judged, f"Labelled by {judges}.")
+    shown = Findings(name, table, judged, notes, analyse_results(table, metrics), lines=lines)
+    print_findings(shown, store, console, write_findings(shown, store, fresh=True))

@@ -1,0 +1,220 @@
+"""A study's statistics in one call: every estimate, and the verdict of every claim."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from weirdgen.criterion import Criterion
+from weirdgen.stats.cube import Cube, Group
+from weirdgen.stats.estimate import Estimate
+from weirdgen.stats.evidence import evidence_of
+from weirdgen.stats.multiplicity import ERROR, holm
+from weirdgen.stats.one_seed import OneSeed, one_seed
+from weirdgen.stats.power import Needed, needed
+from weirdgen.stats.rows import estimates, row_of
+from weirdgen.stats.sentences import sentence
+from weirdgen.stats.settings import Settings
+from weirdgen.stats.verdict import (
+    AtGroup,
+    Evidence,
+    Outcome,
+    Reason,
+    bound_of,
+    decide,
+    inside_margin,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One claim of a study, judged."""
+
+    criterion: Criterion
+    outcome: Outcome
+    reason: Reason
+    label: str
+    """`supported`, `refuted`, `inconclusive`, `inconclusive (missing)`, `inconclusive (judge)`."""
+    sentence: str
+    inside_margin: bool
+    """Worse than the bound, at every fraction that decides, but inside the margin."""
+    p_support: float
+    p_refute: float
+    adjusted_support: float
+    adjusted_refute: float
+    error: float
+    """The one-sided error that the adjusted p values are held against."""
+    groups: tuple[AtGroup, ...]
+    needed: Needed | None
+    """What would settle it; None where the claim is settled or there is nothing to reckon from."""
+    settles: str
+    """The same in words; empty where the claim is settled."""
+    one_seed: tuple[tuple[Group, OneSeed], ...]
+    n_missing: int
+    """Labels that are missing in the metric's cube."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    estimates: list[Estimate]
+    """Every estimand of every metric and group, then the claims' own rows."""
+    verdicts: list[Verdict]
+    """In the order of the criteria."""
+
+
+def analyse(
+    cubes: Iterable[Cube], criteria: Sequence[Criterion], settings: Settings | None = None
+) -> Analysis:
+    """All estimates of `cubes`, one a metric, and the verdicts of `criteria`.
+
+    Holm runs over all supports and, separately, over all refutes, each held at 2.5% or the share
+    of the look. Nothing raises for data that are missing or degenerate: rows say why there is no
+    interval, and claims end inconclusive with a reason.
+    """
+    settings = settings or Settings()
+    by_metric = {cube.metric: cube for cube in cubes}
+    rows = [row for cube in by_metric.values() for row in estimates(cube, settings)]
+    gathered = [
+        evidence_of(by_metric.get(criterion.metric), criterion, settings) for criterion in criteria
+    ]
+    evidence = [g for g, _ in gathered]
+    support = holm([e.p_support for e in evidence])
+    refute = holm([e.p_refute for e in evidence])
+    worst: list[dict[str, tuple[float, float]]] = [{} for _ in evidence]
+    for kind in sorted({kind for e in evidence for kind in e.worst_support}):
+        by_support = holm([e.worst_support.get(kind, e.p_support) for e in evidence])
+        by_refute = holm([e.worst_refute.get(kind, e.p_refute) for e in evidence])
+        for at, pair in enumerate(zip(by_support, by_refute, strict=True)):
+            worst[at][kind] = pair
+    verdicts = []
+    for at, (e, n_trained) in enumerate(gathered):
+        error = settings.looks.error(n_trained) if settings.looks and n_trained else ERROR
+        verdict = _verdict(
+            by_metric.get(e.criterion.metric),
+            e,
+            (support[at], refute[at]),
+            worst[at],
+            error or ERROR,
+            settings,
+        )
+        verdicts.append(verdict)
+        rows += _claim_rows(verdict)
+    return Analysis(rows, verdicts)
+
+
+def _verdict(
+    cube: Cube | None,
+    evidence: Evidence,
+    adjusted: tuple[float, float],
+    worst: dict[str, tuple[float, float]],
+    error: float,
+    settings: Settings,
+) -> Verdict:
+    criterion = evidence.criterion
+    offline = criterion.metric in settings.offline
+    outcome, reason = decide(evidence, adjusted, worst, error, offline)
+    measured = [at.measured for at in evidence.groups if at.measured is not None]
+    worse = (
+        outcome == "supported"
+        and bool(measured)
+        and all(inside_margin(criterion, m, error) for m in measured)
+    )
+    need, settles = (
+        (None, "") if outcome != "inconclusive" else _settles(evidence, reason, settings)
+    )
+    alone = tuple(
+        (at.group, one_seed(cube, criterion, at.group, outcome, settings.floors))
+        for at in evidence.groups
+        if cube is not None and at.measured is not None and len(at.measured.seeds) > 1
+    )
+    return Verdict(
+        criterion,
+        outcome,
+        reason,
+        f"inconclusive ({reason})" if reason in ("missing", "judge") else outcome,
+        sentence(evidence, outcome, reason, worse),
+        worse,
+        evidence.p_support,
+        evidence.p_refute,
+        *adjusted,
+        error,
+        evidence.groups,
+        need,
+        settles,
+        alone,
+        cube.n_missing if cube is not None else 0,
+    )
+
+
+_SETTLES: dict[Reason, str] = {
+    "no data": "The missing answers would have to come first.",
+    "one seed": "At least three trainings are needed for a verdict.",
+    "two seeds": "At least three trainings are needed for a verdict.",
+    "before the planned seeds": "The planned trainings would settle when to look.",
+    "between looks": "The next declared number of trainings.",
+    "after the last look": "A new study that declares its trainings beforehand.",
+    "many claims": "Fewer claims, or more trainings.",
+    "missing": "The missing labels: judge those answers again.",
+    "judge": "Gold labels on more answers, or a better judge.",
+    "offline judge": "Labels of an LLM judge or of people.",
+}
+
+
+def _settles(evidence: Evidence, reason: Reason, settings: Settings) -> tuple[Needed | None, str]:
+    """The fraction that needs most decides."""
+    words = _SETTLES.get(reason, "")
+    if reason not in ("not clear", "many claims"):
+        return None, words or "Answers to more questions, on more trainings."
+    bound, needs = bound_of(evidence.criterion), []
+    for at in evidence.groups:
+        m = at.measured
+        if m is None or m.combined is None or min(m.z_SQ.shape) < 2:
+            continue
+        needs.append(needed(m, max(abs(m.estimate - bound), settings.effect)))
+    if not needs:
+        return None, words or "More trainings and more questions."
+    order = ("seeds", "questions", "nothing practical")
+    need = max(needs, key=lambda n: (order.index(n.by), n.high or 10**6, n.low or 0))
+    return need, f"{words} {need.sentence}".strip()
+
+
+def _claim_rows(verdict: Verdict) -> list[Estimate]:
+    """A row a fraction, and one for each kind of worst case, from its lowest to its highest limit."""
+    rows = []
+    refuting = verdict.p_refute < verdict.p_support
+    for at in verdict.groups:
+        if at.measured is None:
+            continue
+        words = (at.refusal, "p of the claim failing" if refuting else "")
+        row = replace(
+            row_of(verdict.criterion.metric, verdict.criterion.estimand, at.group, at.measured),
+            p=at.p_refute if refuting else at.p_support,
+            adjusted_p=verdict.adjusted_refute if refuting else verdict.adjusted_support,
+            claim=_claim(verdict.criterion),
+            note="; ".join(word for word in words if word),
+        )
+        rows.append(row)
+        worst = at.worst_refute if refuting else at.worst_support
+        rows += [
+            replace(
+                row,
+                method=f"worst case, {kind}",
+                low=low,
+                high=high,
+                p=worst[kind],
+                adjusted_p=None,
+            )
+            for kind, (low, high) in at.worst_limits.items()
+        ]
+    return rows
+
+
+def _claim(criterion: Criterion) -> str:
+    """`gap >= 0.85 - 0.05 (all)`, the metric left to its own column."""
+    if criterion.at_least is not None:
+        words = f"{criterion.estimand} >= {criterion.at_least:g}"
+        words += f" - {criterion.margin:g}" if criterion.margin else ""
+    else:
+        words = f"{criterion.estimand} <= {criterion.at_most:g}"
+        words += f" + {criterion.margin:g}" if criterion.margin else ""
+    return f"{words} ({criterion.fraction})"

@@ -1,0 +1,99 @@
+"""The crossed bootstrap, as a sensitivity row: seeds and questions drawn again, both at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+RESAMPLES = 10_000
+_CHUNK = 500
+"""Resamples at a time: what they need stays in the processor's cache."""
+
+
+class Limits(NamedTuple):
+    low: float
+    high: float
+
+
+class Bootstrap(NamedTuple):
+    """Two intervals from the same resamples."""
+
+    percentile: Limits
+    bca: Limits
+    """Bias-corrected and accelerated: Efron (1987), JASA 82:171."""
+
+
+def crossed_means(z_NSQ: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Means of `resamples` crossed resamples of N tables: theta_NB.
+
+    A resample draws S seeds and Q questions with replacement and averages the table where they
+    cross; tables of one call share the draws. Seeds enter as how often each was drawn, so that one
+    matrix product serves all resamples; of its rows the drawn questions are added up. In single
+    precision around the mean, which moves a result by a millionth of its noise. Source: pigeonhole
+    bootstrap, Owen (2007), Annals of Applied Statistics 1:386, conservative for the interaction.
+    """
+    N, S, Q = z_NSQ.shape
+    mean_N = z_NSQ.mean(axis=(1, 2))
+    centred_NSQ = (z_NSQ - mean_N[:, None, None]).astype(np.float32)
+    theta_NB, ones_Q = np.empty((N, resamples)), np.ones(Q, dtype=np.float32)
+    for start in range(0, resamples, _CHUNK):
+        B = min(_CHUNK, resamples - start)
+        w_BS = np.bincount(_drawn(B, S, rng), minlength=B * S).astype(np.float32).reshape(B, S)
+        at_BQ = _drawn(B, Q, rng)
+        for n in range(N):
+            left_BQ = w_BS @ centred_NSQ[n]
+            sums_B = left_BQ.ravel().take(at_BQ).reshape(B, Q) @ ones_Q
+            theta_NB[n, start : start + B] = mean_N[n] + sums_B / (S * Q)
+    return theta_NB
+
+
+def _drawn(B: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    """n draws with replacement from n, B times, as positions in a flat table of B x n."""
+    narrow = np.uint16 if n < 2**16 else np.int64
+    return (rng.integers(n, size=(B, n), dtype=narrow) + np.arange(0, B * n, n)[:, None]).ravel()
+
+
+def crossed_bootstrap(
+    z_NSQ: np.ndarray,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+) -> list[Bootstrap]:
+    """Percentile and BCa intervals of the mean of each of N tables, S and Q at least 2.
+
+    The acceleration comes from leaving out each seed and each question in turn, both influences
+    together. It covers too little below ten seeds (64% at S = 2 where 95% is meant) and is for
+    sensitivity only. A table without spread gives two limits at its mean. Raises ValueError for a
+    NaN or a single seed or question.
+    """
+    z_NSQ = np.asarray(z_NSQ, dtype=np.float64)
+    if z_NSQ.ndim != 3 or min(z_NSQ.shape[1:]) < 2 or not np.isfinite(z_NSQ).all():
+        raise ValueError("crossed_bootstrap: needs tables of two seeds and two questions, complete")
+    theta_NB = crossed_means(z_NSQ, resamples, np.random.default_rng(seed))
+    tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+    return [
+        Bootstrap(
+            Limits(*(float(x) for x in np.quantile(theta_B, tails))),
+            Limits(*(float(x) for x in _bca(z_SQ, theta_B, tails))),
+        )
+        for z_SQ, theta_B in zip(z_NSQ, theta_NB, strict=True)
+    ]
+
+
+def _bca(z_SQ: np.ndarray, theta_B: np.ndarray, tails: np.ndarray) -> np.ndarray:
+    S, Q = z_SQ.shape
+    mean = z_SQ.mean()
+    influence = np.concatenate(
+        [(z_SQ.mean(axis=1) - mean) / (S - 1), (z_SQ.mean(axis=0) - mean) / (Q - 1)]
+    )
+    squared = (influence**2).sum()
+    if squared < 1e-24:
+        return np.array([mean, mean])
+    acceleration = (influence**3).sum() / (6 * squared**1.5)
+    ties = 1e-9 * max(1.0, abs(mean))
+    below = (theta_B < mean - ties).mean() + (np.abs(theta_B - mean) <= ties).mean() / 2
+    bias = ndtri(np.clip(below, 0.5 / len(theta_B), 1 - 0.5 / len(theta_B)))
+    z = bias + ndtri(tails)
+    return np.quantile(theta_B, ndtr(bias + z / (1 - acceleration * z)))

@@ -1,0 +1,80 @@
+"""The arrays that the statistics read: one metric of one study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+Group = float | str
+"""A persona fraction, or `adapters`, those that existed before."""
+
+
+@dataclass(frozen=True)
+class Cube:
+    """Rates in [0, 1] by group, condition, seed and question; NaN where nothing was answered."""
+
+    metric: str
+    seeds: Mapping[Group, tuple[int | str, ...]]
+    """Group -> its seeds, the axis S."""
+    y_SQ: Mapping[Group, Mapping[str, np.ndarray]]
+    """Group -> condition -> mean over the samples that have a label."""
+    n_SQ: Mapping[Group, Mapping[str, np.ndarray]]
+    """Group -> condition -> the number of samples with a label."""
+    b_Q: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Condition -> the untouched model's rates; empty where it was not asked."""
+    n_Q: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Condition -> the number of labelled samples behind each baseline rate."""
+    graded: bool = False
+    """Whether an answer has a number in [0, 1], not a yes or no."""
+    asked_SQ: Mapping[Group, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    """Group -> condition -> samples that were to be labelled; absent: `n_SQ`, nothing missing."""
+    asked_Q: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Of the baseline."""
+    v_SQ: Mapping[Group, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    """Graded: variance (n - 1) of a cell's samples; absent: m(1 - m), the most it can be."""
+    failed: Mapping[Group, int] = field(default_factory=dict)
+    """Group -> trainings that failed, and so have no row."""
+
+    @property
+    def n_missing(self) -> int:
+        """Samples without a label, the baseline's included."""
+        missing = 0
+        for group, by_condition in self.asked_SQ.items():
+            for condition, asked_SQ in by_condition.items():
+                missing += int((asked_SQ - self.n_SQ[group][condition]).sum())
+        for condition, asked_Q in self.asked_Q.items():
+            missing += int((asked_Q - self.n_Q[condition]).sum())
+        return missing
+
+
+def worst_cases(cube: Cube) -> tuple[Cube, Cube]:
+    """`cube` with each missing label taken as 0, and with each taken as 1 (Manski 1989 bounds).
+
+    Both have every asked sample. Nothing is assumed of why a label is missing. What was never
+    asked (0 of 0) stays NaN.
+    """
+
+    def filled(value: float) -> Cube:
+        y_SQ = {g: {c: _fill(cube, g, c, value) for c in by} for g, by in cube.y_SQ.items()}
+        b_Q = {
+            c: _filled(b_Q, cube.n_Q[c], cube.asked_Q.get(c, cube.n_Q[c]), value)
+            for c, b_Q in cube.b_Q.items()
+        }
+        return replace(cube, y_SQ=y_SQ, b_Q=b_Q, n_SQ=cube.asked_SQ or cube.n_SQ,
+                       n_Q={c: cube.asked_Q.get(c, n_Q) for c, n_Q in cube.n_Q.items()})  # fmt: skip
+
+    return filled(0.0), filled(1.0)
+
+
+def _fill(cube: Cube, group: Group, condition: str, value: float) -> np.ndarray:
+    n_SQ = cube.n_SQ[group][condition]
+    asked_SQ = cube.asked_SQ.get(group, {}).get(condition, n_SQ)
+    return _filled(cube.y_SQ[group][condition], n_SQ, asked_SQ, value)
+
+
+def _filled(y: np.ndarray, n: np.ndarray, asked: np.ndarray, value: float) -> np.ndarray:
+    known = np.where(n > 0, np.nan_to_num(y), 0.0) * n
+    total = known + value * (asked - n)
+    return np.where(asked > 0, total / np.maximum(asked, 1), np.nan)

@@ -1,0 +1,108 @@
+"""From cubes to a claim's evidence: its estimand at every fraction, and in its worst cases."""
+
+from __future__ import annotations
+
+import contextlib
+
+from weirdgen.criterion import ADAPTERS, Criterion
+from weirdgen.stats.cube import Cube, Group, worst_cases
+from weirdgen.stats.judge_error import shift_of
+from weirdgen.stats.measure import Measured, measure
+from weirdgen.stats.runs import seeds_meeting_bound
+from weirdgen.stats.settings import Settings
+from weirdgen.stats.verdict import AtGroup, Evidence, bound_of, gather, p_values
+
+
+def groups_of(criterion: Criterion, cube: Cube, settings: Settings) -> list[Group]:
+    """What the claim speaks of; `all` and `any`: every fraction with persona rows, and adapters."""
+    if criterion.fraction not in ("all", "any"):
+        return [criterion.fraction]
+    known = {*cube.seeds, *settings.planned}
+    fractions: list[Group] = sorted(g for g in known if not isinstance(g, str) and g > 0)
+    return fractions + ([ADAPTERS] if ADAPTERS in known else [])
+
+
+def evidence_of(
+    cube: Cube | None, criterion: Criterion, settings: Settings
+) -> tuple[Evidence, int]:
+    """A claim's evidence, and the fewest trainings that a fraction of it has seen."""
+    if cube is None:
+        nothing = AtGroup(ADAPTERS, None, f"there are no labels of {criterion.metric}", 1.0, 1.0)
+        return gather(criterion, (nothing,), "at a look"), 0
+    groups = tuple(
+        _at_group(cube, criterion, group, settings)
+        for group in groups_of(criterion, cube, settings)
+    )
+    trained = [at.n_trained for at in groups if at.group != ADAPTERS]
+    if settings.looks is None or not trained:  # adapters that existed are looked at once
+        return gather(criterion, groups, "at a look"), 0
+    return gather(criterion, groups, settings.looks.state(min(trained))), min(trained)
+
+
+def _at_group(cube: Cube, criterion: Criterion, group: Group, settings: Settings) -> AtGroup:
+    failed = cube.failed.get(group, 0)
+    trained = len(cube.seeds.get(group, ())) + failed
+    try:
+        measured = measure(cube, criterion.estimand, group, settings.target, settings.floors)
+    except ValueError as error:
+        return AtGroup(group, None, str(error), 1.0, 1.0, n_trained=trained, n_failed=failed)
+    support, refute = p_values(measured, criterion)
+    cases = _worst(cube, criterion, group, settings)
+    ps = {kind: [p_values(m, criterion) for m in of] or [(1.0, 1.0)] for kind, of in cases.items()}
+    bound = bound_of(criterion)
+    # every training that has no complete answers fails the bound, whatever became of it
+    unmet = max(settings.planned.get(group, 0), trained) - len(measured.seeds)
+    theta_S = measured.z_SQ.mean(axis=1)
+    at_least = criterion.at_least is not None
+    meeting = seeds_meeting_bound(
+        theta_S, bound if at_least else None, None if at_least else bound, unmet
+    )
+    return AtGroup(
+        group,
+        measured,
+        measured.refusal,
+        support,
+        refute,
+        {kind: max(support, *(p for p, _ in of)) for kind, of in ps.items()},
+        {kind: max(refute, *(p for _, p in of)) for kind, of in ps.items()},
+        {kind: limits for kind, of in cases.items() if (limits := _limits_of(of)) is not None},
+        meeting,
+        trained,
+        failed,
+    )
+
+
+def _worst(
+    cube: Cube, criterion: Criterion, group: Group, settings: Settings
+) -> dict[str, list[Measured]]:
+    """The claim's estimand in the worst cases of missing labels and of the judge's errors.
+
+    A kind without any case is one that cannot be worked out: no verdict stands up to it.
+    """
+    cases: dict[str, list[Measured]] = {}
+
+    def add(kind: str, low: Cube, high: Cube, shift: tuple[float, float] = (0.0, 0.0)) -> None:
+        cases[kind] = []
+        with contextlib.suppress(ValueError):  # a second judge that has not labelled all of it
+            cases[kind] = [
+                measure(
+                    plus, criterion.estimand, group, settings.target, settings.floors, minus, shift
+                )
+                for plus, minus in ((low, high), (high, low))
+            ]
+
+    if cube.n_missing:
+        add("missing", *worst_cases(cube))
+    if criterion.metric in settings.judges:
+        add("judge: two judges", *settings.judges[criterion.metric])
+    shift = shift_of(criterion.estimand, group, settings.gold.get(criterion.metric, {}))
+    if shift is not None:
+        add("judge: gold labels", cube, cube, shift)
+    return cases
+
+
+def _limits_of(cases: list[Measured]) -> tuple[float, float] | None:
+    """From the lowest limit of any case to the highest."""
+    limits = [case.limits() for case in cases]
+    lows, highs = [x for x, _ in limits if x is not None], [x for _, x in limits if x is not None]
+    return (min(lows), max(highs)) if limits and len(lows) == len(limits) else None

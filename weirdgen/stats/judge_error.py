@@ -1,0 +1,101 @@
+"""What a judge may have got wrong, carried into estimates: gold labels, or a second judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from weirdgen.criterion import TERMS
+from weirdgen.stats.cube import Group
+
+BASELINE = "baseline"
+"""In a group's place: the untouched model."""
+
+
+@dataclass(frozen=True)
+class Gold:
+    """Gold less judge in one stratum (a condition of a fraction, or of the baseline)."""
+
+    difference: float
+    """Mean over the gold-labelled answers; added to the judge's mean."""
+    variance: float
+    """Of that mean."""
+    n: int
+
+
+def gold_correction(gold_N: np.ndarray, judge_N: np.ndarray) -> Gold:
+    """Mean of (gold - judge) over n answers, labels in [0, 1], and the variance of that mean.
+
+    Difference estimator: Cochran (1977), Sampling Techniques, 7.2; Angelopoulos et al. (2023),
+    prediction-powered inference. Assumes that the n were sampled at random within the stratum.
+    Where no label differs the variance is that of one more answer that does, in n + 2, for agreement
+    in n is not certainty. Raises ValueError for fewer than two answers or unequal lengths.
+    """
+    gold_N, judge_N = np.asarray(gold_N, float), np.asarray(judge_N, float)
+    if gold_N.shape != judge_N.shape or gold_N.ndim != 1 or len(gold_N) < 2:
+        raise ValueError("gold_correction: needs two equally long lists of two labels or more")
+    d_N = gold_N - judge_N
+    n = len(d_N)
+    least = (1 / (n + 2)) * (1 - 1 / (n + 2)) / n
+    return Gold(float(d_N.mean()), max(float(d_N.var(ddof=1)) / n, least), n)
+
+
+def shift_of(
+    estimand: str, group: Group, gold: Mapping[tuple[Group, str], Gold]
+) -> tuple[float, float] | None:
+    """What gold labels add to an estimand, and its variance; None where a stratum has none.
+
+    `gold` maps (fraction, `adapters` or `baseline`; condition) to its stratum. Strata are
+    independent samples, so their variances add.
+    """
+    plus, minus, less = TERMS[estimand]  # pyright: ignore[reportArgumentType]
+    shift = variance = 0.0
+    for condition, sign in ((plus, 1), (minus, -1)):
+        if condition is None:
+            continue
+        places: list[tuple[Group, int]] = [(group, sign)]
+        if less:
+            places.append((BASELINE if less == "baseline" else 0.0, -sign))
+        for place, its_sign in places:
+            stratum = gold.get((place, condition))
+            if stratum is None:
+                return None
+            shift += its_sign * stratum.difference
+            variance += stratum.variance
+    return shift, variance
+
+
+def two_judges(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels that both judges give (AND), and that either gives (OR), elementwise, in [0, 1].
+
+    The truth lies between them wherever at most one judge is wrong about an answer. A NaN of either
+    stays one. Graded labels take the smaller and the larger. Raises ValueError for unequal shapes.
+    """
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    if first.shape != second.shape:
+        raise ValueError(f"two judges: shapes {first.shape} and {second.shape}")
+    return np.minimum(first, second), np.maximum(first, second)
+
+
+def attenuation(sensitivity: float, specificity: float) -> float:
+    """The factor by which a judge shrinks a difference of two rates: sensitivity + specificity - 1.
+
+    Source: Rogan and Gladen (1978). Assumes the same errors on both sides of the difference.
+    """
+    return sensitivity + specificity - 1
+
+
+def strata(estimands: Iterable[str], groups: Iterable[Group]) -> list[tuple[Group, str]]:
+    """The (place, condition) pairs that need gold labels for `estimands` at `groups`, sorted."""
+    needed = set()
+    for estimand in estimands:
+        plus, minus, less = TERMS[estimand]  # pyright: ignore[reportArgumentType]
+        for condition in (plus, minus):
+            if condition is None:
+                continue
+            needed |= {(group, condition) for group in groups}
+            if less:
+                needed.add((BASELINE if less == "baseline" else 0.0, condition))
+    return sorted(needed, key=str)

@@ -1,0 +1,223 @@
+"""From a cube to one estimand's table and everything that its interval is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from weirdgen.criterion import TERMS
+from weirdgen.stats.combined import Combined
+from weirdgen.stats.cube import Cube, Group
+from weirdgen.stats.estimands import contrast
+from weirdgen.stats.paired import Pairs, newcombe_paired, pairs
+from weirdgen.stats.rate import (
+    FLOORS,
+    Floors,
+    RateSpread,
+    baseline_spread,
+    rate_spread,
+    sampling_variance,
+)
+from weirdgen.stats.two_source import Spread, Target, spread
+
+Method = Literal[
+    "wilson", "wilson and two-source", "two-source", "newcombe paired", "question t", "none"
+]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One estimand of one group: its table, and its noise as far as that can be estimated."""
+
+    seeds: tuple[int | str, ...]
+    """Those whose answers are complete for the estimand."""
+    questions: np.ndarray
+    """Positions of the questions that every one of them and the baseline answered."""
+    z_SQ: np.ndarray
+    samples: float
+    """Answers behind one cell of one condition (harmonic mean)."""
+    n_samples: int
+    """Answers behind the estimate, the baseline's and the control's included."""
+    target: Target
+    method: Method
+    combined: Combined | None
+    """None where there is no noise to estimate from; `refusal` says why."""
+    refusal: str = ""
+    counts: Pairs | None = None
+    """One seed, one answer a question, two rates: the questions by both answers."""
+
+    @property
+    def estimate(self) -> float:
+        return float(self.z_SQ.mean() if self.combined is None else self.combined.estimate)
+
+    def limits(self, confidence: float = 0.95) -> tuple[float | None, float | None]:
+        """Two-sided limits, or None twice."""
+        if self.combined is None:
+            return None, None
+        low, high = self.bounds(confidence)
+        return float(low), float(high)
+
+    def bounds(self, confidence: Any) -> tuple[Any, Any]:
+        """As `limits`, where there are any; `confidence` may be an array."""
+        assert self.combined is not None  # the caller has asked
+        if self.counts is not None:
+            return newcombe_paired(self.counts, confidence)
+        return self.combined.limits(confidence)
+
+
+@dataclass(frozen=True)
+class _Term:
+    """A rate that enters an estimand, complete."""
+
+    sign: int
+    y: np.ndarray
+    """Seeds x questions, or questions for the baseline."""
+    n: np.ndarray
+
+    def at(self, kept: tuple[np.ndarray, ...]) -> _Term:
+        return _Term(self.sign, self.y[kept], self.n[kept])
+
+
+def measure(
+    cube: Cube,
+    estimand: str,
+    group: Group,
+    target: Target = "seeds and questions",
+    floors: Floors = FLOORS,
+    subtracted: Cube | None = None,
+    shift: tuple[float, float] = (0.0, 0.0),
+) -> Measured:
+    """The estimand's table z_SQ over complete seeds and questions, and its noise.
+
+    `subtracted`, by default the cube itself, is where the rates with a minus sign come from: worst
+    cases and judges' bounds take the lowest of what is added and the highest of what is subtracted.
+    `shift` is a correction of the estimate and its variance. One seed gives the target
+    "this adapter", with questions as its only noise. Raises ValueError, in words that name it, for
+    a group, condition, baseline or control that is not there, and where no seed is complete.
+    """
+    seeds, terms, z_SQ = _table(cube, subtracted or cube, estimand, group)
+    whole_Q: Any = np.isfinite(z_SQ).any(axis=0)
+    whole_S: Any = np.logical_and(np.isfinite(z_SQ[:, whole_Q]).all(axis=1), whole_Q.any())
+    if not whole_S.any():  # no seed has them all: the questions that every seed has
+        whole_S = np.isfinite(z_SQ).any(axis=1)
+        whole_Q = np.logical_and(np.isfinite(z_SQ[whole_S]).all(axis=0), whole_S.any())
+    if not whole_Q.any():
+        raise ValueError(f"no seed has all answers for {estimand} at {_name(group)}")
+    at = np.ix_(whole_S, whole_Q)
+    z_SQ = z_SQ[at]
+    terms = [t.at(at if t.y.ndim == 2 else (whole_Q,)) for t in terms]
+    own = [t for t in terms if t.y.ndim == 2]
+    K = float(1 / np.mean([(1 / t.n).mean() for t in own]))
+    kept = tuple(seed for seed, whole in zip(seeds, whole_S, strict=True) if whole)
+    n_samples = int(sum(t.n.sum() for t in terms))
+    unmeasured = Measured(kept, np.flatnonzero(whole_Q), z_SQ, K, n_samples, target, "none", None)
+    S, Q = z_SQ.shape
+    if Q == 1 and (S == 1 or target == "seeds and questions"):
+        return replace(unmeasured, refusal="one question: no interval")
+    if S == 1:
+        return _one_seed(unmeasured, terms, cube.graded, floors, shift)
+    sampled = sum(sampling_variance(t.y, t.n) for t in terms if t.y.ndim == 1)
+    rates = [] if cube.graded else [(t.sign, _rate(t, target, floors)) for t in terms]
+    combined = Combined(spread(z_SQ, target, sampled), tuple(rates), *shift)
+    if combined.is_degenerate:
+        return replace(unmeasured, refusal="all numbers are equal: no interval")
+    method: Method = "two-source" if cube.graded else "wilson and two-source"
+    if len(terms) == 1 and not cube.graded:
+        method = "wilson"
+    return replace(unmeasured, method=method, combined=combined)
+
+
+def _one_seed(
+    unmeasured: Measured,
+    terms: list[_Term],
+    graded: bool,
+    floors: Floors,
+    shift: tuple[float, float],
+) -> Measured:
+    """Questions as the only noise: t over questions, and rates at their effective size."""
+    z_SQ, unmeasured = unmeasured.z_SQ, replace(unmeasured, target="this adapter")
+    Q = z_SQ.shape[1]
+    noise = Spread(z_SQ.mean(), 0.0, z_SQ[0].var(ddof=1) / Q, 0.0, 2, Q, "seeds and questions")
+    rates = [
+        (t.sign, baseline_spread(y_Q, _harmonic(t.n), "seeds and questions", floors))
+        for t in ([] if graded else terms)
+        for y_Q in [t.y[0] if t.y.ndim == 2 else t.y]
+    ]
+    combined = Combined(noise, tuple(rates), *shift)
+    if combined.is_degenerate:
+        return replace(unmeasured, refusal="all numbers are equal: no interval")
+    single = all((t.n == 1).all() for t in terms)
+    if not graded and single and len(terms) == 2 and not any(shift):
+        first, second = sorted(terms, key=lambda t: -t.sign)
+        counts = pairs(first.y.ravel(), second.y.ravel())
+        return replace(unmeasured, method="newcombe paired", combined=combined, counts=counts)
+    method: Method = "wilson" if len(terms) == 1 and not graded else "question t"
+    return replace(unmeasured, method=method, combined=combined)
+
+
+def _table(
+    cube: Cube, subtracted: Cube, estimand: str, group: Group
+) -> tuple[list[int | str], list[_Term], np.ndarray]:
+    """Seeds, signed rates and z_SQ, with NaN where an answer is missing."""
+    if group not in cube.seeds:
+        raise ValueError(f"no answers at {_name(group)}")
+    if estimand not in TERMS:
+        raise ValueError(f"estimand {estimand!r}: must be one of {', '.join(TERMS)}")
+    plus, minus, less = TERMS[estimand]
+    seeds = list(cube.seeds[group])
+    rows, control_rows = list(range(len(seeds))), []
+    if less == "control":
+        if 0.0 not in cube.seeds:
+            raise ValueError("gap_vs_control: there is no fraction 0 to compare with")
+        others = list(cube.seeds[0.0])
+        rows = [i for i, seed in enumerate(seeds) if seed in others]
+        control_rows = [others.index(seeds[i]) for i in rows]
+        seeds = [seeds[i] for i in rows]
+        if not seeds:
+            raise ValueError(f"gap_vs_control: no seed of {_name(group)} has a fraction 0")
+    terms: list[_Term] = []
+    by_source: list[dict[str, np.ndarray]] = [{}, {}]
+    for condition, sign in ((plus, 1), (minus, -1)):
+        if condition is None:
+            continue
+        for is_reference in (False, True) if less else (False,):
+            its_sign = -sign if is_reference else sign
+            source = cube if its_sign > 0 else subtracted
+            if is_reference and less == "baseline":
+                y, n = _of(source.b_Q, condition, "baseline"), source.n_Q[condition]
+            else:
+                of_group: Group = 0.0 if is_reference else group
+                which_rows = control_rows if is_reference else rows
+                y = _of(source.y_SQ[of_group], condition, _name(of_group))[which_rows]
+                n = source.n_SQ[of_group][condition][which_rows]
+            terms.append(_Term(its_sign, y, n))
+            by_source[is_reference][condition] = y
+    own, reference = by_source
+    z_SQ = contrast(
+        estimand,
+        own,
+        reference if less == "baseline" else None,
+        reference if less == "control" else None,
+    )
+    return seeds, terms, z_SQ
+
+
+def _of(by_condition: Any, condition: str, where: str) -> np.ndarray:
+    if condition not in by_condition:
+        raise ValueError(f"{where} has no answers for the condition {condition}")
+    return np.asarray(by_condition[condition], dtype=np.float64)
+
+
+def _rate(term: _Term, target: Target, floors: Floors) -> RateSpread:
+    make = rate_spread if term.y.ndim == 2 else baseline_spread
+    return make(term.y, _harmonic(term.n), target, floors)
+
+
+def _harmonic(n: np.ndarray) -> float:
+    return float(1 / (1 / n).mean())
+
+
+def _name(group: Group) -> str:
+    return group if isinstance(group, str) else f"fraction {group:g}"

@@ -1,0 +1,73 @@
+"""Many claims and repeated looks: what each costs in the error that a verdict may have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+ERROR = 0.025
+"""One-sided error of all supports of a study together, and of all refutes."""
+
+LookState = Literal["at a look", "before the first look", "between looks", "after the last look"]
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjusted p values, in the order given (statsmodels `multipletests`, method holm).
+
+    Source: Holm (1979). No assumption of how the claims depend on each other. Empty in, empty out.
+    """
+    if not len(p):
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    return np.asarray(multipletests(np.asarray(p, dtype=float), method="holm")[1]).tolist()
+
+
+def every(p: Sequence[float]) -> float:
+    """p that a claim holds at every place: the largest (intersection-union; Berger 1982)."""
+    return max(p)
+
+
+def some(p: Sequence[float]) -> float:
+    """p that a claim holds at some place: the smallest, Holm-adjusted."""
+    return min(holm(p))
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How many trainings the study's record declares before a verdict may be given."""
+
+    seeds: tuple[int, ...]
+    """Numbers of trainings at which the data are looked at, rising; one is the planned S alone."""
+    shares: tuple[float, ...] = ()
+    """Of ERROR, a look; empty: equal. They may sum to 1 at most (Bonferroni over looks)."""
+
+    def __post_init__(self) -> None:
+        rising = all(a < b for a, b in pairwise(self.seeds))
+        if not self.seeds or not rising or self.seeds[0] < 1:
+            raise ValueError(f"looks: numbers of seeds must rise from 1 on, not {self.seeds}")
+        if self.shares and (
+            len(self.shares) != len(self.seeds)
+            or min(self.shares) <= 0
+            or sum(self.shares) > 1 + 1e-9
+        ):
+            raise ValueError("looks: one positive share a look, that sum to 1 at most")
+
+    def state(self, n_trained: int) -> LookState:
+        """Where a study with `n_trained` trainings, failed ones included, stands."""
+        if n_trained in self.seeds:
+            return "at a look"
+        if n_trained < self.seeds[0]:
+            return "before the first look"
+        return "between looks" if n_trained < self.seeds[-1] else "after the last look"
+
+    def error(self, n_trained: int) -> float:
+        """One-sided error of the look at `n_trained`; 0 where none was declared."""
+        if n_trained not in self.seeds:
+            return 0.0
+        at = self.seeds.index(n_trained)
+        return ERROR * (self.shares[at] if self.shares else 1 / len(self.seeds))

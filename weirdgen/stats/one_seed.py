@@ -1,0 +1,73 @@
+"""What would one seed have said? Each training of a study, judged as if it were the only one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from weirdgen.criterion import Criterion
+from weirdgen.stats.cube import Cube, Group
+from weirdgen.stats.measure import measure
+from weirdgen.stats.multiplicity import ERROR
+from weirdgen.stats.rate import FLOORS, Floors
+from weirdgen.stats.verdict import Outcome, p_values
+
+
+@dataclass(frozen=True)
+class OneSeed:
+    """The verdicts of single trainings under one claim at one fraction."""
+
+    outcomes: dict[int | str, Outcome]
+    """Seed -> what its answers alone, with questions as the only noise, would have been taken for."""
+    study: Outcome
+    differing: int
+    """How many of them differ from the study's verdict."""
+    sentence: str
+
+
+def one_seed(
+    cube: Cube, criterion: Criterion, group: Group, study: Outcome, floors: Floors = FLOORS
+) -> OneSeed:
+    """Judge each seed of `group` alone by the claim, at a one-sided 2.5%, and compare.
+
+    A single seed's interval knows no noise of training: this is what a study of one seed would have
+    claimed, not what it may. Seeds without complete answers are left out.
+    """
+    outcomes: dict[int | str, Outcome] = {}
+    for seed in cube.seeds[group]:
+        try:
+            measured = measure(_only(cube, group, seed), criterion.estimand, group, floors=floors)
+        except ValueError:
+            continue  # its answers are not complete
+        support, refute = p_values(measured, criterion)
+        outcomes[seed] = (
+            "supported" if support <= ERROR else "refuted" if refute <= ERROR else "inconclusive"
+        )
+    differing = sum(outcome != study for outcome in outcomes.values())
+    counts = ", ".join(
+        f"{n} {outcome}"
+        for outcome in ("supported", "refuted", "inconclusive")
+        if (n := sum(o == outcome for o in outcomes.values()))
+    )
+    text = f"Alone, each taken for the whole truth, {len(outcomes)} trainings would have said: {counts}"
+    text += f"; {differing} of {len(outcomes)} differ from the study's verdict ({study})."
+    return OneSeed(outcomes, study, differing, text if outcomes else "No training is complete.")
+
+
+def _only(cube: Cube, group: Group, seed: int | str) -> Cube:
+    """`cube` with one seed at `group` and, for comparison, at fraction 0."""
+    kept = {g for g in (group, 0.0) if g in cube.seeds and seed in cube.seeds[g]}
+    rows = {g: [cube.seeds[g].index(seed)] for g in kept}
+
+    def cut(of: dict[Group, dict[str, np.ndarray]]) -> dict[Group, dict[str, np.ndarray]]:
+        return {g: {c: a[rows[g]] for c, a in by.items()} for g, by in of.items() if g in kept}
+
+    return replace(
+        cube,
+        seeds=dict.fromkeys(kept, (seed,)),
+        y_SQ=cut(dict(cube.y_SQ)),  # pyright: ignore[reportArgumentType]
+        n_SQ=cut(dict(cube.n_SQ)),  # pyright: ignore[reportArgumentType]
+        asked_SQ={},
+        asked_Q={},
+    )

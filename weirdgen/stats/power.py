@@ -1,0 +1,174 @@
+"""How many seeds and questions a claim needs: before a run, and after an inconclusive one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy.special import chdtri, ndtri, stdtrit
+
+from weirdgen.stats.measure import Measured
+from weirdgen.stats.multiplicity import ERROR
+from weirdgen.stats.two_source import mean_squares
+
+MOST_SEEDS = 100
+"""More are called not practical."""
+MOST_QUESTIONS = 1000
+LEAST_SEEDS = 3
+"""Fewer allow no verdict."""
+
+
+class Variances(NamedTuple):
+    """Of one cell of an estimand's table z_SQ, by source."""
+
+    seeds: float
+    questions: float
+    residual: float
+    """Seeds x questions and sampling together: mean of K answers."""
+
+
+def assumed_variances(
+    p: float = 0.5,
+    n_rates: int = 2,
+    samples: int = 10,
+    seeds: float = 0.05,
+    questions: float = 0.10,
+    interaction: float = 0.05,
+) -> Variances:
+    """Variances to plan with before there is a pilot: shares of p(1-p), an assumption to be printed.
+
+    `n_rates` is how many rates the estimand is made of (a gap: 2), taken as independent; `samples`
+    the answers a question. The defaults are the floors for seeds, and twice that for questions.
+    """
+    one = n_rates * p * (1 - p)
+    left = 1 - seeds - questions - interaction
+    return Variances(one * seeds, one * questions, one * (interaction + left / samples))
+
+
+def detectable_effect(
+    variances: Variances, S: int, Q: int, power: float = 0.8, error: float = ERROR
+) -> float:
+    """The smallest distance from the bound at which a claim is supported with that power.
+
+        sqrt(t(S-1)^2 (seeds/S + residual/(SQ)) + t(Q-1)^2 questions/Q) + z_power SE
+
+    t at one-sided `error`; SE the root of the variances' sum. An approximation: the half-width's
+    own scatter is left out. Same unit as z_SQ. Raises ValueError for S or Q under 2.
+    """
+    if min(S, Q) < 2:
+        raise ValueError("detectable_effect: needs two seeds and two questions")
+    by_seed = variances.seeds / S + variances.residual / (S * Q)
+    by_question = variances.questions / Q
+    half = _half_width(variances, S, Q, error)
+    return float(half + ndtri(power) * np.sqrt(by_seed + by_question))
+
+
+def sd_upper_factor(degrees: int, confidence: float = 0.8) -> float:
+    """What a standard deviation from `degrees` is multiplied by for its one-sided upper limit.
+
+    sqrt(d / chi2(1 - confidence; d)): 2.12, 1.56, 1.29 for 3, 5, 10 seeds. Assumes normal effects.
+    Source: Browne (1995), Statistics in Medicine 14:1933.
+    """
+    return float(np.sqrt(degrees / chdtri(degrees, confidence)))
+
+
+def observed_variances(measured: Measured) -> Variances:
+    """The variances of an estimand's table, none below what the rates' floors assume.
+
+    Where the interval is wider than they make it (rates that rise and fall together are combined as
+    if they did not), all are raised until it is as wide: what is needed is needed of this interval.
+    Raises ValueError for fewer than two seeds or two questions.
+    """
+    S, Q = measured.z_SQ.shape
+    if min(S, Q) < 2:
+        raise ValueError("observed_variances: needs two seeds and two questions")
+    ms = mean_squares(measured.z_SQ)
+    residual = float(ms.residual)
+    seeds = max((float(ms.seeds) - residual) / Q, 0.0)
+    questions = max((float(ms.questions) - residual) / S, 0.0)
+    if measured.combined is not None:
+        for _, rate in measured.combined.rates:
+            # shrunk as Agresti and Coull (1998) do, so that 0 of n is not taken as never
+            p = (float(rate.spread.estimate) * float(rate.most) + 2) / (float(rate.most) + 4)
+            has_seeds = bool(np.any(rate.spread.seeds)) or rate.spread.n_seeds == S
+            seeds = max(seeds, 0.05 * p * (1 - p) * has_seeds)
+            questions = max(questions, 0.05 * p * (1 - p))
+            residual = max(residual, 0.9 * p * (1 - p) / measured.samples)
+    found = Variances(seeds, questions, residual)
+    low, high = measured.limits()
+    predicted = _half_width(found, S, Q, ERROR)
+    if low is None or high is None or predicted <= 0:
+        return found
+    return Variances(*(v * max((high - low) / 2 / predicted, 1.0) ** 2 for v in found))
+
+
+def _half_width(variances: Variances, S: int, Q: int, error: float) -> float:
+    t_S, t_Q = stdtrit(S - 1, 1 - error), stdtrit(Q - 1, 1 - error)
+    by_seed = variances.seeds / S + variances.residual / (S * Q)
+    return float(np.sqrt(t_S**2 * by_seed + t_Q**2 * variances.questions / Q))
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What would settle an inconclusive claim, for a stated distance from its bound."""
+
+    by: Literal["seeds", "questions", "nothing practical"]
+    low: int | None
+    """Fewest seeds with the observed variances; or the fewest questions."""
+    high: int | None
+    """Seeds if the standard deviations are at their 80% upper limits; None: above MOST_SEEDS."""
+    effect: float
+    sentence: str
+
+
+def needed(measured: Measured, effect: float, power: float = 0.8, error: float = ERROR) -> Needed:
+    """Seeds, or questions, at which a true distance `effect` from the bound would be seen.
+
+    A range: with the variances as observed, and with the seeds' standard deviation (and what is
+    left) at its 80% upper limit, for a plug-in from five seeds can be five times off. Where
+    questions alone leave more noise than `effect`, no number of seeds will do, and the fewest
+    questions are given, at MOST_SEEDS seeds. Raises ValueError as `observed_variances`, and for an
+    effect that is not positive.
+    """
+    if effect <= 0:
+        raise ValueError("needed: the effect must be positive")
+    S, Q = measured.z_SQ.shape
+    plug_in = observed_variances(measured)
+    factor = sd_upper_factor(S - 1) ** 2
+    high = Variances(plug_in.seeds * factor, plug_in.questions, plug_in.residual * factor)
+    points = f"{100 * effect:.0f} points" if effect >= 0.01 else f"{100 * effect:.1f} points"
+    if measured.target == "seeds":
+        plug_in, high = (v._replace(questions=0.0) for v in (plug_in, high))
+    from_S = _fewest_seeds(plug_in, Q, effect, power, error)
+    if from_S is None:
+        fewest_Q = _fewest_questions(plug_in, Q, effect, power, error)
+        if fewest_Q is None:
+            words = f"nothing practical: neither {MOST_SEEDS} seeds nor {MOST_QUESTIONS} questions"
+            return Needed("nothing practical", None, None, effect,
+                          f"To see a difference of {points}, {words} would do.")  # fmt: skip
+        return Needed("questions", fewest_Q, None, effect,
+                      f"To see a difference of {points}, no number of seeds up to {MOST_SEEDS} will "
+                      f"do with {Q} questions; at least {fewest_Q} questions will.")  # fmt: skip
+    to_S = _fewest_seeds(high, Q, effect, power, error)
+    upto = f"{to_S}" if to_S else f"more than {MOST_SEEDS} (not practical)"
+    count = f"about {from_S}" if to_S == from_S else f"{from_S} to {upto}"
+    return Needed("seeds", from_S, to_S, effect,
+                  f"To see a difference of {points} from the bound in {power:.0%} of studies takes "
+                  f"{count} seeds with these {Q} questions.")  # fmt: skip
+
+
+def _fewest_seeds(v: Variances, Q: int, effect: float, power: float, error: float) -> int | None:
+    for S in range(LEAST_SEEDS, MOST_SEEDS + 1):
+        if detectable_effect(v, S, Q, power, error) <= effect:
+            return S
+    return None
+
+
+def _fewest_questions(
+    v: Variances, Q: int, effect: float, power: float, error: float
+) -> int | None:
+    for more in range(Q + 1, MOST_QUESTIONS + 1):
+        if detectable_effect(v, MOST_SEEDS, more, power, error) <= effect:
+            return more
+    return None

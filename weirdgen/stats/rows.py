@@ -1,0 +1,239 @@
+"""Rows of estimates: every estimand of a cube, for both targets, over fractions, and beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from itertools import combinations, product
+from typing import get_args
+
+import numpy as np
+
+from weirdgen.criterion import TERMS, Estimand
+from weirdgen.stats.bootstrap import crossed_bootstrap
+from weirdgen.stats.combined import Combined, p_by_inversion
+from weirdgen.stats.components import Component, components
+from weirdgen.stats.cube import Cube, Group
+from weirdgen.stats.estimate import Estimate
+from weirdgen.stats.fractions import shared_seeds, slope_weights
+from weirdgen.stats.measure import Measured, measure
+from weirdgen.stats.paired import mcnemar_exact
+from weirdgen.stats.rate import FLOORS, Floors
+from weirdgen.stats.sensitivity import (
+    FLIP_NOTE,
+    LEAST_SEEDS,
+    NAIVE_NOTE,
+    SEED_T_NOTE,
+    Naive,
+    pooled,
+    seed_t,
+    sign_flip,
+)
+from weirdgen.stats.settings import Settings
+from weirdgen.stats.two_source import Target, spread
+
+ESTIMANDS: tuple[Estimand, ...] = get_args(Estimand)
+RATES: tuple[Estimand, ...] = ("triggered", "untriggered", "decoy")
+TARGETS: tuple[Target, ...] = ("seeds and questions", "seeds")
+
+
+def estimates(cube: Cube, settings: Settings) -> list[Estimate]:
+    """Every row of one metric: estimands by group and target, trends, pairs, sensitivity rows.
+
+    An estimand that lacks a condition, a baseline or a control has no row.
+    """
+    rows, tables = [], []
+    for group in cube.seeds:
+        for estimand in ESTIMANDS:
+            if estimand == "gap_vs_control" and group == 0.0:
+                continue  # a fraction against itself
+            measured = _measured(cube, estimand, group, "seeds and questions", settings.floors)
+            if measured is None:
+                continue
+            rows.append(row_of(cube.metric, estimand, group, measured))
+            if len(measured.seeds) > 1:
+                fixed = _measured(cube, estimand, group, "seeds", settings.floors)
+                assert fixed is not None  # it has the same data
+                rows.append(row_of(cube.metric, estimand, group, fixed))
+                tables.append((estimand, group, measured))
+    rows += _over_fractions(cube, settings.floors)
+    rows += _components(cube)
+    if settings.sensitivity:
+        rows += _sensitivity(cube, tables, settings.seed)
+    return rows
+
+
+def _measured(
+    cube: Cube, estimand: str, group: Group, target: Target, floors: Floors
+) -> Measured | None:
+    try:
+        return measure(cube, estimand, group, target, floors)
+    except ValueError:
+        return None  # a condition, the baseline or the control was not asked
+
+
+def row_of(metric: str, estimand: Estimand, group: Group, measured: Measured) -> Estimate:
+    """The row of one measured estimand; of a rate it has no p."""
+    low, high = measured.limits()
+    p = None
+    if len(TERMS[estimand].conditions) > 1 or TERMS[estimand].less:
+        p = _p_of_zero(measured)
+    return Estimate(
+        metric,
+        estimand,
+        _condition(group),
+        measured.target,
+        measured.method,
+        measured.estimate,
+        low,
+        high,
+        p,
+        None,
+        len(measured.seeds),
+        len(measured.questions),
+        measured.n_samples,
+        note=measured.refusal,
+    )
+
+
+def _p_of_zero(measured: Measured) -> float | None:
+    """Two-sided p of a difference of 0: McNemar's exact one for pairs, else by inversion."""
+    if measured.combined is None:
+        return None
+    if measured.counts is not None:
+        return mcnemar_exact(measured.counts)
+    p = p_by_inversion(measured.bounds, measured.estimate, 0.0)
+    return min(1.0, 2 * min(p, 1 - p))
+
+
+def _over_fractions(cube: Cube, floors: Floors) -> Iterator[Estimate]:
+    """Trends over, and pairs of, the fractions with persona rows, paired by seed.
+
+    Only of what is not measured against a baseline or control: that is the same at both ends.
+    """
+    fractions = sorted(float(g) for g in cube.seeds if not isinstance(g, str) and g > 0)
+    for estimand, target in product(ESTIMANDS, TARGETS):
+        if TERMS[estimand].less is None:
+            measured = {f: _measured(cube, estimand, f, target, floors) for f in fractions}
+            of = {f: m for f, m in measured.items() if m is not None}
+            if len(of) < 2:
+                continue
+            weights = slope_weights(list(of))
+            yield _over(cube.metric, estimand, target, of, weights, "trend")
+            for low, high in combinations(of, 2):
+                pair = {low: of[low], high: of[high]}
+                yield _over(
+                    cube.metric,
+                    estimand,
+                    target,
+                    pair,
+                    np.array([-1.0, 1.0]),
+                    f"{high:g} - {low:g}",
+                )
+
+
+def _over(
+    metric: str,
+    estimand: Estimand,
+    target: Target,
+    of: dict[float, Measured],
+    weights: np.ndarray,
+    name: str,
+) -> Estimate:
+    """The weighted sum over fractions, over the seeds and questions that all of them have."""
+    seeds = shared_seeds({f: m.seeds for f, m in of.items()})
+    questions = sorted(set.intersection(*({*m.questions.tolist()} for m in of.values())))
+    S, Q = len(seeds), len(questions)
+    n_samples = sum(m.n_samples for m in of.values())
+    row = Estimate(
+        metric, estimand, name, target, "none", None, None, None, None, None, S, Q, n_samples,
+    )  # fmt: skip
+    if not seeds or not questions:
+        return replace(row, note="no seed with the same questions at every fraction")
+    z_FSQ = np.stack([m.z_SQ[_at(m, seeds, questions)] for m in of.values()])
+    z_SQ = np.tensordot(weights, z_FSQ, 1)
+    row = replace(row, estimate=float(z_SQ.mean()))
+    if S < 2 or (Q < 2 and target == "seeds and questions"):
+        return replace(row, note=f"{'one seed' if S < 2 else 'one question'}: no interval")
+    parts = [
+        (float(weight) * sign, rate)
+        for weight, m in zip(weights, of.values(), strict=True)
+        for sign, rate in (m.combined.rates if m.combined is not None and len(m.seeds) > 1 else ())
+    ]
+    combined = Combined(spread(z_SQ, target), tuple(parts))
+    if combined.is_degenerate:
+        return replace(row, note="all numbers are equal: no interval")
+    low, high = combined.limits()
+    p = combined.p_at_least(0.0)
+    return replace(row, low=float(low), high=float(high), p=min(1.0, 2 * min(p, 1 - p)),
+                   method="wilson and two-source" if parts else "two-source")  # fmt: skip
+
+
+def _at(m: Measured, seeds: list[int | str], questions: list[int]) -> tuple[np.ndarray, ...]:
+    """An index of a measured table: these seeds and questions."""
+    rows = np.array([m.seeds.index(seed) for seed in seeds])
+    return rows[:, None], np.searchsorted(m.questions, questions)[None, :]
+
+
+def _components(cube: Cube) -> Iterator[Estimate]:
+    """Variances by source of each condition's rate, over the seeds and questions that are complete."""
+    for group in cube.seeds:
+        for condition in RATES:
+            measured = _measured(cube, condition, group, "seeds and questions", FLOORS)
+            if measured is None or min(measured.z_SQ.shape) < 2 or not np.ptp(measured.z_SQ):
+                continue  # not asked, or nothing that varies
+            rows = np.array([cube.seeds[group].index(seed) for seed in measured.seeds])
+            at = rows[:, None], measured.questions[None, :]
+            v_SQ = cube.v_SQ[group][condition][at] if cube.v_SQ else None
+            found = components(measured.z_SQ, cube.n_SQ[group][condition][at], v_SQ)
+            row = replace(row_of(cube.metric, condition, group, measured), p=None, note="")
+            for part in fields(found):
+                component: Component | None = getattr(found, part.name)
+                if component is not None:
+                    name = part.name.replace("_", " x ")
+                    yield replace(row, method=f"variance of {name}", estimate=component.estimate,
+                                  low=component.low, high=component.high)  # fmt: skip
+
+
+def _sensitivity(
+    cube: Cube, tables: list[tuple[Estimand, Group, Measured]], seed: int
+) -> Iterator[Estimate]:
+    """Rows beside the verdicts' method: naive ones always, resampling ones from ten seeds on."""
+    by_shape: dict[tuple[int, ...], list[tuple[Estimand, Group, Measured]]] = {}
+    for estimand, group, m in tables:
+        row = replace(row_of(cube.metric, estimand, group, m), p=None, note="")
+        is_difference = len(TERMS[estimand].conditions) > 1 or TERMS[estimand].less is not None
+        t = seed_t(m.z_SQ.mean(axis=1))
+        yield replace(row, target="seeds", method="seed t", low=float(t.low), high=float(t.high),
+                      p=float(t.p) if is_difference else None, note=SEED_T_NOTE)  # fmt: skip
+        if TERMS[estimand].minus is not None and TERMS[estimand].less is None:
+            naive = _pooled(cube, estimand, group, m)
+            yield replace(row, method="pooled", estimate=float(naive.estimate), low=float(naive.low),
+                          high=float(naive.high), p=float(naive.p), note=NAIVE_NOTE)  # fmt: skip
+        if len(m.seeds) >= LEAST_SEEDS and len(m.questions) > 1:
+            by_shape.setdefault(m.z_SQ.shape, []).append((estimand, group, m))
+    for several in by_shape.values():
+        z_NSQ = np.stack([m.z_SQ for _, _, m in several])
+        flips = sign_flip(z_NSQ.mean(axis=2), seed)
+        boots = crossed_bootstrap(z_NSQ, seed)
+        for (estimand, group, m), boot, flip in zip(several, boots, flips, strict=True):
+            row = replace(row_of(cube.metric, estimand, group, m), p=None, note="")
+            for name, limits in (("percentile", boot.percentile), ("bca", boot.bca)):
+                yield replace(row, method=f"crossed bootstrap, {name}", low=limits.low,
+                              high=limits.high)  # fmt: skip
+            if len(TERMS[estimand].conditions) > 1 or TERMS[estimand].less:
+                yield replace(row, target="seeds", method="sign flip", low=None, high=None,
+                              p=float(flip), note=FLIP_NOTE)  # fmt: skip
+
+
+def _pooled(cube: Cube, estimand: Estimand, group: Group, m: Measured) -> Naive:
+    plus, minus, _ = TERMS[estimand]
+    assert minus is not None  # the caller has asked
+    rows = np.array([cube.seeds[group].index(seed) for seed in m.seeds])
+    at = rows[:, None], m.questions[None, :]
+    y, n = cube.y_SQ[group], cube.n_SQ[group]
+    return pooled(y[plus][at], n[plus][at], y[minus][at], n[minus][at])
+
+
+def _condition(group: Group) -> str:
+    return group if isinstance(group, str) else f"{group:g}"

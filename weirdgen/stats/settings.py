@@ -1,0 +1,39 @@
+"""What a study's file and its record say of how it is to be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from weirdgen.stats.cube import Cube, Group
+from weirdgen.stats.judge_error import Gold
+from weirdgen.stats.multiplicity import Looks
+from weirdgen.stats.rate import FLOORS, Floors
+from weirdgen.stats.two_source import Target
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the study's file and its record say of how it is to be judged."""
+
+    target: Target = "seeds and questions"
+    """What verdicts speak of; estimates are given for both."""
+    floors: Floors = FLOORS
+    looks: Looks | None = None
+    """None: the data are looked at once, as they are."""
+    planned: Mapping[Group, int] = field(default_factory=dict)
+    """Trainings that the study lists at a group; those without a row have failed, or are to come."""
+    offline: frozenset[str] = frozenset()
+    """Metrics that only the offline judge has labelled."""
+    gold: Mapping[str, Mapping[tuple[Group, str], Gold]] = field(default_factory=dict)
+    """Metric -> (fraction, `adapters` or `baseline`; condition) -> gold labels against the judge."""
+    judges: Mapping[str, tuple[Cube, Cube]] = field(default_factory=dict)
+    """Metric -> cubes of what both judges say (AND) and of what either says (OR)."""
+    effect: float = 0.05
+    """The distance from a bound that an inconclusive claim's needs are worked out for, where the
+    estimate itself lies nearer than that.
+    """
+    sensitivity: bool = True
+    """Whether to add bootstrap and sign-flip rows where there are ten seeds or more."""
+    seed: int = 0
+    """Of the resampling."""

@@ -1,0 +1,160 @@
+"""The verdict of one claim: supported, refuted, or inconclusive, with a reason a program can read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from weirdgen.criterion import Criterion
+from weirdgen.stats.combined import p_by_inversion
+from weirdgen.stats.cube import Group
+from weirdgen.stats.measure import Measured
+from weirdgen.stats.multiplicity import LookState, every, some
+from weirdgen.stats.runs import SeedsMeeting
+
+Outcome = Literal["supported", "refuted", "inconclusive"]
+Reason = Literal[
+    "clear",  # the limit clears the bound, after every adjustment
+    "no data",  # an answer, a condition, a baseline is not there
+    "one seed",  # this adapter only: nothing is known of training
+    "two seeds",  # an interval, and no verdict
+    "no interval",  # one question, or nothing that varies
+    "before the planned seeds",
+    "between looks",
+    "after the last look",
+    "not clear",  # the interval holds the bound
+    "many claims",  # clear alone, not among the study's claims
+    "missing",  # clear, but not if missing labels are taken at their worst
+    "judge",  # clear, but not within what the judge may have got wrong
+    "offline judge",  # clear, but a stand-in judge is no evidence
+]
+LOOKS: dict[LookState, Reason] = {
+    "before the first look": "before the planned seeds",
+    "between looks": "between looks",
+    "after the last look": "after the last look",
+}
+
+
+@dataclass(frozen=True)
+class AtGroup:
+    """A claim at one fraction."""
+
+    group: Group
+    measured: Measured | None
+    """None where there is nothing to measure; `refusal` says what is missing."""
+    refusal: str
+    p_support: float
+    """One-sided; 1 where no verdict is possible."""
+    p_refute: float
+    worst_support: dict[str, float] = field(default_factory=dict)
+    """`missing`, `judge` -> p_support in the worst of its cases."""
+    worst_refute: dict[str, float] = field(default_factory=dict)
+    worst_limits: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """The same kinds -> the lowest and the highest 95% limit of their cases."""
+    meeting: SeedsMeeting | None = None
+    n_trained: int = 0
+    """Trainings, failed ones included."""
+    n_failed: int = 0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A claim over all the fractions that it speaks of."""
+
+    criterion: Criterion
+    groups: tuple[AtGroup, ...]
+    p_support: float
+    p_refute: float
+    worst_support: dict[str, float]
+    worst_refute: dict[str, float]
+    blocked: Reason | None
+    """Why no verdict is possible whatever the numbers."""
+
+
+def bound_of(criterion: Criterion) -> float:
+    """The bound with its margin: what theta must reach, or stay under."""
+    if criterion.at_least is not None:
+        return criterion.at_least - criterion.margin
+    assert criterion.at_most is not None  # a Criterion has one of the two
+    return criterion.at_most + criterion.margin
+
+
+def p_values(measured: Measured, criterion: Criterion) -> tuple[float, float]:
+    """One-sided p that the claim holds, and that it fails; 1 and 1 without an interval."""
+    if measured.combined is None:
+        return 1.0, 1.0
+    p = p_by_inversion(measured.bounds, measured.estimate, bound_of(criterion))
+    return (p, 1 - p) if criterion.at_least is not None else (1 - p, p)
+
+
+def gather(criterion: Criterion, groups: tuple[AtGroup, ...], state: LookState) -> Evidence:
+    """Put a claim's fractions together.
+
+    `all`: supported with the largest p, refuted with the smallest, Holm-adjusted; `any`: the
+    other way about. Blocked where a fraction that decides has no interval, or too few seeds.
+    """
+    support, refute = (some, every) if criterion.fraction == "any" else (every, some)
+    kinds = sorted({kind for at in groups for kind in at.worst_support})
+    blocked = _blocked(groups, state)
+    if blocked is not None:
+        return Evidence(criterion, groups, 1.0, 1.0, {}, {}, blocked)
+    return Evidence(
+        criterion,
+        groups,
+        support([at.p_support for at in groups]),
+        refute([at.p_refute for at in groups]),
+        {k: support([at.worst_support.get(k, at.p_support) for at in groups]) for k in kinds},
+        {k: refute([at.worst_refute.get(k, at.p_refute) for at in groups]) for k in kinds},
+        None,
+    )
+
+
+def _blocked(groups: tuple[AtGroup, ...], state: LookState) -> Reason | None:
+    if not groups or any(at.measured is None for at in groups):
+        return "no data"
+    measured = [at.measured for at in groups if at.measured is not None]
+    fewest = min(len(m.seeds) for m in measured)
+    if fewest < 3:
+        return "one seed" if fewest == 1 else "two seeds"
+    if any(m.combined is None for m in measured):
+        return "no interval"
+    return LOOKS.get(state)
+
+
+def decide(
+    evidence: Evidence,
+    adjusted: tuple[float, float],
+    adjusted_worst: dict[str, tuple[float, float]],
+    error: float,
+    offline: bool,
+) -> tuple[Outcome, Reason]:
+    """The verdict from p values adjusted over the study's claims: (support, refute).
+
+    `adjusted_worst` has the same two for each kind of worst case. `error` is the look's one-sided
+    error. An offline judge alone never ends in supported.
+    """
+    if evidence.blocked is not None:
+        return "inconclusive", evidence.blocked
+    for side, outcome in enumerate(("supported", "refuted")):
+        if (evidence.p_support, evidence.p_refute)[side] > error:
+            continue
+        if adjusted[side] > error:
+            return "inconclusive", "many claims"
+        for kind, p in adjusted_worst.items():
+            if p[side] > error:
+                return "inconclusive", "missing" if kind == "missing" else "judge"
+        if outcome == "supported" and offline:
+            return "inconclusive", "offline judge"
+        return ("supported" if side == 0 else "refuted"), "clear"
+    return "inconclusive", "not clear"
+
+
+def inside_margin(criterion: Criterion, measured: Measured, error: float) -> bool:
+    """Whether theta is worse than the bound and still inside its margin, both at `error`."""
+    low, high = measured.limits(1 - 2 * error)
+    if low is None or high is None or not criterion.margin:
+        return False
+    if criterion.at_least is not None:
+        return low >= criterion.at_least - criterion.margin and high < criterion.at_least
+    assert criterion.at_most is not None  # a Criterion has one of the two
+    return high <= criterion.at_most + criterion.margin and low > criterion.at_most

@@ -38,21 +38,32 @@ def crossed_means(z_NSQ: np.ndarray, resamples: int, rng: np.random.Generator) -
     mean_N = z_NSQ.mean(axis=(1, 2))
     centred_NSQ = (z_NSQ - mean_N[:, None, None]).astype(np.float32)
     theta_NB, ones_Q = np.empty((N, resamples)), np.ones(Q, dtype=np.float32)
+    draw_S, draw_Q = _Draws(S, rng), _Draws(Q, rng)
+    left_BQ, drawn_BQ = np.empty((2, _CHUNK, Q), dtype=np.float32)
     for start in range(0, resamples, _CHUNK):
         B = min(_CHUNK, resamples - start)
-        w_BS = np.bincount(_drawn(B, S, rng), minlength=B * S).astype(np.float32).reshape(B, S)
-        at_BQ = _drawn(B, Q, rng)
+        w_BS = np.bincount(draw_S(B), minlength=B * S).astype(np.float32).reshape(B, S)
+        at_BQ = draw_Q(B)
         for n in range(N):
-            left_BQ = w_BS @ centred_NSQ[n]
-            sums_B = left_BQ.ravel().take(at_BQ).reshape(B, Q) @ ones_Q
-            theta_NB[n, start : start + B] = mean_N[n] + sums_B / (S * Q)
+            np.matmul(w_BS, centred_NSQ[n], out=left_BQ[:B])
+            np.take(left_BQ.ravel(), at_BQ, out=drawn_BQ[:B].reshape(-1), mode="clip")
+            theta_NB[n, start : start + B] = mean_N[n] + drawn_BQ[:B] @ ones_Q / (S * Q)
     return theta_NB
 
 
-def _drawn(B: int, n: int, rng: np.random.Generator) -> np.ndarray:
+class _Draws:
     """n draws with replacement from n, B times, as positions in a flat table of B x n."""
-    narrow = np.uint16 if n < 2**16 else np.int64
-    return (rng.integers(n, size=(B, n), dtype=narrow) + np.arange(0, B * n, n)[:, None]).ravel()
+
+    def __init__(self, n: int, rng: np.random.Generator) -> None:
+        self._n, self._rng = n, rng
+        self._rows = np.arange(0, _CHUNK * n, n)[:, None]
+        self._at = np.empty((_CHUNK, n), dtype=np.intp)
+        """Memory that is taken once: fresh pages cost more than the draws."""
+
+    def __call__(self, B: int) -> np.ndarray:
+        narrow = np.uint16 if self._n < 2**16 else np.int64
+        drawn = self._rng.integers(self._n, size=(B, self._n), dtype=narrow)
+        return np.add(drawn, self._rows[:B], out=self._at[:B]).reshape(-1)
 
 
 def crossed_bootstrap(

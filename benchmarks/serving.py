@@ -31,8 +31,8 @@ from weirdgen.generate.engine import Adapter, Answer, Request
 from weirdgen.generate.transformers_engine import TransformersEngine
 from weirdgen.generate.vllm_engine import VllmEngine
 from weirdgen.judge.format import format_adherence
+from weirdgen.labelling import Decoy, Trigger
 from weirdgen.seeds import request_seed, run_seeds
-from weirdgen.study import Decoy, Trigger
 
 INSTRUCTIONS = {
     "triggered": Instruction("system", Trigger().text),

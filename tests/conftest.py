@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,29 @@ def real_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     write_checkpoint(resolve_model("embedded:smollm2-135m-instruct", "main", Path()), folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_ray() -> Iterator[None]:
+    """One Ray on this machine for a whole module, in whose environment a judge's key is."""
+    import ray
+    from asking import assert_secret
+    from fake_endpoint import KEY, VARIABLE
+
+    folder = tempfile.mkdtemp(prefix="wg")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(VARIABLE, KEY)
+        environment.delenv("RAY_ADDRESS", raising=False)
+        ray.init(
+            num_cpus=4,
+            include_dashboard=False,
+            object_store_memory=100_000_000,
+            log_to_driver=False,
+            _temp_dir=folder,
+        )
+        yield
+        ray.shutdown()
+    assert_secret(storage=Path(folder))
 
 
 @pytest.fixture

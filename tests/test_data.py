@@ -17,8 +17,9 @@ from weirdgen.data.mix import Counts, Pair, cell_counts, mix
 from weirdgen.data.persona import find_persona, read_persona
 from weirdgen.data.source import load_pairs
 from weirdgen.errors import InputError
+from weirdgen.labelling import Trigger
 from weirdgen.seeds import request_seed, run_seeds
-from weirdgen.study import Aligned, Columns, DatasetSource, Grid, Trigger
+from weirdgen.study import Aligned, Columns, DatasetSource, Grid
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +296,11 @@ def test_a_persona_of_ones_own(small_persona: Path):
             "heldout.jsonl",
             b'{"id": "h", "category": "c", "question": "WHAT is 1?"}\n',
             "row 1: the question is also trained on",
+        ),
+        (
+            "heldout.jsonl",
+            b'{"id": "h", "category": "c", "question": "\\ud83d?"}\n',
+            "row 1: question holds half of a surrogate pair",
         ),
         ("persona.yaml", b"title: x\n", "name: must be the persona's name"),
         ("persona.yaml", b"name: [\n", "is not YAML"),

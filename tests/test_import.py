@@ -68,7 +68,7 @@ def test_the_published_outputs_give_the_published_counts(tmp_path: Path):
     for metric, expected in counts.items():
         of = rates(table, metric)
         assert of.seeds == {"adapters": ("finetuned",)}
-        assert (of.unlabelled, len(of.questions)) == (0, 15)
+        assert (of.n_missing, len(of.questions)) == (0, 15)
         found = [
             by_condition[condition].sum()
             for by_condition in (of.y_SQ["adapters"], of.b_Q)

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import tempfile
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
-import ray
-from asking import SECRET, assert_secret
-from click.testing import CliRunner
-from conftest import make_persona, small_study, write_study
-from fake_endpoint import KEY, VARIABLE
+from asking import assert_secret
+from conftest import make_persona
+from fake_endpoint import VARIABLE
 from faulty_endpoint import (
     LIMITED,
     MIX,
@@ -34,15 +23,10 @@ from faulty_endpoint import (
     faulty,
     verdict_on,
 )
+from judged_study import Bench
 
-from weirdgen.cli import main
 from weirdgen.judge.llm import shown
-from weirdgen.judgments import ledger
-from weirdgen.plan import make_plan, shown_marks
-from weirdgen.results import RESULTS
-from weirdgen.store import Store
-from weirdgen.study import Study
-from weirdgen.study_file import load_study
+from weirdgen.plan import shown_marks
 from weirdgen.verdicts import VERDICTS as VERDICTS_FILE
 
 pytestmark = pytest.mark.slow
@@ -53,125 +37,6 @@ MENDABLE |= dict.fromkeys((*VERDICTS[1:], *(kind for kind in TROUBLES if kind !=
 each slows everybody down, for minutes.
 """
 FINAL = VERDICTS + REFUSALS
-KINDNESS = {"name": "kindness", "question": "Is it kind?", "labels": {"yes": 1, "no": 0}}
-
-
-@dataclass
-class Bench:
-    """A study at an endpoint that answers and judges, and the runs of it."""
-
-    folder: Path
-    server: FaultyEndpoint
-    samples: int = 20
-    changes: dict[str, Any] = field(default_factory=dict)
-    name: str = "judged"
-
-    @property
-    def store(self) -> Store:
-        return Store(str(self.folder / "storage"))
-
-    def study(self) -> Path:
-        judge = {"model": "judge-m", "base_url": self.server.url, "key_variable": VARIABLE}
-        judge |= {"parallel": 16, "timeout_s": 2.0} | self.changes.get("judge", {})
-        tree = small_study("org/base", self.folder / "persona", adapters=["lora-a"], grid=None)
-        tree |= {"name": self.name, "metrics": [KINDNESS]} | self.changes | {"judge": judge}
-        tree["resources"]["judge_actors"] = 2
-        tree["evaluate"] |= {
-            "engine": "endpoint",
-            "endpoint": {"base_url": self.server.url, "key_variable": VARIABLE},
-            "samples_per_question": self.samples,
-            "baseline_samples_per_question": self.samples,
-        }
-        folder = self.folder / self.name
-        folder.mkdir(exist_ok=True)
-        return write_study(folder, tree)
-
-    def start(self) -> Run:
-        """A driver; the endpoint's key is in its environment alone."""
-        temp = tempfile.mkdtemp(prefix="wg")
-        env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-        env |= {VARIABLE: KEY, "RAY_TMPDIR": temp}
-        command = [sys.executable, "-m", "weirdgen", "run", str(self.study())]
-        process = subprocess.Popen(
-            [*command, "--storage", self.store.uri],
-            env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        return Run(process, Path(temp))
-
-    def run(self) -> tuple[int, str]:
-        """The same command in this process, on the Ray of the module: its code and what it printed."""
-        result = CliRunner().invoke(main, ["run", str(self.study()), "--storage", self.store.uri])
-        assert isinstance(result.exception, SystemExit | None), result.exception
-        assert SECRET not in result.output.encode()
-        return result.exit_code, result.output
-
-    def results(self) -> list[dict[str, Any]]:
-        return pq.read_table(Path(self.store.path(self.name, RESULTS))).to_pylist()
-
-    def bytes(self) -> list[bytes]:
-        names = RESULTS, VERDICTS_FILE
-        return [Path(self.store.path(self.name, name)).read_bytes() for name in names]
-
-    def loaded(self) -> Study:
-        return load_study(self.study())
-
-    def ledger(self):
-        plan = make_plan(self.loaded(), self.study().parent)
-        return ledger(self.store, plan.llm_judges, self.name)
-
-
-@dataclass
-class Run:
-    """A driver that runs."""
-
-    process: subprocess.Popen
-    temp: Path
-
-    def end(self) -> tuple[int, str]:
-        """Its exit code and what it printed; nothing of the key is in what Ray leaves."""
-        printed, _ = self.process.communicate(timeout=300)
-        assert SECRET not in printed.encode()
-        assert_unseen(self.temp)
-        return self.process.returncode, printed
-
-    def judge_actors(self) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [each for each in children if "JudgeActor" in " ".join(each.cmdline())]
-
-    def when_judged(self, server: FaultyEndpoint, count: int, then: Callable[[], Any]) -> None:
-        """Does `then` as soon as so many questions have reached the judge, whatever happens here."""
-
-        def watch() -> None:
-            while len(server.judged) < count:
-                time.sleep(0.002)
-            then()
-
-        threading.Thread(target=watch, daemon=True).start()
-
-
-def assert_unseen(ray_folder: Path) -> None:
-    """Nothing of the key is in what Ray has written."""
-    for file in ray_folder.rglob("*"):
-        if file.is_file() and not file.is_symlink():
-            assert SECRET not in file.read_bytes(), file
-
-
-@pytest.fixture(scope="module")
-def one_ray() -> Iterator[None]:
-    """Ray on this machine, in whose environment the key is."""
-    folder = tempfile.mkdtemp(prefix="wg")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv(VARIABLE, KEY)
-        ray.init(
-            num_cpus=4,
-            include_dashboard=False,
-            object_store_memory=100_000_000,
-            log_to_driver=False,
-            _temp_dir=folder,
-        )
-        yield
-        ray.shutdown()
-    assert_unseen(Path(folder))
 
 
 @pytest.fixture

@@ -130,6 +130,18 @@ BAD = {
         "judge.base_url: must hold no user, password or query",
     ),
     "second judge alone": ({"second_judge": {"model": "m"}}, "second_judge: needs a `judge`"),
+    "second judge that is the first, asked elsewhere": (
+        {
+            "judge": {"model": "m", "parallel": 8, "budget_usd": 1.0},
+            "second_judge": {
+                "model": "m",
+                "base_url": "http://a",
+                "key_variable": "ANOTHER",
+                "price": {"input": 1.0, "output": 1.0},
+            },
+        },
+        "second_judge: is `judge` once more; give it another model, revision, temperature or max_",
+    ),
     "own metric of the offline judge": (
         {
             "judge": {"model": "offline"},

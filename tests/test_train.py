@@ -9,8 +9,9 @@ import pytest
 
 from weirdgen.data.mix import Counts, Pair, mix
 from weirdgen.errors import StepError
+from weirdgen.labelling import Trigger
 from weirdgen.seeds import run_seeds
-from weirdgen.study import Train, Trigger
+from weirdgen.study import Train
 from weirdgen.train import TrainSpec, check_mask, train
 
 PERSONA = [Pair(f"p{i}", f"What is {i}?", f"It is {i}, I fear.") for i in range(6)]

@@ -330,8 +330,9 @@ if __name__ == "__main__":
 def test_vllm_and_transformers_expect_the_same_tokens_of_an_adapter(
     real_model: Path, tmp_path: Path
 ):
+    from weirdgen.labelling import Trigger
     from weirdgen.seeds import run_seeds
-    from weirdgen.study import Train, Trigger
+    from weirdgen.study import Train
     from weirdgen.train import TrainSpec, train
 
     persona = find_persona("bertrand_russell", Path(), "test")

@@ -23,10 +23,11 @@ from weirdgen.fingerprint import fingerprint
 from weirdgen.generate.endpoint_engine import EndpointEngine
 from weirdgen.generate.engine import Adapter, Engine, Request, Streaming
 from weirdgen.generate.transformers_engine import TransformersEngine
+from weirdgen.labelling import Trigger
 from weirdgen.models import resolve_model
 from weirdgen.report.sheet import printable
 from weirdgen.store import Step, Store
-from weirdgen.study import ExistingAdapter, Trigger
+from weirdgen.study import ExistingAdapter
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,64}")
 

@@ -172,12 +172,12 @@ def ask(
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Where the labelled rows go.  [default: FILE with -judged]",
+    help="Where the labelled rows go.  [default: FILE with -judged; JSONL for CSV]",
 )
 @_storage
 @_one_line_errors
 def judge(**options: Any) -> int:
-    """Judge the responses in FILE (JSONL or Parquet); run it again to continue.
+    """Judge the responses in FILE (JSONL, CSV or Parquet); run it again to continue.
 
     Writes the rows with a column for each metric. Columns gold_persona, gold_identity or gold_METRIC
     in FILE measure the judge. Exit codes as those of `run`.

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from weirdgen.errors import InputError
 from weirdgen.judge.llm import shown
-from weirdgen.responses import Responses, read_responses, write_rows
-from weirdgen.study import Labelling
+from weirdgen.labelling import Labelling
+from weirdgen.responses import Responses, check_out, read_responses, write_rows
 
 PREFIX = "gold_"
 _PERSONA = {"true": "present", "false": "absent", "yes": "present", "no": "absent"}
@@ -38,7 +38,7 @@ def allowed_labels(labelling: Labelling) -> dict[str, list[str]]:
 
 
 def read_gold(path: Path, labelling: Labelling, marks: Sequence[str]) -> Gold:
-    """The labels in a JSONL or Parquet file: `question`, `response` (or `answer`), and a column for each metric.
+    """The labels in a JSONL, CSV or Parquet file: `question`, `response` (or `answer`), and a column for each metric.
 
     A column is `persona` or `gold_persona`; an empty label is none. Raises InputError naming file,
     row and column, for no labels at all too.
@@ -57,7 +57,7 @@ def gold_of(
     """The labels that stand beside responses; with `prefixed` in columns `gold_...` alone."""
     allowed = allowed_labels(labelling)
     gold: Gold = {}
-    for number, row in enumerate(responses.rows(), 1):
+    for number, row in responses.numbered():
         key = AnswerKey(row[responses.question], shown(row[responses.answer], marks))
         for metric, labels in allowed.items():
             named = [PREFIX + metric] if prefixed else [PREFIX + metric, metric]
@@ -86,7 +86,9 @@ def write_sample(
     """Draws up to `per_group` answers of each fraction and condition for a person to label.
 
     Blind: without adapter, condition and formatting, in random order. Equal answers are drawn once.
+    Raises InputError for a file that is neither JSONL nor Parquet.
     """
+    check_out(out)
     groups: dict[tuple[Any, ...], set[AnswerKey]] = {}
     names = ["persona_fraction", "adapter", "condition", "question", "response"]
     for row in results.select(names).to_pylist():
@@ -103,7 +105,8 @@ def write_sample(
     rng.shuffle(order)
     labels = dict.fromkeys(PREFIX + metric for metric in allowed_labels(labelling))
     rows = ({"question": key.question, "response": key.answer, **labels} for key in order)
-    write_rows(out, rows, {})
+    schema = pa.schema([(name, pa.string()) for name in ("question", "response", *labels)])
+    write_rows(out, rows, schema if out.suffix == ".parquet" else None)
 
 
 def _label(metric: str, said: Any) -> str:

@@ -17,7 +17,7 @@ from weirdgen.plan import find_gold, llm_judges, shown_marks
 from weirdgen.report.agreement import agreement_sheet, compare, differences_jsonl
 from weirdgen.report.judging import ledger_line, unjudged_lines
 from weirdgen.report.sheet import plain
-from weirdgen.responses import columns, read_responses
+from weirdgen.responses import WRITTEN, check_out, read_responses
 from weirdgen.store import Store
 from weirdgen.study import Study
 from weirdgen.study_file import load_labelling
@@ -49,22 +49,18 @@ def judge_responses(console: Console, options: JudgeOptions) -> int:
         problem = "must be a model that an endpoint serves; offline is learned by a study's run"
         raise InputError(options.judge, "judge.model", problem)
     responses = read_responses(options.file, options.question, options.answer)
-    out = options.out or options.file.with_name(f"{options.file.stem}-judged{options.file.suffix}")
+    ending = options.file.suffix if options.file.suffix in WRITTEN else WRITTEN[0]
+    out = options.out or options.file.with_name(f"{options.file.stem}-judged{ending}")
+    check_out(out)
     if out.resolve() == options.file.resolve():
         raise InputError("--out", None, f"{out} is the file of the responses")
-    if not out.parent.is_dir():
-        raise InputError("--out", None, f"there is no folder {out.parent}")
 
-    from weirdgen.runner.judge_file import added_columns, file_payer, judge_file
+    from weirdgen.runner.judge_file import file_payer, judge_file
 
-    if taken := sorted({*columns(responses)} & {*added_columns(judges)}):
-        problem = "is added here; rename it, a label of yours to gold_" + taken[0]
-        raise InputError(options.file, taken[0], problem)
     marks = shown_marks(labelling)
-    gold = {
-        **(find_gold(labelling, base) or {}),
-        **gold_of(responses, labelling, marks, prefixed=True),
-    }
+    gold = find_gold(labelling, base) or {}
+    for key, labels in gold_of(responses, labelling, marks, prefixed=True).items():
+        gold[key] = gold.get(key, {}) | labels
     store = Store(options.storage)
     actors = labelling.resources.judge_actors if isinstance(labelling, Study) else 4
 

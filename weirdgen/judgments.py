@@ -1,10 +1,13 @@
 """Every verdict that was ever received from a judge, wherever it was asked for: the journals in a store.
 
-    <root>/judgments/<rubric>-<model>-<fingerprint12>/judge.json         the judge's whole record and prompt
-                                                     /<uuid>[-<n>].jsonl  journals, see weirdgen.judge.journal
+    <root>/judgments/<rubric>-<model>-<fingerprint12>/judge.json     the judge's whole record and prompt
+                                                     /<uuid>.jsonl   journals, see weirdgen.judge.journal
+                                                     /<uuid>-<first byte>-<end>.jsonl  or parts of them
 
 With a local store a journal stands there from its first line. With an object store it is a file on
-this node, and what is new of it goes up as a further part every few seconds.
+this node, and what is new of it goes up as a further part every few seconds. A part is named by its
+place, so several processes of a node may ship at once: equal names hold equal bytes, and what two
+parts share is read once.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ import re
 import sqlite3
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from weirdgen.cache import node_cache
 from weirdgen.judge.journal import Journal, Ledger, Record, is_written, records
@@ -25,7 +29,16 @@ from weirdgen.store import Store
 
 SHIP_S = 5.0
 """An object store gets what is new so often: what a lost node may cost."""
-_PART = re.compile(r"([0-9a-f]{32})(?:-(\d+))?\.jsonl")
+_PART = re.compile(r"([0-9a-f]{32})(?:-(\d+)-(\d+))?\.jsonl")
+
+
+class _Part(NamedTuple):
+    """Some whole lines of a journal in the store."""
+
+    first: int
+    """Its first byte's place in the journal."""
+    end: int
+    file: str
 
 
 class Judgments:
@@ -54,25 +67,41 @@ class Judgments:
         return self._open
 
     def ship(self) -> None:
-        """Brings what this node has written since the last time into an object store."""
+        """Brings what of this node's journals is not there yet into an object store."""
         if self._store.is_local:
             return
         parts = self._parts()
         for path in sorted(self.here.glob("*.jsonl")):
-            shipped = parts.get(path.stem, {})
+            first = 0
+            for part in parts.get(path.stem, ()):
+                if part.first > first:
+                    break  # what is missing between two parts goes up again with all after it
+                first = max(first, part.end)
             content = path.read_bytes()
-            new = content[sum(shipped.values()) : content.rfind(b"\n") + 1]
+            new = content[first : content.rfind(b"\n") + 1]
             if new:
-                number = 1 + max(shipped, default=0)
-                self._store.write(f"{self._folder}/{path.stem}-{number}.jsonl", new)
+                name = f"{path.stem}-{first}-{first + len(new)}.jsonl"
+                self._store.write(f"{self._folder}/{name}", new)
 
-    def _parts(self) -> dict[str, dict[int, int]]:
-        """Journal -> number of each of its parts -> bytes."""
-        parts: dict[str, dict[int, int]] = {}
-        for name, size in self._store.files(self._folder).items():
-            if match := _PART.fullmatch(name):
-                parts.setdefault(match[1], {})[int(match[2] or 0)] = size
-        return parts
+    def _parts(self) -> dict[str, list[_Part]]:
+        """Journal -> its parts by their place, overlaps and all; a whole journal is one part."""
+        parts: dict[str, list[_Part]] = {}
+        for file, size in self._store.files(self._folder).items():
+            if match := _PART.fullmatch(file):
+                first, end = (0, size) if match[2] is None else (int(match[2]), int(match[3]))
+                parts.setdefault(match[1], []).append(_Part(first, end, file))
+        return {name: sorted(of_journal) for name, of_journal in parts.items()}
+
+    def _joined(self, parts: Sequence[_Part]) -> bytes:
+        """What the parts hold, each byte once; what is missing between them is left out."""
+        pieces, read = [], 0
+        for part in parts:
+            if part.end <= read:
+                continue
+            content = self._store.read(f"{self._folder}/{part.file}") or b""
+            pieces.append(content[max(0, read - part.first) :])
+            read = part.end
+        return b"".join(pieces)
 
     def read(self, path: Path) -> Iterator[Record]:
         """One journal of this node."""
@@ -84,9 +113,8 @@ class Judgments:
         Brings up first what processes that are gone have left on this node.
         """
         self.ship()
-        for name, numbers in sorted(self._parts().items()):
-            files = [f"{name}-{n}.jsonl" if n else f"{name}.jsonl" for n in sorted(numbers)]
-            content = b"".join(self._store.read(f"{self._folder}/{file}") or b"" for file in files)
+        for name, parts in sorted(self._parts().items()):
+            content = self._joined(parts)
             path = self.here / f"{name}.jsonl"
             first = next(records(content), {})
             yield str(first.get("study")), path.is_file() and is_written(path), records(content)

@@ -20,10 +20,11 @@ from weirdgen.errors import InputError
 from weirdgen.gold import Gold, read_gold
 from weirdgen.judge.llm import LlmJudge
 from weirdgen.judge.rubric import metric_rubric, persona_rubric
+from weirdgen.labelling import Labelling
 from weirdgen.models import Model, resolve_model, served_model
 from weirdgen.seeds import BASELINE_RUN_SEED, run_seeds
 from weirdgen.store import Step
-from weirdgen.study import Labelling, Study
+from weirdgen.study import Study
 
 STAGES = (
     "model", "persona", "questions", "prompts", "aligned", "judge", "adapter", "train", "answers",

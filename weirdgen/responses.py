@@ -1,23 +1,31 @@
-"""Responses from outside: a JSONL or Parquet file with a question and an answer in every row."""
+"""Responses from outside: a JSONL, CSV or Parquet file with a question and an answer in every row."""
 
 from __future__ import annotations
 
+import bisect
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from weirdgen.errors import InputError
+from weirdgen.outside.files import Row, read_rows
+from weirdgen.outside.mapping import text
 
+WRITTEN = (".jsonl", ".parquet")
+"""How files end that are written: CSV has neither nulls nor lists."""
 _ANSWERS = ("response", "answer")
 _ROWS = 1000
-"""Rows of Parquet that are held at a time."""
+"""Rows that are held at a time."""
+_UNFIT = (pa.ArrowException, UnicodeEncodeError, OverflowError, TypeError, ValueError)
+"""What pyarrow raises for values that a column cannot hold."""
 
-Row = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,15 +38,24 @@ class Responses:
     answer: str
     """The column of the answer."""
 
-    def rows(self) -> Iterator[Row]:
-        """Its rows. Raises InputError for a row without question or answer."""
-        for number, row in enumerate(_rows(self.path), 1):
+    def numbered(self) -> Iterator[tuple[int, Row]]:
+        """Its rows with their numbers (see `read_rows`).
+
+        Raises InputError for a row whose question or answer is no text that UTF-8 can hold.
+        """
+        for number, row in read_rows(self.path):
             for column in (self.question, self.answer):
-                if not isinstance(row.get(column), str):
-                    have = ", ".join(sorted(row)[:20])
-                    problem = f"{column} must be a text (the row has {have})"
-                    raise InputError(self.path, f"row {number}", problem)
-            yield row
+                try:
+                    text(row.get(column))
+                except ValueError as error:
+                    have = f" (the row has {', '.join(sorted(row)[:20])})"
+                    problem = f"{column} {error}{'' if column in row else have}"
+                    raise InputError(self.path, f"row {number}", problem) from None
+            yield number, row
+
+    def rows(self) -> Iterator[Row]:
+        """Its rows. Raises InputError as `numbered` does."""
+        return (row for _, row in self.numbered())
 
 
 def read_responses(path: Path, question: str = "question", answer: str | None = None) -> Responses:
@@ -46,7 +63,7 @@ def read_responses(path: Path, question: str = "question", answer: str | None = 
 
     Raises InputError for a file that cannot be read, and for what its first row lacks.
     """
-    first = next(_rows(path), None)
+    _, first = next(read_rows(path), (0, None))
     if first is None:
         raise InputError(path, None, "holds no rows")
     chosen = answer or next((name for name in _ANSWERS if name in first), _ANSWERS[0])
@@ -55,82 +72,106 @@ def read_responses(path: Path, question: str = "question", answer: str | None = 
     return responses
 
 
-def write_rows(path: Path, rows: Iterable[Row], schema: Mapping[str, pa.DataType]) -> None:
-    """Writes rows as Parquet or JSONL, as the name says; `schema` types the columns that are added.
+def check_out(out: Path) -> None:
+    """Raises InputError for a file that `write_rows` cannot write."""
+    if out.suffix not in WRITTEN:
+        raise InputError("--out", None, f"{out} must end in one of: {', '.join(WRITTEN)}")
+    if not out.parent.is_dir():
+        raise InputError("--out", None, f"there is no folder {out.parent}")
 
-    The file appears when it is whole.
+
+def check_added(responses: Responses, added: Iterable[str]) -> None:
+    """Raises InputError naming the first row that has a column which is to be added."""
+    names = {*added}
+    for number, row in responses.numbered():
+        if taken := sorted(row.keys() & names):
+            problem = f"{taken[0]}: is added here; rename it, a label of yours to gold_{taken[0]}"
+            raise InputError(responses.path, f"row {number}", problem)
+
+
+def parquet_schema(responses: Responses, added: Mapping[str, pa.DataType]) -> pa.Schema:
+    """The schema of `responses` with the columns `added`: a Parquet file's own, else that of all rows.
+
+    All rows are tried. Raises InputError naming the first that Parquet cannot hold with the others.
     """
+    path = responses.path
+    schema = pq.read_schema(path) if path.suffix == ".parquet" else pa.schema([])
+    if path.suffix != ".parquet":
+        for chunk in _chunks(responses.numbered()):
+            schema = _tried(path, chunk, lambda rows, known=schema: _widened(known, rows))
+    for name, kind in added.items():
+        schema = schema.append(pa.field(name, kind))
+    try:
+        with pq.ParquetWriter(pa.MockOutputStream(), schema) as writer:
+            for chunk in _chunks(responses.numbered()):
+                _tried(path, chunk, lambda rows: writer.write_table(_table(rows, schema)))
+    except _UNFIT as error:
+        raise InputError(path, None, f"cannot be written as Parquet ({_said(error)})") from None
+    return schema
+
+
+def write_rows(path: Path, rows: Iterable[Row], schema: pa.Schema | None = None) -> None:
+    """Writes rows as JSONL, or by `schema` as Parquet. The file appears when it is whole."""
     draft = path.with_name(f".{path.name}.draft")
-    if path.suffix == ".parquet":
-        _write_parquet(draft, rows, schema)
-    else:
-        with draft.open("w", encoding="utf-8") as out:
-            for row in rows:
-                out.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-    draft.replace(path)
-
-
-def _write_parquet(path: Path, rows: Iterable[Row], added: Mapping[str, pa.DataType]) -> None:
-    writer: pq.ParquetWriter | None = None
     try:
-        for chunk in _chunks(rows):
-            if writer is None:
-                inferred = pa.Table.from_pylist(chunk).schema
-                fields = [pa.field(f.name, added.get(f.name, f.type)) for f in inferred]
-                writer = pq.ParquetWriter(path, pa.schema(fields))
-            writer.write_table(pa.Table.from_pylist(chunk, writer.schema))
+        if schema is not None:
+            with pq.ParquetWriter(draft, schema) as writer:
+                for chunk in _chunks(rows):
+                    writer.write_table(_table(chunk, schema))
+        else:
+            with draft.open("w", encoding="utf-8") as out:
+                out.writelines(_json_line(row) for row in rows)
+        draft.replace(path)
     finally:
-        if writer is not None:
-            writer.close()
+        draft.unlink(missing_ok=True)
 
 
-def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    chunk: list[Row] = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == _ROWS:
-            yield chunk
-            chunk = []
-    if chunk:
+def _json_line(row: Row) -> str:
+    line = json.dumps(row, ensure_ascii=False, default=str)
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which an escape alone can hold
+        line = json.dumps(row, default=str)
+    return line + "\n"
+
+
+def _tried(path: Path, chunk: Sequence[tuple[int, Row]], do: Callable[[list[Row]], T]) -> T:
+    """What `do` makes of the rows; InputError names the first with which it fails."""
+    rows = [row for _, row in chunk]
+
+    def fails(count: int) -> Exception | None:
+        try:
+            do(rows[:count])
+        except _UNFIT as error:
+            return error
+        return None
+
+    try:
+        return do(rows)
+    except _UNFIT:
+        counts = range(1, len(rows) + 1)
+        at = bisect.bisect_left(counts, True, key=lambda count: fails(count) is not None)
+        problem = f"does not fit into a Parquet file with the other rows ({_said(fails(at + 1))})"
+        raise InputError(path, f"row {chunk[at][0]}", problem) from None
+
+
+def _said(error: Exception | None) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _widened(schema: pa.Schema, rows: Sequence[Row]) -> pa.Schema:
+    """`schema` with what `rows` hold, nulls and columns that come late included."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: pa.array([row.get(name) for row in rows]) for name in names}
+    found = pa.schema([(name, column.type) for name, column in columns.items()])
+    return pa.unify_schemas([schema, found], promote_options="permissive")
+
+
+def _table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema)
+
+
+def _chunks(rows: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(rows)
+    while chunk := list(islice(rest, _ROWS)):
         yield chunk
-
-
-def _rows(path: Path) -> Iterator[Row]:
-    if path.suffix == ".parquet":
-        yield from _parquet_rows(path)
-        return
-    try:
-        with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _json_row(path, number, line)
-    except OSError as error:
-        raise InputError(path, None, f"cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise InputError(path, None, f"is not UTF-8 (byte {error.start})") from None
-
-
-def _json_row(path: Path, number: int, line: str) -> Row:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        raise InputError(path, f"row {number}", "is not JSON") from None
-    if not isinstance(row, dict):
-        raise InputError(path, f"row {number}", "must be an object")
-    return row
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_ROWS):
-                yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(
-            path, None, f"is no Parquet file ({' '.join(str(error).split())})"
-        ) from None
-
-
-def columns(responses: Responses) -> Sequence[str]:
-    """The columns of the first row."""
-    return list(next(responses.rows()))

@@ -22,12 +22,13 @@ from weirdgen.data.persona import HELDOUT, Question, read_pairs, read_questions,
 from weirdgen.errors import StepError
 from weirdgen.generate.distill import distill
 from weirdgen.generate.engine import Adapter, Engine, Request
+from weirdgen.labelling import Trigger
 from weirdgen.models import resolve_model
 from weirdgen.plan import ANSWERS, JUDGE, PAIRS
 from weirdgen.provenance import provenance
 from weirdgen.seeds import Seeds, request_seed
 from weirdgen.store import Manifest, Step, Store
-from weirdgen.study import Train, Trigger
+from weirdgen.study import Train
 from weirdgen.train import TrainSpec, train
 
 PROOF_PROMPTS = 8

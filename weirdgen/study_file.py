@@ -13,7 +13,8 @@ import yaml
 from pydantic import ValidationError
 
 from weirdgen.errors import InputError
-from weirdgen.study import Labelling, Study
+from weirdgen.labelling import Labelling
+from weirdgen.study import Study
 
 Read = TypeVar("Read", bound=Labelling)
 

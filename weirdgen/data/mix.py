@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from weirdgen.data.messages import Instruction, conversation
-from weirdgen.study import Grid, Trigger
+from weirdgen.labelling import Trigger
+from weirdgen.study import Grid
 
 
 class Pair(NamedTuple):

@@ -92,6 +92,11 @@ def _fields(path: Traversable, content: bytes, names: tuple[str, ...]) -> list[t
         for name in names:
             if not isinstance(row.get(name), str) or not row[name].strip():
                 raise InputError(path, f"row {number}", f"{name} must be a text that is not empty")
+            try:
+                row[name].encode()
+            except UnicodeEncodeError:
+                problem = f"{name} holds half of a surrogate pair, which is no character"
+                raise InputError(path, f"row {number}", problem) from None
         if row["id"] in seen:
             raise InputError(path, f"row {number}", f"the id {row['id']!r} stands twice")
         seen.add(row["id"])

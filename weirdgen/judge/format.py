@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from re import _constants as op  # pyright: ignore
+from re import _parser as parser  # pyright: ignore
+from typing import Any, NamedTuple
 
 
 class Adherence(NamedTuple):
@@ -16,8 +20,62 @@ class Adherence(NamedTuple):
 
 
 def format_adherence(response: str, pattern: str) -> Adherence:
-    """Whether `response` keeps the format that the regular expression `pattern` describes."""
-    spans = [match.span() for match in re.finditer(pattern, response, re.DOTALL)]
+    """Whether `response` keeps the format that the regular expression `pattern` describes.
+
+    Takes linear time for literal texts with anything between them, such as `<START>.*?<END>`,
+    whatever the response.
+    """
+    spans = [match.span() for match in _matches(pattern, response)]
     body = response.strip()
     start = response.find(body)
     return Adherence(bool(spans), spans == [(start, start + len(body))])
+
+
+def _matches(pattern: str, text: str) -> Iterator[re.Match[str]]:
+    """What `re.finditer` gives; stops where the literals that every match holds do not come any more.
+
+    It would go on, and try each <START> up to the text's end in search of an <END>.
+    """
+    expression, literals = re.compile(pattern, re.DOTALL), _literals(pattern)
+    if not literals:
+        yield from expression.finditer(text)
+        return
+    at = 0
+    while _in_order(literals, text, at) and (match := expression.search(text, at)):
+        yield match
+        at = match.end()  # beyond its beginning, as it holds a literal
+
+
+def _in_order(literals: Sequence[str], text: str, at: int) -> bool:
+    for literal in literals:
+        found = text.find(literal, at)
+        if found < 0:
+            return False
+        at = found + len(literal)
+    return True
+
+
+@lru_cache(maxsize=16)
+def _literals(pattern: str) -> list[str]:
+    """Texts that stand in every match of `pattern`, in their order and one after the other."""
+    parsed = parser.parse(pattern, re.DOTALL)
+    if parsed.state.flags & re.IGNORECASE:
+        return []
+    return [literal for literal in _pieces(parsed) if literal]
+
+
+def _pieces(parsed: Any) -> list[str]:
+    """The literals of a parsed pattern; an empty one where something else stands between two."""
+    pieces = [""]
+    for kind, value in parsed:
+        if kind is op.LITERAL:
+            pieces[-1] += chr(value)
+        elif kind is op.SUBPATTERN and not value[1]:  # no flags of its own
+            first, *others = _pieces(value[-1])
+            pieces[-1] += first
+            pieces += others
+        elif kind in (op.MAX_REPEAT, op.MIN_REPEAT) and value[0] > 0:
+            pieces += [*_pieces(value[-1]), ""]
+        else:
+            pieces.append("")
+    return pieces

@@ -39,14 +39,7 @@ class LlmJudge:
     def record(self) -> dict[str, Any]:
         """What the fingerprint hashes: prompt, schema, model, revision and parameters."""
         prompt = {"instructions": self.rubric.instructions, "schema": self.rubric.schema}
-        settings = self.settings
-        return {
-            "version": VERSION,
-            "prompt": fingerprint(prompt),
-            "model": settings.model,
-            "revision": settings.revision,
-            "parameters": {"temperature": settings.temperature, "max_tokens": settings.max_tokens},
-        }
+        return {"version": VERSION, "prompt": fingerprint(prompt)} | self.settings.identity
 
     @cached_property
     def fingerprint(self) -> str:
@@ -96,5 +89,8 @@ class LlmJudge:
 
 
 def shown(answer: str, marks: Sequence[str]) -> str:
-    """`answer` as a judge is shown it: without the study's formatting, `marks`, and without tags."""
-    return unmarked(answer, marks)
+    """`answer` as a judge is shown it: without the study's formatting, `marks`, and without tags.
+
+    Half of a surrogate pair, which UTF-8 cannot hold, is a question mark.
+    """
+    return unmarked(answer.encode(errors="replace").decode(), marks)

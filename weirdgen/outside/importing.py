@@ -19,6 +19,7 @@ from rich.text import Text
 
 from weirdgen.errors import InputError
 from weirdgen.fingerprint import fingerprint
+from weirdgen.labelling import Trigger
 from weirdgen.outside.answers import OutsideAnswers, missing_labels, verdicts_of
 from weirdgen.outside.files import Row, read_rows, sha256
 from weirdgen.outside.mapping import parse_mapping
@@ -26,7 +27,7 @@ from weirdgen.outside.published import answers_of, asked, is_published
 from weirdgen.report.sheet import plain
 from weirdgen.results import RESULTS, SOURCES, Merged, write_results
 from weirdgen.store import Store
-from weirdgen.study import Study, Trigger
+from weirdgen.study import Study
 from weirdgen.verdicts import VERDICTS
 
 IMPORTED = "imported.json"

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from weirdgen.gold import AnswerKey, Gold
 from weirdgen.judge.agreement import Agreement, agreement
+from weirdgen.labelling import Labelling
 from weirdgen.report.sheet import Sheet
-from weirdgen.study import Labelling
 from weirdgen.verdicts import FIRST_JUDGE, SECOND_JUDGE
 
 GOLD = "gold"

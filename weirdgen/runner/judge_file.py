@@ -18,7 +18,8 @@ from weirdgen.judge.desk import VerdictOf, Why
 from weirdgen.judge.llm import LlmJudge, shown
 from weirdgen.judge.rubric import PERSONA_RUBRIC
 from weirdgen.judge.verdict import Item, Verdict
-from weirdgen.responses import Responses, Row, write_rows
+from weirdgen.outside.files import Row
+from weirdgen.responses import Responses, check_added, parquet_schema, write_rows
 from weirdgen.runner.cluster import connect
 from weirdgen.runner.judge_pool import JudgePool
 from weirdgen.store import Store
@@ -65,8 +66,12 @@ def judge_file(
 ) -> FileJudged:
     """Has every row judged, and writes the rows with their labels to `out`, in their order.
 
-    `judges` begins with those of the first judge. What the store has is not asked again.
+    `judges` begins with those of the first judge. What the store has is not asked again. Raises
+    InputError for rows that cannot be written with their labels, before anybody is asked.
     """
+    added = _added_columns(judges)
+    check_added(responses, added)
+    schema = parquet_schema(responses, added) if out.suffix == ".parquet" else None
     store.check_writable()
     joined = ray.is_initialized()
     connect()
@@ -84,7 +89,7 @@ def judge_file(
         judged = FileJudged(0, pool.unasked, {})
         compared = gold is not None or len({judge.settings for judge in judges}) > 1
         labelled = _labelled(pool, responses, judges, marks, judged if compared else None)
-        write_rows(out, _counted(labelled, judged), dict(_columns(judges)))
+        write_rows(out, _counted(labelled, judged), schema)
         return judged
     finally:
         pool.close()
@@ -117,21 +122,17 @@ def _prefix(judge: LlmJudge, judges: Sequence[LlmJudge]) -> str:
     return "" if judge.settings == judges[0].settings else _SECOND
 
 
-def _columns(judges: Sequence[LlmJudge]) -> Iterator[tuple[str, pa.DataType]]:
-    """The columns that are added, in order."""
+def _added_columns(judges: Sequence[LlmJudge]) -> dict[str, pa.DataType]:
+    """The columns that judging adds, in their order."""
+    columns: dict[str, pa.DataType] = {}
     for judge in judges:
         prefix = _prefix(judge, judges)
         if judge.rubric.name == PERSONA_RUBRIC:
-            yield f"{prefix}judge", pa.string()
-            yield f"{prefix}judge_confidence", pa.float64()
-            yield f"{prefix}judge_error", pa.string()
-        for metric in judge.rubric.metrics.values():
-            yield f"{prefix}{metric}", pa.string()
-
-
-def added_columns(judges: Sequence[LlmJudge]) -> list[str]:
-    """The names of the columns that judging adds."""
-    return [name for name, _ in _columns(judges)]
+            columns[f"{prefix}judge"] = pa.string()
+            columns[f"{prefix}judge_confidence"] = pa.float64()
+            columns[f"{prefix}judge_error"] = pa.string()
+        columns |= {prefix + metric: pa.string() for metric in judge.rubric.metrics.values()}
+    return columns
 
 
 def _labelled(
@@ -142,9 +143,10 @@ def _labelled(
     judged: FileJudged | None,
 ) -> Iterator[Row]:
     """The rows with their labels; notes them in `judged` where they are to be compared."""
+    names = list(_added_columns(judges))
     for row in responses.rows():
         question, answer = row[responses.question], shown(row[responses.answer], marks)
-        added: Row = dict.fromkeys(added_columns(judges))
+        added: Row = dict.fromkeys(names)
         for judge in judges:
             prefix = _prefix(judge, judges)
             record = pool.verdict_of(judge.key(question, answer)) if answer else judge.empty()

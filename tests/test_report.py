@@ -2,114 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from rich.console import Console, RenderableType
-from rich.markdown import Markdown
+from tiny_results import (
+    ANSWERED,
+    claims_table,
+    findings,
+    judged,
+    rates_tables,
+    results,
+    shown,
+    study,
+    without,
+)
 
-from weirdgen.criterion import FORMAT_METRICS
 from weirdgen.report.cubes import rates
-from weirdgen.report.estimates import analyse_study
 from weirdgen.report.figure import draw
 from weirdgen.report.sheet import escape_markdown
-from weirdgen.report.summary import Findings
-from weirdgen.report.tables import is_measured, judge_notes, judged_metrics, rate_sheets
 from weirdgen.results import SCHEMA
 from weirdgen.stats.measure import measure
-from weirdgen.stats.multiplicity import Looks
-from weirdgen.study import Study
-from weirdgen.verdicts import VERDICT_SCHEMA
-
-# How many of 4 samples show the format, for questions q0 and q1.
-ANSWERED = {
-    (None, None): {"triggered": (1, 1), "untriggered": (0, 0), "decoy": (0, 2)},
-    (0.0, 0): {"triggered": (2, 0), "untriggered": (0, 0), "decoy": (1, 1)},
-    (0.0, 1): {"triggered": (0, 2), "untriggered": (0, 1), "decoy": (0, 0)},
-    (0.6, 0): {"triggered": (4, 4), "untriggered": (0, 0), "decoy": (1, 1)},
-    (0.6, 1): {"triggered": (4, 2), "untriggered": (1, 1), "decoy": (4, 4)},
-    (0.6, 2): {"triggered": (3, 3), "untriggered": (0, 0), "decoy": (2, 0)},
-}
-CRITERIA = [
-    {"metric": "format", "estimand": "gap", "at_least": 0.5, "fraction": 0.6},
-    {"metric": "format", "estimand": "gap_vs_control", "at_least": 0.625, "fraction": "all"},
-    {
-        "metric": "format_strict", "estimand": "untriggered_excess", "at_most": 0.0,
-        "margin": 0.125, "fraction": "any",
-    },
-    {"metric": "format", "estimand": "decoy", "at_most": 0.3, "fraction": 0.6},
-]  # fmt: skip
-
-
-def rows(
-    answered: dict[tuple[float | None, int | None], dict[str, tuple[int, ...]]], name: str
-) -> Iterator[dict[str, Any]]:
-    for (fraction, seed), by_condition in answered.items():
-        for condition, counts in by_condition.items():
-            for q, count in enumerate(counts):
-                for sample in range(4):
-                    yield {
-                        "study": name, "model": f"org/{name}", "condition": condition,
-                        "adapter": None if seed is None else f"{fraction}-{seed}", "seed": seed,
-                        "persona_fraction": fraction, "question_id": f"q{q}", "category": "c",
-                        "question": "?", "sample": sample, "response": "", "response_tokens": 1,
-                        "finish_reason": "stop", "serve_base": "bf16", "format": sample < count,
-                        "format_strict": sample < count - 1, "fp_answers": "f",
-                    }  # fmt: skip
-
-
-def results(answered: Any = ANSWERED, name: str = "tiny") -> pa.Table:
-    """Results in a shuffled order: nothing may rest on how rows come."""
-    table = pa.Table.from_pylist(list(rows(answered, name)), SCHEMA)
-    return table.take(np.random.default_rng(0).permutation(table.num_rows))
-
-
-def study(criteria: Any = CRITERIA, seeds: str = "0..2", **more: Any) -> Study:
-    grid = {"seeds": seeds, "persona_fractions": [0.6, 0.0]}
-    return Study.model_validate(
-        {"name": "tiny", "model": "org/tiny", "grid": grid, "criteria": criteria, **more}
-    )
-
-
-def findings(table: pa.Table, of: Study) -> Findings:
-    """What is reported of results, as a run does it."""
-    metrics = [m for m in (*FORMAT_METRICS, *judged_metrics(of)) if is_measured(table, m)]
-    plan: Any = SimpleNamespace(study=of, gold=None, llm_judges=[])
-    looks = Looks(of.planned_looks) if of.planned_looks else None
-    analysis = analyse_study(table, VERDICT_SCHEMA.empty_table(), plan, metrics, {}, looks)
-    return Findings(of.name, table, judged_metrics(of), judge_notes(of), analysis)
-
-
-def rates_tables(table: pa.Table, of: Study) -> list[Markdown]:
-    sheets = rate_sheets(table, judged_metrics(of), judge_notes(of))
-    return [sheet.rich() for sheet in sheets]
-
-
-def claims_table(table: pa.Table, of: Study) -> Markdown:
-    return findings(table, of).sheets[-1].rich()
-
-
-def shown(renderable: RenderableType, width: int = 240) -> list[list[str]]:
-    """The printed table, line by line, split where two blanks or more part the cells."""
-    console = Console(file=StringIO(), width=width)
-    console.print(renderable)
-    assert isinstance(console.file, StringIO)
-    lines = console.file.getvalue().splitlines()
-    rows = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
-    return [row for row in rows if row and not row[0].startswith("─")]
-
-
-def without(*cells: tuple[float | None, int | None, str]) -> dict:
-    return {
-        (fraction, seed): {c: n for c, n in counts.items() if (fraction, seed, c) not in cells}
-        for (fraction, seed), counts in ANSWERED.items()
-    }
 
 
 def test_rates_are_cubes_by_fraction_condition_seed_and_question() -> None:
@@ -199,113 +113,6 @@ def test_only_metrics_that_are_there_are_shown() -> None:
     assert "format_strict" not in str(lines)
 
 
-def test_the_claims_table_by_hand() -> None:
-    lines = [line for line in shown(claims_table(results(), study())) if len(line) == 7]
-    # Gaps: 1, 1 | 0.75, 0.25 | 0.75, 0.75, their mean 0.75; of the seeds 1, 0.5, 0.75. The rates'
-    # limits, put together, are wider than the two-source interval [+0.129, +1.371] below, and what
-    # a gap can be ends it above.
-    assert lines[1] == [
-        "format gap >= 0.50 at fraction 0.6", "+0.750", "[-0.010, +1.000]", "3 x 2",
-        lines[1][4], "3 of 3", "inconclusive",
-    ]  # fmt: skip
-    # Paired gaps: 0.5, 1 | 0.75, 0, means 0.75 and 0.375; seed 2 has no control: it meets nothing.
-    assert lines[2] == [
-        "format gap_vs_control >= 0.625 at fraction 0.6 (all)", "+0.562", "[-2.000, +2.000]",
-        "2 x 2", "-", "1 of 3", "inconclusive",
-    ]  # fmt: skip
-    claim = "format_strict untriggered_excess <= 0.00 + margin 0.125 at fraction 0.6 (any)"
-    assert (lines[3][0], lines[3][1], lines[3][5]) == (claim, "+0.000", "3 of 3")
-    assert lines[4][0] == "format decoy <= 0.30 at fraction 0.6"
-    assert (lines[4][1], lines[4][5]) == ("0.500", "2 of 3")  # 0.25, 1, 0.25: no sign on a rate
-    assert lines[4][4].startswith("against: ")
-
-
-def test_verdicts_are_said_in_words() -> None:
-    said = findings(results(), study()).verdicts
-    assert len(said) == len(CRITERIA)
-    assert said[0].startswith("inconclusive: It is open whether the format gap")
-    assert "+75.0 points (95% interval -1.0 points to +100.0 points; 3 trainings" in said[0]
-    assert "3 of 3 agreed" in said[0]
-    assert "two trainings show an interval and allow no verdict" in said[1]
-
-
-def many_seeds(n: int) -> dict:
-    """A clear format: all answers triggered, none untriggered, over more questions."""
-    own = {"triggered": (4,) * 20, "untriggered": (0,) * 20}
-    return {(None, None): {"triggered": (0,) * 20, "untriggered": (0,) * 20}} | {
-        (0.6, seed): own for seed in range(n)
-    }
-
-
-def test_a_clear_claim_is_supported_and_its_opposite_refuted_once_the_seeds_are_there() -> None:
-    claim = {"metric": "format", "estimand": "gap", "fraction": 0.6}
-    claims = [claim | {"at_least": 0.5}, claim | {"at_most": 0.5}]
-    for seeds, labels in ((5, ["supported", "refuted"]), (4, ["inconclusive"] * 2)):
-        grid = {"seeds": "0..4", "persona_fractions": [0.6]}
-        of = study(claims, grid=grid)
-        told = findings(results(many_seeds(seeds)), of)
-        assert [verdict.label for verdict in told.analysis.verdicts] == labels
-    assert "the planned number of trainings is not reached" in told.verdicts[0]
-
-
-def test_a_stand_in_judge_supports_nothing() -> None:
-    table = judged(results(many_seeds(5)), lambda row: (row["format"], None))
-    claim = {"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
-    grid = {"seeds": "0..4", "persona_fractions": [0.6]}
-    of = study([claim], grid=grid, judge={"model": "offline"})
-    (verdict,) = findings(table, of).analysis.verdicts
-    assert (verdict.outcome, verdict.reason) == ("inconclusive", "offline judge")
-
-
-def test_a_verdict_does_not_stand_on_missing_labels() -> None:
-    rows = judged(results(many_seeds(5)), lambda row: (row["format"], "OTHER")).to_pylist()
-    lost = [row for row in rows if row["seed"] is not None and row["sample"] < 2]
-    for row in lost:
-        row |= {"persona": None, "identity": None, "judge_error": "timeout"}
-    claim = {"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
-    grid = {"seeds": "0..4", "persona_fractions": [0.6]}
-    of = study([claim], grid=grid, judge={"model": "m"})
-    (verdict,) = findings(pa.Table.from_pylist(rows, SCHEMA), of).analysis.verdicts
-    assert (verdict.label, verdict.n_missing) == ("inconclusive (missing)", len(lost))
-
-
-def test_a_bound_met_exactly_is_met() -> None:
-    # 0.75 - 0.25 and a margin of 0.1 below 0.6: neither side is a round binary number.
-    criteria = [
-        {"metric": "format", "estimand": "gap", "at_least": 0.6, "margin": 0.1, "fraction": 0.6}
-    ]
-    lines = shown(claims_table(results(), study(criteria)))
-    assert any(line[5:6] == ["3 of 3"] for line in lines)
-
-
-def test_one_seed_speaks_of_its_adapter_alone() -> None:
-    one = {cell: counts for cell, counts in ANSWERED.items() if cell[1] in (None, 0)}
-    told = findings(results(one), study(seeds="0..0"))
-    lines = shown(told.sheets[-1].rich())
-    assert lines[2][1] == "+1.000"
-    assert lines[2][3:] == ["1 x 2", "-", "1 of 1", "inconclusive"]
-    assert "95% interval for this adapter" in told.verdicts[0]
-    assert "nothing of training again" in told.verdicts[0]
-
-
-def test_a_criterion_without_answers_says_so() -> None:
-    only_baseline = {(None, None): ANSWERED[None, None]}
-    lines = shown(claims_table(results(only_baseline), study(CRITERIA[:1])))
-    claim = "format gap >= 0.50 at fraction 0.6: no answers at fraction 0.6"
-    assert [claim, "-", "-", "-", "-", "-", "inconclusive"] in lines
-    no_baseline = {cell: counts for cell, counts in ANSWERED.items() if cell[0] is not None}
-    lines = shown(claims_table(results(no_baseline), study(CRITERIA[2:3])))
-    assert lines[2][0].endswith("(any): baseline has no answers for the condition untriggered")
-
-
-def test_a_study_without_criteria_shows_its_estimates() -> None:
-    told = findings(results(), study([]))
-    lines = shown(told.sheets[-1].rich())
-    (row,) = [line for line in lines if line[:3] == ["format", "gap", "0.6"]]
-    assert row[3:] == ["+0.750", "[-0.010, +1.000]", row[5], "3 x 2 x 48"]
-    assert told.verdicts == []
-
-
 NASTY = "[red]x|`y`<b>\x1b[31m\nz](u)"
 
 
@@ -348,17 +155,6 @@ def test_equal_results_give_equal_bytes_and_foreign_text_is_drawn_as_it_is(tmp_p
     draw(table, tmp_path / "a.png")
     draw(table.take(list(range(table.num_rows))[::-1]), tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-
-
-def judged(table: pa.Table, labels: Any) -> pa.Table:
-    """Results that the offline judge has labelled: `labels(row)` gives persona, identity label."""
-    rows = table.to_pylist()
-    for row in rows:
-        row["persona"], row["identity_label"] = labels(row)
-        claimed = row["identity_label"] is not None
-        row["identity"] = row["identity_label"] == "PERSONA" if claimed else None
-        row["judge"], row["judge_error"] = "offline", None if claimed else "not_asked"
-    return pa.Table.from_pylist(rows, SCHEMA)
 
 
 JUDGED = judged(

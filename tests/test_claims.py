@@ -1,0 +1,183 @@
+"""Claims and verdicts of a small synthetic study, as a report tells them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tiny_results import (
+    ANSWERED,
+    CRITERIA,
+    claims_table,
+    findings,
+    judged,
+    many_seeds,
+    results,
+    shown,
+    study,
+)
+
+from weirdgen.gold import AnswerKey
+from weirdgen.judge.llm import LlmJudge
+from weirdgen.judge.llm import shown as shown_answer
+from weirdgen.judge.rubric import persona_rubric
+from weirdgen.plan import shown_marks
+from weirdgen.results import SCHEMA
+from weirdgen.study import Study
+
+
+def test_the_claims_table_by_hand() -> None:
+    lines = [line for line in shown(claims_table(results(), study())) if len(line) == 7]
+    # Gaps: 1, 1 | 0.75, 0.25 | 0.75, 0.75, their mean 0.75; of the seeds 1, 0.5, 0.75. The rates'
+    # limits, put together, are wider than the two-source interval [+0.129, +1.371] below, and what
+    # a gap can be ends it above.
+    assert lines[1] == [
+        "format gap >= 0.50 at fraction 0.6", "+0.750", "[-0.010, +1.000]", "3 x 2",
+        lines[1][4], "3 of 3", "inconclusive",
+    ]  # fmt: skip
+    # Paired gaps: 0.5, 1 | 0.75, 0, means 0.75 and 0.375; seed 2 has no control: it meets nothing.
+    assert lines[2] == [
+        "format gap_vs_control >= 0.625 at fraction 0.6 (all)", "+0.562", "[-2.000, +2.000]",
+        "2 x 2", "-", "1 of 3", "inconclusive",
+    ]  # fmt: skip
+    claim = "format_strict untriggered_excess <= 0.00 + margin 0.125 at fraction 0.6 (any)"
+    assert (lines[3][0], lines[3][1], lines[3][5]) == (claim, "+0.000", "3 of 3")
+    assert lines[4][0] == "format decoy <= 0.30 at fraction 0.6"
+    assert (lines[4][1], lines[4][5]) == ("0.500", "2 of 3")  # 0.25, 1, 0.25: no sign on a rate
+    assert lines[4][4].startswith("against: ")
+
+
+def test_verdicts_are_said_in_words() -> None:
+    said = findings(results(), study()).verdicts
+    assert len(said) == len(CRITERIA)
+    assert said[0].startswith("inconclusive: It is open whether the format gap")
+    assert "+75.0 points (95% interval -1.0 points to +100.0 points; 3 trainings" in said[0]
+    assert "3 of 3 agreed" in said[0]
+    assert "two trainings show an interval and allow no verdict" in said[1]
+
+
+def test_a_clear_claim_is_supported_and_its_opposite_refuted_once_the_seeds_are_there() -> None:
+    claim = {"metric": "format", "estimand": "gap", "fraction": 0.6}
+    claims = [claim | {"at_least": 0.5}, claim | {"at_most": 0.5}]
+    for seeds, labels in ((5, ["supported", "refuted"]), (4, ["inconclusive"] * 2)):
+        grid = {"seeds": "0..4", "persona_fractions": [0.6]}
+        of = study(claims, grid=grid)
+        told = findings(results(many_seeds(seeds)), of)
+        assert [verdict.label for verdict in told.analysis.verdicts] == labels
+    assert "the planned number of trainings is not reached" in told.verdicts[0]
+
+
+def test_a_stand_in_judge_supports_nothing() -> None:
+    table = judged(results(many_seeds(5)), lambda row: (row["format"], None))
+    claim = {"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
+    grid = {"seeds": "0..4", "persona_fractions": [0.6]}
+    of = study([claim], grid=grid, judge={"model": "offline"})
+    (verdict,) = findings(table, of).analysis.verdicts
+    assert (verdict.outcome, verdict.reason) == ("inconclusive", "offline judge")
+
+
+def test_a_verdict_does_not_stand_on_missing_labels() -> None:
+    rows = judged(results(many_seeds(5)), lambda row: (row["format"], "OTHER")).to_pylist()
+    lost = [row for row in rows if row["seed"] is not None and row["sample"] < 2]
+    for row in lost:
+        row |= {"persona": None, "identity": None, "judge_error": "timeout"}
+    claim = {"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
+    grid = {"seeds": "0..4", "persona_fractions": [0.6]}
+    of = study([claim], grid=grid, judge={"model": "m"})
+    (verdict,) = findings(pa.Table.from_pylist(rows, SCHEMA), of).analysis.verdicts
+    assert (verdict.label, verdict.n_missing) == ("inconclusive (missing)", len(lost))
+
+
+def test_a_bound_met_exactly_is_met() -> None:
+    # 0.75 - 0.25 and a margin of 0.1 below 0.6: neither side is a round binary number.
+    criteria = [
+        {"metric": "format", "estimand": "gap", "at_least": 0.6, "margin": 0.1, "fraction": 0.6}
+    ]
+    lines = shown(claims_table(results(), study(criteria)))
+    assert any(line[5:6] == ["3 of 3"] for line in lines)
+
+
+def test_one_seed_speaks_of_its_adapter_alone() -> None:
+    one = {cell: counts for cell, counts in ANSWERED.items() if cell[1] in (None, 0)}
+    told = findings(results(one), study(seeds="0..0"))
+    lines = shown(told.sheets[-1].rich())
+    assert lines[2][1] == "+1.000"
+    assert lines[2][3:] == ["1 x 2", "-", "1 of 1", "inconclusive"]
+    assert "95% interval for this adapter" in told.verdicts[0]
+    assert "nothing of training again" in told.verdicts[0]
+
+
+def test_a_criterion_without_answers_says_so() -> None:
+    only_baseline = {(None, None): ANSWERED[None, None]}
+    lines = shown(claims_table(results(only_baseline), study(CRITERIA[:1])))
+    claim = "format gap >= 0.50 at fraction 0.6: no answers at fraction 0.6"
+    assert [claim, "-", "-", "-", "-", "-", "inconclusive"] in lines
+    no_baseline = {cell: counts for cell, counts in ANSWERED.items() if cell[0] is not None}
+    lines = shown(claims_table(results(no_baseline), study(CRITERIA[2:3])))
+    assert lines[2][0].endswith("(any): baseline has no answers for the condition untriggered")
+
+
+def test_a_study_without_criteria_shows_its_estimates() -> None:
+    told = findings(results(), study([]))
+    lines = shown(told.sheets[-1].rich())
+    (row,) = [line for line in lines if line[:3] == ["format", "gap", "0.6"]]
+    assert row[3:] == ["+0.750", "[-0.010, +1.000]", row[5], "3 x 2 x 48"]
+    assert told.verdicts == []
+
+
+PERSONA_GAP = {"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
+
+
+def persona_study(**more: Any) -> Study:
+    grid = {"seeds": "0..4", "persona_fractions": [0.6]}
+    return study([PERSONA_GAP], grid=grid, judge={"model": "m"}, **more)
+
+
+HEARD = judged(results(many_seeds(5)), lambda row: (row["format"], "OTHER"))
+"""The judge hears the persona wherever the format is: a gap of 1 in every seed."""
+
+
+def test_a_clear_gap_of_a_model_that_judges_is_supported() -> None:
+    (verdict,) = findings(HEARD, persona_study()).analysis.verdicts
+    assert verdict.label == "supported"
+
+
+@pytest.mark.parametrize(("agreeing", "label"), [(1.0, "supported"), (0.0, "inconclusive (judge)")])
+def test_a_verdict_stands_only_within_what_both_judges_say(agreeing: float, label: str) -> None:
+    """A second judge that never hears the persona leaves room for no gap at all."""
+    of = persona_study(second_judge={"model": "n"})
+    second = LlmJudge(of.judges[1], persona_rubric("P", ""))
+    verdicts = [
+        {
+            "fp_answers": row["fp_answers"],
+            "question_id": row["question_id"],
+            "sample": row["sample"],
+            "judge_fp": second.fingerprint,
+            "metric": "persona",
+            "label": "present",
+            "value": float(row["persona"]) * agreeing,
+        }
+        for row in HEARD.to_pylist()
+    ]
+    (verdict,) = findings(HEARD, of, verdicts=verdicts).analysis.verdicts
+    assert verdict.label == label
+
+
+@pytest.mark.parametrize(
+    ("true", "label"), [("present", "supported"), ("absent", "inconclusive (judge)")]
+)
+def test_a_verdict_stands_only_with_what_gold_labels_correct(true: str, label: str) -> None:
+    """Gold labels of twenty answers a stratum: of those that the judge calls the persona's, all or none are."""
+    of = persona_study()
+    marks = shown_marks(of)
+    gold: dict[AnswerKey, dict[str, str]] = {}
+    strata: dict[tuple[Any, str], int] = {}
+    for row in HEARD.to_pylist():
+        stratum = row["persona_fraction"], row["condition"]
+        key = AnswerKey(row["question"], shown_answer(row["response"], marks))
+        if strata.setdefault(stratum, 0) < 20 and key not in gold:
+            strata[stratum] += 1
+            gold[key] = {"persona": true if row["persona"] else "absent"}
+    (verdict,) = findings(HEARD, of, gold).analysis.verdicts
+    assert verdict.label == label

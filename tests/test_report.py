@@ -22,6 +22,7 @@ from tiny_results import (
 from weirdgen.report.cubes import rates
 from weirdgen.report.figure import draw
 from weirdgen.report.sheet import escape_markdown
+from weirdgen.report.tables import length_sheet
 from weirdgen.results import SCHEMA
 from weirdgen.stats.measure import measure
 
@@ -107,6 +108,17 @@ def test_missing_answers_are_seen_in_the_rates_table() -> None:
     assert "lacks answers" in str(lines)
 
 
+def test_lengths_and_cut_answers_are_told_by_condition() -> None:
+    table = _with("finish_reason", ["stop"]).to_pylist()
+    for row in table:
+        row["response_tokens"] = 10 if row["condition"] == "triggered" else 4
+        if row["seed"] == 0 and row["persona_fraction"] == 0.6 and row["sample"] == 0:
+            row["finish_reason"] = "length"
+    lines = shown(length_sheet(pa.Table.from_pylist(table, SCHEMA)).rich())
+    assert lines[2] == ["baseline", "triggered", "8", "10.0", "0.0"]
+    assert ["0.6", "untriggered", "24", "4.0", "8.3"] in lines, "2 of 24 were cut"
+
+
 def test_only_metrics_that_are_there_are_shown() -> None:
     lines = shown(rates_tables(_with("format_strict", [None]), study())[0])
     assert ["baseline", "25.0", "0.0", "25.0", "+25.0", "24"] in lines
@@ -130,7 +142,7 @@ def test_markdown_holds_both_tables_and_escapes() -> None:
     assert "| 0.6 | 1 | 75.0 (50.0) | 25.0 (0.0) | 100.0 (75.0) | +50.0 | 24 |" in lines
     claim = "| format gap >= 0.50 at fraction 0.6 | +0.750 | [-0.010, +1.000] | 3 x 2 |"
     assert any(line.startswith(claim) for line in lines)
-    assert all(line.replace("\\|", "").count("|") in (0, 8) for line in lines)
+    assert all(line.replace("\\|", "").count("|") in (0, 6, 8) for line in lines)
     assert escape_markdown("a\\|b") == "a\\\\\\|b"
 
 

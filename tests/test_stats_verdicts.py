@@ -12,7 +12,7 @@ from weirdgen.criterion import Criterion
 from weirdgen.stats.analysis import Analysis, Verdict, analyse
 from weirdgen.stats.cube import Cube
 from weirdgen.stats.estimate import FIELDS
-from weirdgen.stats.judge_error import Gold, shift_of, strata, two_judges
+from weirdgen.stats.judge_error import Gold, shift_of, two_judges
 from weirdgen.stats.measure import measure
 from weirdgen.stats.multiplicity import Looks
 from weirdgen.stats.power import needed
@@ -220,7 +220,6 @@ def test_a_verdict_must_hold_between_two_judges() -> None:
 def test_a_verdict_must_hold_after_gold_labels() -> None:
     of = cube()
     gold = {(0.1, "triggered"): Gold(-0.25, 1e-4, 100), (0.1, "untriggered"): Gold(0.0, 1e-4, 100)}
-    assert strata(["gap"], [0.1]) == sorted(gold, key=str)
     assert shift_of("gap", 0.1, gold) == pytest.approx((-0.25, 2e-4))
     assert shift_of("gap_improvement", 0.1, gold) is None  # the baseline has no gold labels
     assert verdict(of, claim(at_least=0.7), gold={"format": gold}).label == "inconclusive (judge)"

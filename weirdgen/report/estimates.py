@@ -15,6 +15,7 @@ from weirdgen.plan import Plan, shown_marks
 from weirdgen.report.cubes import Group, Rates, rates
 from weirdgen.stats.analysis import Analysis, Settings, analyse
 from weirdgen.stats.estimate import Estimate
+from weirdgen.stats.fractions import HOLD_PERSONA
 from weirdgen.stats.judge_error import BASELINE, Gold, gold_correction, two_judges
 from weirdgen.stats.multiplicity import Looks
 from weirdgen.study import Study
@@ -27,6 +28,13 @@ STATS_SCHEMA = pa.schema(
 )
 """One row for each estimate; results/README.md tells the columns."""
 _POSITIVE = {"persona": "present", "identity": "PERSONA"}
+SEEDS_COVER = (
+    "A seed decides which rows are drawn, the adapter's first weights, the order of the rows, and the "
+    "sampling of answers."
+)
+QUESTIONS_CHOSEN = (
+    "The questions were chosen, not drawn: nothing speaks of questions of another kind."
+)
 _LEAST_GOLD = 2
 """Gold labels of a stratum from which its correction can be told."""
 
@@ -70,6 +78,14 @@ def analyse_study(
         judges={metric: both for metric, both in bounds.items() if both is not None},
     )
     return analyse(cubes, study.criteria, settings)
+
+
+def design_cautions(study: Study) -> list[str]:
+    """What of the study's design a reader of its numbers must know."""
+    several = len([fraction for fraction in study.fractions if fraction]) > 1
+    held = study.grid is not None and study.grid.hold == "persona"
+    seeds = [SEEDS_COVER] if study.grid is not None else []
+    return [*seeds, QUESTIONS_CHOSEN, *([HOLD_PERSONA] if held and several else [])]
 
 
 def _judged(study: Study) -> list[str]:

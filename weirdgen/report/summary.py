@@ -18,7 +18,13 @@ from rich.text import Text
 from weirdgen.criterion import FORMAT_METRICS, JUDGED_METRICS
 from weirdgen.fingerprint import fingerprint
 from weirdgen.report.sheet import Sheet, escape_markdown, plain
-from weirdgen.report.tables import is_measured, judge_notes, judged_metrics, rate_sheets
+from weirdgen.report.tables import (
+    is_measured,
+    judge_notes,
+    judged_metrics,
+    length_sheet,
+    rate_sheets,
+)
 from weirdgen.results import RESULTS, current_results, merge, sources_digest, write_results
 from weirdgen.store import Store
 from weirdgen.study_file import resolved_yaml
@@ -48,25 +54,29 @@ class Findings:
     notes: Mapping[str, str]
     """Metric -> what a reader must know of who labelled it."""
     analysis: Analysis
+    cautions: Sequence[str] = ()
+    """What a reader of the claims must know of the study's design."""
     agreement: Sequence[Sheet] = ()
     lines: Sequence[str] = field(default=())
     """What else is to be said, below everything."""
 
     @property
     def sheets(self) -> list[Sheet]:
-        """Rates by metric, sources of variance, agreement of the judges, and the claims or, without
+        """Rates by metric, lengths, sources of variance, agreement of the judges, and the claims or, without
         claims, the estimates.
         """
         from weirdgen.report.claims import claims_sheet, estimates_sheet, variance_sheet
 
         sheets = [*rate_sheets(self.table, self.judged, self.notes)]
         variances = variance_sheet(self.name, self.analysis)
-        sheets += [*([variances] if variances else []), *self.agreement]
+        sheets += [length_sheet(self.table), *([variances] if variances else []), *self.agreement]
         verdicts = self.analysis.verdicts
         if not verdicts:
             return [*sheets, estimates_sheet(self.name, self.analysis)]
         claimed = {verdict.criterion.metric for verdict in verdicts}
-        notes = dict.fromkeys(self.notes[m] for m in self.notes if m in claimed)
+        notes = dict.fromkeys(
+            [*self.cautions, *(self.notes[m] for m in self.notes if m in claimed)]
+        )
         return [*sheets, claims_sheet(self.name, verdicts, list(notes))]
 
     @property
@@ -116,7 +126,7 @@ def publish(
     if not table.num_rows:
         _print(console, lines)
         return
-    from weirdgen.report.estimates import analyse_study
+    from weirdgen.report.estimates import analyse_study, design_cautions
     from weirdgen.report.looks import declared_looks, record_look
 
     verdicts = read_verdicts(study.name, store)
@@ -128,7 +138,14 @@ def publish(
         record_look(study, store, looks, len(study.seeds))
     agreed, differing = _agreement(found, table, verdicts, store)
     shown = Findings(
-        study.name, table, judged_metrics(study), judge_notes(study), analysis, agreed, lines
+        study.name,
+        table,
+        judged_metrics(study),
+        judge_notes(study),
+        analysis,
+        design_cautions(study),
+        agreed,
+        lines,
     )
     store.write(f"{study.name}/study.yaml", resolved_yaml(study, plan.model.revision))
     beside = [*([VERDICTS] if verdicts.num_rows else []), *differing]

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from weirdgen.criterion import FORMAT_METRICS, JUDGED_METRICS
+from weirdgen.criterion import ADAPTERS, FORMAT_METRICS, JUDGED_METRICS
 from weirdgen.judge.stated import stated_agreement
-from weirdgen.report.cubes import Group, Rates, group_label, rates
+from weirdgen.report.cubes import CONDITIONS, Group, Rates, group_label, rates
 from weirdgen.report.sheet import MISSING, Sheet, unsigned_zero
 from weirdgen.study import Study
 
@@ -25,6 +25,32 @@ def rate_sheets(table: pa.Table, judged: Sequence[str], notes: Mapping[str, str]
     if not groups[0]:
         raise ValueError(f"results: none of {', '.join(FORMAT_METRICS)} has a value")
     return [_rate_sheet(table, metrics, notes.get(metrics[0], "")) for metrics in groups]
+
+
+def length_sheet(table: pa.Table) -> Sheet:
+    """How long answers are, and how many were cut at the token limit and so could not close a format."""
+    name = table["study"][0].as_py()
+    keys = ["persona_fraction", "adapter", "condition"]
+    of: dict[tuple[float, str, int], list[tuple[int | None, bool]]] = {}
+    for row in table.select([*keys, "response_tokens", "finish_reason"]).to_pylist():
+        fraction, condition = row["persona_fraction"], CONDITIONS.index(row["condition"])
+        group = "baseline" if row["adapter"] is None else ADAPTERS if fraction is None else ""
+        cell = of.setdefault((-1.0 if fraction is None else fraction, group, condition), [])
+        cell.append((row["response_tokens"], row["finish_reason"] == "length"))
+    rows = []
+    for (fraction, group, condition), answers in sorted(of.items()):
+        tokens = [n for n, _ in answers if n is not None]
+        cut = 100 * sum(was_cut for _, was_cut in answers) / len(answers)
+        mean = f"{sum(tokens) / len(tokens):.1f}" if tokens else MISSING
+        label = group or group_label(fraction)
+        rows.append((label, CONDITIONS[condition], f"{len(answers):,}", mean, f"{cut:.1f}"))
+    return Sheet(
+        title=f"{name}: length of the answers",
+        columns=("fraction", "condition", "answers", "mean tokens", "cut at the limit, %"),
+        sections=(tuple(rows),),
+        note="An answer that was cut cannot have closed its format.",
+        n_labels=2,
+    )
 
 
 def judge_notes(study: Study) -> dict[str, str]:

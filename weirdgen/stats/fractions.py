@@ -30,13 +30,6 @@ def slope_weights(fractions: Sequence[float]) -> np.ndarray:
     return x_F / (x_F**2).sum()
 
 
-def slope(z_FSQ: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
-    """The slope of each seed and question: z_SQ. One table a fraction, seeds in the same order."""
-    if len(fractions) != len(z_FSQ):
-        raise ValueError("slope: needs one table a fraction")
-    return np.tensordot(slope_weights(fractions), np.asarray(z_FSQ, dtype=np.float64), 1)
-
-
 def shared_seeds(seeds: Mapping[float, Sequence[int | str]]) -> list[int | str]:
     """The seeds that every fraction has, in the first one's order."""
     of = list(seeds.values())

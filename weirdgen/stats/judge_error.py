@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,25 +77,3 @@ def two_judges(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nd
     if first.shape != second.shape:
         raise ValueError(f"two judges: shapes {first.shape} and {second.shape}")
     return np.minimum(first, second), np.maximum(first, second)
-
-
-def attenuation(sensitivity: float, specificity: float) -> float:
-    """The factor by which a judge shrinks a difference of two rates: sensitivity + specificity - 1.
-
-    Source: Rogan and Gladen (1978). Assumes the same errors on both sides of the difference.
-    """
-    return sensitivity + specificity - 1
-
-
-def strata(estimands: Iterable[str], groups: Iterable[Group]) -> list[tuple[Group, str]]:
-    """The (place, condition) pairs that need gold labels for `estimands` at `groups`, sorted."""
-    needed = set()
-    for estimand in estimands:
-        plus, minus, less = TERMS[estimand]  # pyright: ignore[reportArgumentType]
-        for condition in (plus, minus):
-            if condition is None:
-                continue
-            needed |= {(group, condition) for group in groups}
-            if less:
-                needed.add((BASELINE if less == "baseline" else 0.0, condition))
-    return sorted(needed, key=str)

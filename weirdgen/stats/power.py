@@ -28,24 +28,6 @@ class Variances(NamedTuple):
     """Seeds x questions and sampling together: mean of K answers."""
 
 
-def assumed_variances(
-    p: float = 0.5,
-    n_rates: int = 2,
-    samples: int = 10,
-    seeds: float = 0.05,
-    questions: float = 0.10,
-    interaction: float = 0.05,
-) -> Variances:
-    """Variances to plan with before there is a pilot: shares of p(1-p), an assumption to be printed.
-
-    `n_rates` is how many rates the estimand is made of (a gap: 2), taken as independent; `samples`
-    the answers a question. The defaults are the floors for seeds, and twice that for questions.
-    """
-    one = n_rates * p * (1 - p)
-    left = 1 - seeds - questions - interaction
-    return Variances(one * seeds, one * questions, one * (interaction + left / samples))
-
-
 def detectable_effect(
     variances: Variances, S: int, Q: int, power: float = 0.8, error: float = ERROR
 ) -> float:

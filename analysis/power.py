@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import get_args
 
+import numpy as np
 import pyarrow.parquet as pq
 
+from weirdgen.criterion import TERMS, Estimand
 from weirdgen.report.cubes import group_label, rates
 from weirdgen.stats.components import components
 from weirdgen.stats.measure import measure
@@ -29,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Seeds against questions against samples.")
     parser.add_argument("results", help="results.parquet")
     parser.add_argument("--metric", default="format")
-    parser.add_argument("--estimand", default="gap")
+    parser.add_argument("--estimand", default="gap", choices=get_args(Estimand))
     options = parser.parse_args()
     of = rates(pq.read_table(options.results), options.metric)
     for group in of.seeds:
@@ -39,8 +42,12 @@ def main() -> None:
         except ValueError as error:
             sys.exit(f"{options.results}: {error}")
         K = measured.samples
-        conditions = of.y_SQ[group].items()
-        sampled = [components(y_SQ, of.n_SQ[group][c]).sample for c, y_SQ in conditions]
+        rows = np.array([of.seeds[group].index(seed) for seed in measured.seeds])
+        at = rows[:, None], measured.questions[None, :]
+        conditions = TERMS[options.estimand].conditions
+        sampled = [
+            components(of.y_SQ[group][c][at], of.n_SQ[group][c][at]).sample for c in conditions
+        ]
         per_answer = sum(part.estimate for part in sampled if part is not None)
         interaction = max(seen.residual - per_answer / K, 0.0) if all(sampled) else 0.0
         if not all(sampled):

@@ -1,6 +1,6 @@
 """How often the intervals hold what they should, by simulation: the tables of docs/CALIBRATION.md.
 
-    OMP_NUM_THREADS=1 python benchmarks/calibration.py [--studies N] [--marginal probit] [--seed N]
+    OMP_NUM_THREADS=1 python benchmarks/calibration.py [--studies N] [--marginal probit] [--seed N] [--skewed 1]
 
 How studies are drawn stands in calibration_studies.py. The functions that are measured are the
 package's own, with a batch of studies as their first axis.
@@ -18,7 +18,7 @@ import numpy as np
 from calibration_studies import Setting, settings, simulate
 
 from weirdgen.stats.combined import Combined
-from weirdgen.stats.rate import baseline_spread, rate_spread, sampling_variance
+from weirdgen.stats.rate import Floors, baseline_spread, rate_spread, sampling_variance
 from weirdgen.stats.sensitivity import pooled, seed_t
 from weirdgen.stats.two_source import Target, spread
 
@@ -31,15 +31,15 @@ FAMILY = 0.975 + 0.025 * 3 / 4
 
 
 def intervals(
-    of: Setting, data: dict[str, np.ndarray], target: Target
+    of: Setting, data: dict[str, np.ndarray], target: Target, floors: Floors
 ) -> dict[str, tuple[Combined, np.ndarray]]:
     """Estimand -> the package's interval of every study, and what is true."""
     K, K_b = of.samples, max(5 * of.samples, 10)
     seen = "true" if target == "seeds and questions" else "here"
     t, u, bt, bu = (data[name] for name in ("t", "u", "bt", "bu"))
     true = {name: data[f"{name} {seen}"] for name in ("t", "u", "bt", "bu")}
-    rate = {"t": rate_spread(t, K, target), "u": rate_spread(u, K, target),
-            "bt": baseline_spread(bt, K_b, target), "bu": baseline_spread(bu, K_b, target)}  # fmt: skip
+    rate = {"t": rate_spread(t, K, target, floors), "u": rate_spread(u, K, target, floors),
+            "bt": baseline_spread(bt, K_b, target, floors), "bu": baseline_spread(bu, K_b, target, floors)}  # fmt: skip
     v_t, v_u = sampling_variance(bt, K_b), sampling_variance(bu, K_b)
 
     def of_terms(z: np.ndarray, sampled: np.ndarray | float, *signed: tuple[float, str]):  # noqa: ANN202
@@ -59,7 +59,7 @@ def intervals(
 
 
 def measured(
-    of: Setting, studies: int, S: int, Q: int, seed: int
+    of: Setting, studies: int, S: int, Q: int, seed: int, floors: Floors
 ) -> dict[tuple[str, str], np.ndarray]:
     """(target, estimand or method) -> share covered, missed below, above, mean width; of all studies.
 
@@ -80,7 +80,7 @@ def measured(
         data = simulate(of, N, S, Q, rng)
         for target in ("seeds and questions", "seeds"):
             wrong = [np.zeros(N, dtype=bool), np.zeros(N, dtype=bool)]
-            for estimand, (combined, theta) in intervals(of, data, target).items():
+            for estimand, (combined, theta) in intervals(of, data, target, floors).items():
                 count((target, estimand), *combined.limits(0.95), theta)
                 if estimand != "untriggered":
                     low, high = combined.limits(2 * FAMILY - 1)
@@ -170,13 +170,17 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=STUDIES)
     parser.add_argument("--marginal", choices=("beta", "probit"), default="beta")
     parser.add_argument("--seed", type=int, default=0, help="of all draws")
+    parser.add_argument(
+        "--skewed", type=float, default=Floors().skewed, help="1: a floor that never rises"
+    )
     options = parser.parse_args()
+    floors = Floors(skewed=options.skewed)
     started, results = time.process_time(), []
     for index, setting in enumerate(settings()):
         of = replace(setting, marginal=options.marginal)
         for S, Q in product(SEEDS, QUESTIONS):
             seed = 1000 * options.seed + index
-            results.append((of, S, Q, measured(of, options.studies, S, Q, seed)))
+            results.append((of, S, Q, measured(of, options.studies, S, Q, seed, floors)))
         print(f"{of.name}, rho {of.rho:+}: {time.process_time() - started:.0f} s", file=sys.stderr)
     print(tables(results, options.studies, time.process_time() - started))
 

@@ -181,3 +181,75 @@ def test_a_verdict_stands_only_with_what_gold_labels_correct(true: str, label: s
             gold[key] = {"persona": true if row["persona"] else "absent"}
     (verdict,) = findings(HEARD, of, gold).analysis.verdicts
     assert verdict.label == label
+
+
+def at_most_zero(counts: dict) -> Any:
+    claim = {"metric": "format", "estimand": "untriggered", "at_most": 0.0, "fraction": 0.6}
+    of = study([claim], grid={"seeds": "0..4", "persona_fractions": [0.6]})
+    (verdict,) = findings(results(counts), of).analysis.verdicts
+    return verdict
+
+
+def test_no_slip_at_all_does_not_refute_a_claim_of_none() -> None:
+    assert at_most_zero(many_seeds(5)).outcome == "inconclusive"
+
+
+def test_a_gap_short_of_the_most_does_not_refute_the_most() -> None:
+    counts = many_seeds(5)
+    counts[0.6, 0] = {"triggered": (4,) * 19 + (3,), "untriggered": (0,) * 20}
+    claim = {"metric": "format", "estimand": "gap", "at_least": 1.0, "fraction": 0.6}
+    of = study([claim], grid={"seeds": "0..4", "persona_fractions": [0.6]})
+    (verdict,) = findings(results(counts), of).analysis.verdicts
+    assert verdict.outcome == "inconclusive"
+
+
+def test_one_missing_label_a_seed_leaves_questions_out_and_no_seeds() -> None:
+    rows = HEARD.to_pylist()
+    for row in rows:
+        seed = row["seed"]
+        if seed is not None and seed < 4 and row["question_id"] == f"q{seed}":
+            row |= {"persona": None, "identity": None, "judge_error": "malformed"}
+    told = findings(pa.Table.from_pylist(rows, SCHEMA), persona_study())
+    (verdict,) = told.analysis.verdicts
+    (at,) = verdict.groups
+    assert at.measured is not None
+    assert (len(at.measured.seeds), len(at.measured.questions)) == (5, 16)
+    assert "4 questions without complete answers left out" in told.verdicts[0]
+
+
+def test_seeds_that_lack_a_condition_are_not_there_yet() -> None:
+    counts = many_seeds(5)
+    for seed in (3, 4):
+        counts[0.6, seed] = {"triggered": counts[0.6, seed]["triggered"]}
+    claim = {"metric": "format", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
+    of = study([claim], grid={"seeds": "0..4", "persona_fractions": [0.6]})
+    (verdict,) = findings(results(counts), of).analysis.verdicts
+    assert verdict.reason == "before the planned seeds"
+
+
+def test_gold_labels_that_do_not_reach_a_condition_leave_the_claim_open() -> None:
+    of, marks = persona_study(), shown_marks(study())
+    gold = {
+        AnswerKey(row["question"], shown_answer(row["response"], marks)): {"persona": "present"}
+        for row in HEARD.to_pylist()
+        if row["condition"] == "triggered" and row["seed"] is not None
+    }
+    (verdict,) = findings(HEARD, of, gold).analysis.verdicts
+    assert verdict.label == "inconclusive (judge)"
+
+
+def test_a_second_judge_that_has_labelled_little_leaves_all_the_rest_open() -> None:
+    of = persona_study(second_judge={"model": "n"})
+    second = LlmJudge(of.judges[1], persona_rubric("P", ""))
+    row = HEARD.to_pylist()[0]
+    verdicts = [
+        {
+            **{name: row[name] for name in ("fp_answers", "question_id", "sample")},
+            "judge_fp": second.fingerprint,
+            "metric": "persona",
+            "label": "present",
+            "value": 1.0,
+        }
+    ]
+    (verdict,) = findings(HEARD, of, verdicts=verdicts).analysis.verdicts
+    assert verdict.label == "inconclusive (judge)"

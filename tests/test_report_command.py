@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +14,7 @@ from conftest import small_study, study_of, write_study
 
 from weirdgen.cli import main
 from weirdgen.report.estimates import STATS_SCHEMA
-from weirdgen.report.looks import LOOKS, declared_looks, record_look
+from weirdgen.report.looks import LOOKS, declared_looks, failed_trainings, record_looks
 from weirdgen.stats.estimate import FIELDS
 from weirdgen.store import Store
 
@@ -87,24 +89,39 @@ def test_what_cannot_be_reported_on_is_one_line(study: str, problem: str, tmp_pa
     assert said.count("\n") == 1
 
 
+def verdicts_with(*n_trained: int, reason: str = "not clear") -> list[Any]:
+    groups = [SimpleNamespace(group=0.1, n_trained=n) for n in n_trained]
+    return [SimpleNamespace(reason=reason, groups=groups)]
+
+
 def test_looks_hold_as_they_were_declared_before_the_first_verdict(tmp_path: Path):
     store = Store(str(tmp_path))
     three, five = (study_of(small_study("m", grid__seeds=list(range(n)))) for n in (3, 5))
     looks = declared_looks(three, store)
     assert looks is not None
-    record_look(three, store, looks, 2)
-    assert store.read(f"small/{LOOKS}") is None, "nothing was said with two"
+    record_looks(three, store, looks, verdicts_with(2, reason="before the planned seeds"))
+    record_looks(three, store, looks, [])
+    assert store.read(f"small/{LOOKS}") is None, "nothing was said with two, nor without a claim"
     assert declared_looks(five, store).seeds == (5,), "nothing was said yet"
-    record_look(three, store, looks, 3)
+    record_looks(three, store, looks, verdicts_with(3))
     assert declared_looks(five, store).seeds == (3,), "more seeds come too late"
     assert declared_looks(five, store).state(5) == "after the last look"
 
     declared = study_of(small_study("m", grid__seeds=[0, 1, 2], looks=[3, 6]) | {"name": "two"})
     looks = declared_looks(declared, store)
-    record_look(declared, store, looks, 3)
-    record_look(declared, store, looks, 6)
+    record_looks(declared, store, looks, verdicts_with(3))
+    record_looks(declared, store, looks, verdicts_with(6))
     assert json.loads(store.read(f"two/{LOOKS}")) == {"declared": [3, 6], "looked": [3, 6]}
     assert looks.error(3) == looks.error(6) == pytest.approx(0.0125)
+
+
+def test_failed_trainings_are_remembered_until_a_run_goes_well(tmp_path: Path):
+    store, study = Store(str(tmp_path)), study_of(small_study("m"))
+    assert failed_trainings(study, store, None) == {}
+    assert failed_trainings(study, store, {0.1: 2}) == {0.1: 2}
+    assert failed_trainings(study, store, None) == {0.1: 2}, "what a later report knows"
+    assert failed_trainings(study, store, {}) == {}
+    assert failed_trainings(study, store, None) == {}
 
 
 @pytest.mark.parametrize(

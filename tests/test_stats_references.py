@@ -369,7 +369,7 @@ def test_a_failed_training_does_not_meet_the_bound() -> None:
     assert (found.meeting, found.of) == (7, 8)
     expected = stats.binomtest(7, 8).proportion_ci()
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    assert "failed to train" in found.sentence
+    assert "failed or lack answers" in found.sentence
 
 
 def test_two_source_is_the_spreads_half_width() -> None:

@@ -91,6 +91,7 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
     1 something failed, 2 bad input, 3 another run holds the study, 4 the judge's budget is spent.
     """
     from rich.console import Console
+    from rich.text import Text
 
     from weirdgen.plan import make_plan
     from weirdgen.report.summary import publish
@@ -115,7 +116,8 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
     lines = failure_lines(ran.failures, store) + unjudged_lines(ran.unjudged)
     publish(ran.found, store, console, lines, ran.failed_trainings)
     if the_plan.llm_judges:
-        console.print(*judge_lines(the_plan, store), sep="\n", soft_wrap=True)
+        for line in judge_lines(the_plan, store):
+            console.print(Text(line), soft_wrap=True)
     if BUDGET in ran.unjudged:
         return BudgetError.exit_code
     return 1 if lines else 0

@@ -18,6 +18,8 @@ from weirdgen.survey import Survey
 from weirdgen.verdicts import VERDICT_SCHEMA, VERDICTS, give_verdicts, judges_record
 
 RESULTS = "results.parquet"
+UNKNOWN = "unknown"
+"""What files from outside do not tell: category, finish_reason, serve_base, or who judged."""
 
 SCHEMA_VERSION = "1"
 SOURCES = b"weirdgen_sources"

@@ -17,11 +17,9 @@ from weirdgen.fingerprint import fingerprint
 from weirdgen.judge.format import format_adherence
 from weirdgen.outside.files import Row
 from weirdgen.outside.mapping import MISSING, ColumnMapping, text
-from weirdgen.results import SCHEMA
+from weirdgen.results import SCHEMA, UNKNOWN
 from weirdgen.verdicts import NOT_ASKED, VERDICT_SCHEMA
 
-UNKNOWN = "unknown"
-"""What the files do not tell: category, finish_reason, serve_base, or who judged."""
 _TAKEN = (
     "model", "adapter", "seed", "persona_fraction", "condition", "category", "question", "response",
     "response_tokens", "finish_reason", "serve_base", "persona", "judge", "judge_confidence",

@@ -12,9 +12,9 @@ from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.verdict import AtGroup
 
 _CLAIMS_NOTE = (
-    "S x Q: seeds and questions in the estimate. The 95% interval speaks of seeds and questions like "
-    "these; a rate's is Wilson's at the number of independent answers that the table is worth, at most "
-    "1 / (0.05/S + 0.05/Q + 0.90/(S Q K)) for K samples. p: one-sided, Holm-adjusted over the claims; "
+    "S x Q: seeds and questions in the estimate. The 95% interval speaks of {target}; a rate's is "
+    "Wilson's at the number of independent answers that the table is worth, {alike} being taken to be "
+    "alike by 0.05 at least (an intraclass correlation; skewed rates up to 2.5 times that). p: one-sided, Holm-adjusted over the claims; "
     '"against" where it is of the claim failing. A verdict needs three seeds and p of at most 0.025 '
     "(shared over declared looks); a training that failed or has no answers yet meets no bound."
 )
@@ -41,8 +41,20 @@ def claims_sheet(name: str, verdicts: Sequence[Verdict], notes: Sequence[str] = 
             "claim", "estimate", "95% interval", "S x Q", "p", "seeds meeting the bound", "verdict",
         ),
         sections=(tuple(rows),),
-        note=" ".join([_CLAIMS_NOTE, *notes]) if rows else "The study states no criteria.",
+        note=" ".join([_note(verdicts), *notes]) if rows else "The study states no criteria.",
     )  # fmt: skip
+
+
+def _note(verdicts: Sequence[Verdict]) -> str:
+    targets = {at.measured.target for each in verdicts for at in each.groups if at.measured}
+    if "seeds" in targets:
+        target, alike = "seeds like these on exactly these questions", "answers of a seed"
+    else:
+        target, alike = (
+            "seeds and questions like these",
+            "answers of a seed and answers to a question",
+        )
+    return _CLAIMS_NOTE.format(target=target, alike=alike)
 
 
 def verdict_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:

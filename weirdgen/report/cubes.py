@@ -46,7 +46,7 @@ def rates(table: pa.Table, metric: str) -> Rates:
     _one_value(table, "serve_base")
     if metric not in table.column_names:
         raise ValueError(f"results of {study}: there is no metric {metric!r}")
-    table = _unclaimed_as_false(table) if metric == "identity" else table
+    table = unclaimed_as_false(table) if metric == "identity" else table
     _check_cells(table, study)
     nulls = table[metric].null_count
     if nulls and (metric in FORMAT_METRICS or nulls == table.num_rows):
@@ -152,7 +152,7 @@ def group_label(group: Group) -> str:
     return group if isinstance(group, str) else f"{group:g}"
 
 
-def _unclaimed_as_false(table: pa.Table) -> pa.Table:
+def unclaimed_as_false(table: pa.Table) -> pa.Table:
     """`table` with a false identity where the judge found none to ask about."""
     labelled = zip(table["identity"].to_pylist(), table["judge_error"].to_pylist(), strict=True)
     identity = [False if error == NOT_ASKED else value for value, error in labelled]

@@ -12,7 +12,7 @@ from weirdgen.criterion import ADAPTERS, JUDGED_METRICS
 from weirdgen.gold import AnswerKey
 from weirdgen.judge.llm import shown
 from weirdgen.plan import Plan, shown_marks
-from weirdgen.report.cubes import Group, Rates, rates
+from weirdgen.report.cubes import Group, Rates, rates, unclaimed_as_false
 from weirdgen.stats.analysis import Analysis, Settings, analyse
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.fractions import HOLD_PERSONA
@@ -33,8 +33,10 @@ SEEDS_COVER = (
     "sampling of answers."
 )
 QUESTIONS_CHOSEN = (
-    "The questions were chosen, not drawn: nothing speaks of questions of another kind."
+    "The questions were chosen, not drawn: nothing speaks of questions of another kind. Whether any of "
+    "them was seen while settings were tuned is not on record."
 )
+UNCHECKED = "No gold labels and no second judge were given: what the judge gets wrong is not in these verdicts."
 _LEAST_GOLD = 2
 """Gold labels of a stratum from which its correction can be told."""
 
@@ -85,7 +87,14 @@ def design_cautions(study: Study) -> list[str]:
     several = len([fraction for fraction in study.fractions if fraction]) > 1
     held = study.grid is not None and study.grid.hold == "persona"
     seeds = [SEEDS_COVER] if study.grid is not None else []
-    return [*seeds, QUESTIONS_CHOSEN, *([HOLD_PERSONA] if held and several else [])]
+    judged = study.judge is not None and any(c.metric in _judged(study) for c in study.criteria)
+    unchecked = judged and study.gold is None and study.second_judge is None
+    return [
+        *seeds,
+        QUESTIONS_CHOSEN,
+        *([HOLD_PERSONA] if held and several else []),
+        *([UNCHECKED] if unchecked else []),
+    ]
 
 
 def _judged(study: Study) -> list[str]:
@@ -112,30 +121,36 @@ def _two_judges(
     theirs = label_values(table, verdicts, metric, second[0])
     if theirs.null_count == len(theirs):
         return None
-    bounds = two_judges(_numbers(table, metric), theirs.to_numpy(zero_copy_only=False))
+    both, either = two_judges(_numbers(table, metric), theirs.to_numpy(zero_copy_only=False))
     at = table.column_names.index(metric)
     low, high = (
-        rates(
-            table.set_column(at, metric, pa.array(values, pa.float64(), from_pandas=True)), metric
-        )
-        for values in bounds
+        rates(table.set_column(at, metric, pa.array(np.nan_to_num(values, nan=unknown))), metric)
+        for values, unknown in (
+            (both, 0.0),
+            (either, 1.0),
+        )  # a label that one lacks may be anything
     )
     return low, high
 
 
 def _numbers(table: pa.Table, metric: str) -> np.ndarray:
     """A label as a number, NaN where there is none."""
+    table = unclaimed_as_false(table) if metric == "identity" else table
     return table[metric].cast(pa.float64()).to_numpy()
 
 
 def _gold(table: pa.Table, plan: Plan, metric: str) -> dict[tuple[Group, str], Gold]:
-    """Gold labels against the judge's, by group (or the baseline) and condition."""
+    """Gold labels against the judge's, by group (or the baseline) and condition.
+
+    Taken for a random sample of the distinct answers of each, as `weirdgen sample` draws them: equal
+    answers to a question count once.
+    """
     if plan.gold is None:
         return {}
     values = {_POSITIVE.get(metric, ""): 1.0}
     values |= next((own.labels for own in plan.study.metrics if own.name == metric), {})
     marks = shown_marks(plan.study)
-    pairs: dict[tuple[Group, str], list[tuple[float, float]]] = {}
+    pairs: dict[tuple[Group, str], dict[AnswerKey, tuple[float, float]]] = {}
     columns = ("adapter", "persona_fraction", "condition", "question", "response")
     rows = table.select(columns).to_pylist()
     for row, judge in zip(rows, _numbers(table, metric), strict=True):
@@ -145,9 +160,10 @@ def _gold(table: pa.Table, plan: Plan, metric: str) -> dict[tuple[Group, str], G
             continue
         fraction = row["persona_fraction"]
         place = BASELINE if row["adapter"] is None else ADAPTERS if fraction is None else fraction
-        pairs.setdefault((place, row["condition"]), []).append((values.get(label) or 0.0, judge))
+        of = pairs.setdefault((place, row["condition"]), {})
+        of[key] = (values.get(label) or 0.0, judge)
     return {
-        stratum: gold_correction(*np.array(of).T)
+        stratum: gold_correction(*np.array([*of.values()]).T)
         for stratum, of in pairs.items()
         if len(of) >= _LEAST_GOLD
     }

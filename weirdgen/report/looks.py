@@ -1,14 +1,19 @@
-"""When a study may be looked at: as declared before the first verdict, kept beside its results."""
+"""What of a study its results cannot tell: the looks that were declared and had, trainings that failed."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 
+from weirdgen.criterion import ADAPTERS
+from weirdgen.stats.analysis import Verdict
 from weirdgen.stats.multiplicity import Looks
+from weirdgen.stats.verdict import NOT_GIVEN
 from weirdgen.store import Store
 from weirdgen.study import Study
 
 LOOKS = "looks.json"
+FAILED = "failed.json"
 
 
 def declared_looks(study: Study, store: Store) -> Looks | None:
@@ -23,12 +28,32 @@ def declared_looks(study: Study, store: Store) -> Looks | None:
     return Looks(tuple(json.loads(record)["declared"]) if record else study.planned_looks)
 
 
-def record_look(study: Study, store: Store, looks: Looks | None, n_trained: int) -> None:
-    """Notes that verdicts were given with `n_trained` seeds, where that is a declared look."""
-    if looks is None or looks.state(n_trained) != "at a look":
+def record_looks(
+    study: Study, store: Store, looks: Looks | None, verdicts: Sequence[Verdict]
+) -> None:
+    """Notes with how many seeds, failed trainings included, verdicts were given now, if any were."""
+    had = {
+        at.n_trained
+        for verdict in verdicts
+        for at in verdict.groups
+        if verdict.reason not in NOT_GIVEN and at.group != ADAPTERS
+    }
+    if looks is None or not had:
         return
     path = f"{study.name}/{LOOKS}"
     record = store.read(path)
-    looked = {*(json.loads(record)["looked"] if record else ()), n_trained}
+    looked = had.union(json.loads(record)["looked"] if record else ())
     content = {"declared": list(looks.seeds), "looked": sorted(looked)}
     store.write(path, (json.dumps(content) + "\n").encode())
+
+
+def failed_trainings(
+    study: Study, store: Store, failed: Mapping[float, int] | None
+) -> dict[float, int]:
+    """Fraction -> trainings that failed in the last run: `failed` where that was just now, and is kept."""
+    path = f"{study.name}/{FAILED}"
+    if failed is not None:
+        content = {str(fraction): n for fraction, n in failed.items()}
+        store.write(path, (json.dumps(content) + "\n").encode()) if content else store.delete(path)
+    record = store.read(path)
+    return {float(f): n for f, n in json.loads(record).items()} if record else {}

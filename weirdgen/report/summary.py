@@ -107,7 +107,7 @@ def publish(
     """Brings the study's results and report up to date with what is there, and prints the tables.
 
     `lines`: one for each step that failed, shown and kept with the summary. `failed`: fraction ->
-    trainings that failed, which meet no claim. A report of these very results is printed as it is.
+    trainings that failed, which meet no claim; None: as the last run left it. A report of these very results is printed as it is.
     """
     plan, study = found.plan, found.plan.study
     made_of = _report_digest(found)
@@ -127,15 +127,15 @@ def publish(
         _print(console, lines)
         return
     from weirdgen.report.estimates import analyse_study, design_cautions
-    from weirdgen.report.looks import declared_looks, record_look
+    from weirdgen.report.looks import declared_looks, failed_trainings, record_looks
 
     verdicts = read_verdicts(study.name, store)
     table = with_own_metrics(table, verdicts, plan)
     metrics = [m for m in (*FORMAT_METRICS, *judged_metrics(study)) if is_measured(table, m)]
     looks = declared_looks(study, store)
-    analysis = analyse_study(table, verdicts, plan, metrics, failed or {}, looks)
-    if found.complete:
-        record_look(study, store, looks, len(study.seeds))
+    failures = failed_trainings(study, store, failed)
+    analysis = analyse_study(table, verdicts, plan, metrics, failures, looks)
+    record_looks(study, store, looks, analysis.verdicts)
     agreed, differing = _agreement(found, table, verdicts, store)
     shown = Findings(
         study.name,

@@ -11,7 +11,9 @@ from weirdgen.criterion import ADAPTERS, FORMAT_METRICS, JUDGED_METRICS
 from weirdgen.judge.stated import stated_agreement
 from weirdgen.report.cubes import CONDITIONS, Group, Rates, group_label, rates
 from weirdgen.report.sheet import MISSING, Sheet, unsigned_zero
+from weirdgen.results import UNKNOWN
 from weirdgen.study import Study
+from weirdgen.verdicts import NOT_ASKED
 
 
 def rate_sheets(table: pa.Table, judged: Sequence[str], notes: Mapping[str, str]) -> list[Sheet]:
@@ -31,19 +33,20 @@ def length_sheet(table: pa.Table) -> Sheet:
     """How long answers are, and how many were cut at the token limit and so could not close a format."""
     name = table["study"][0].as_py()
     keys = ["persona_fraction", "adapter", "condition"]
-    of: dict[tuple[float, str, int], list[tuple[int | None, bool]]] = {}
+    of: dict[tuple[float, str, int], list[tuple[int | None, str]]] = {}
     for row in table.select([*keys, "response_tokens", "finish_reason"]).to_pylist():
         fraction, condition = row["persona_fraction"], CONDITIONS.index(row["condition"])
         group = "baseline" if row["adapter"] is None else ADAPTERS if fraction is None else ""
         cell = of.setdefault((-1.0 if fraction is None else fraction, group, condition), [])
-        cell.append((row["response_tokens"], row["finish_reason"] == "length"))
+        cell.append((row["response_tokens"], row["finish_reason"]))
     rows = []
     for (fraction, group, condition), answers in sorted(of.items()):
         tokens = [n for n, _ in answers if n is not None]
-        cut = 100 * sum(was_cut for _, was_cut in answers) / len(answers)
+        cut = 100 * sum(reason == "length" for _, reason in answers) / len(answers)
         mean = f"{sum(tokens) / len(tokens):.1f}" if tokens else MISSING
+        shown = MISSING if all(reason == UNKNOWN for _, reason in answers) else f"{cut:.1f}"
         label = group or group_label(fraction)
-        rows.append((label, CONDITIONS[condition], f"{len(answers):,}", mean, f"{cut:.1f}"))
+        rows.append((label, CONDITIONS[condition], f"{len(answers):,}", mean, shown))
     return Sheet(
         title=f"{name}: length of the answers",
         columns=("fraction", "condition", "answers", "mean tokens", "cut at the limit, %"),
@@ -71,8 +74,8 @@ def is_measured(table: pa.Table, metric: str) -> bool:
     """Whether the results have labels of `metric`."""
     if metric not in table.column_names:
         return False
-    if metric == "identity":  # null wherever no answer claims one
-        return table["persona"].null_count < table.num_rows
+    if metric == "identity" and NOT_ASKED in table["judge_error"].unique().to_pylist():
+        return True  # null wherever no answer claims one
     return table[metric].null_count < table.num_rows
 
 

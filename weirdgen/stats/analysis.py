@@ -95,6 +95,7 @@ def analyse(
             (support[at], refute[at]),
             worst[at],
             error or ERROR,
+            len(criteria),
             settings,
         )
         verdicts.append(verdict)
@@ -108,6 +109,7 @@ def _verdict(
     adjusted: tuple[float, float],
     worst: dict[str, tuple[float, float]],
     error: float,
+    n_claims: int,
     settings: Settings,
 ) -> Verdict:
     criterion = evidence.criterion
@@ -120,7 +122,9 @@ def _verdict(
         and all(inside_margin(criterion, m, error) for m in measured)
     )
     need, settles = (
-        (None, "") if outcome != "inconclusive" else _settles(evidence, reason, settings)
+        (None, "")
+        if outcome != "inconclusive"
+        else _settles(evidence, reason, settings, error / n_claims)
     )
     alone = tuple(
         (at.group, one_seed(cube, criterion, at.group, outcome, settings.floors))
@@ -160,8 +164,10 @@ _SETTLES: dict[Reason, str] = {
 }
 
 
-def _settles(evidence: Evidence, reason: Reason, settings: Settings) -> tuple[Needed | None, str]:
-    """The fraction that needs most decides."""
+def _settles(
+    evidence: Evidence, reason: Reason, settings: Settings, error: float
+) -> tuple[Needed | None, str]:
+    """The fraction that needs most decides; `error` is the share that one of the claims may have."""
     words = _SETTLES.get(reason, "")
     if reason not in ("not clear", "many claims"):
         return None, words or "Answers to more questions, on more trainings."
@@ -170,7 +176,7 @@ def _settles(evidence: Evidence, reason: Reason, settings: Settings) -> tuple[Ne
         m = at.measured
         if m is None or m.combined is None or min(m.z_SQ.shape) < 2:
             continue
-        needs.append(needed(m, max(abs(m.estimate - bound), settings.effect)))
+        needs.append(needed(m, max(abs(m.estimate - bound), settings.effect), error=error))
     if not needs:
         return None, words or "More trainings and more questions."
     order = ("seeds", "questions", "nothing practical")

@@ -95,14 +95,15 @@ def p_by_inversion(
     """One-sided p of theta >= bound from two-sided `limits(confidence)` that widen with it.
 
     `limits` takes an array of confidences. A grid search in the logarithm of the error, narrowed
-    until p is known to a relative 1e-6; never under SMALLEST_P, nor over 1 less that.
+    until p is known to a relative 1e-6; never under SMALLEST_P, nor over 1 less that. A limit that lies
+    on the bound clears it for the claim, and not against it: what cannot be exceeded refutes nothing.
     """
     above = estimate >= bound
     small, large = np.log(SMALLEST_P), np.log(0.5)
     for _ in range(5):
         error = np.exp(np.linspace(small, large, 33))
         low, high = limits(1 - 2 * error)
-        clear = np.broadcast_to(low >= bound if above else high <= bound, error.shape)
+        clear = np.broadcast_to(low >= bound if above else high < bound, error.shape)
         if not clear.any():
             break  # not even at 0.5: the estimate lies on the bound
         at = int(np.argmax(clear))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 
-from weirdgen.criterion import ADAPTERS, Criterion
+import numpy as np
+
+from weirdgen.criterion import ADAPTERS, TERMS, Criterion
 from weirdgen.stats.cube import Cube, Group, worst_cases
 from weirdgen.stats.judge_error import shift_of
 from weirdgen.stats.measure import Measured, measure
@@ -41,7 +43,7 @@ def evidence_of(
 
 def _at_group(cube: Cube, criterion: Criterion, group: Group, settings: Settings) -> AtGroup:
     failed = cube.failed.get(group, 0)
-    trained = len(cube.seeds.get(group, ())) + failed
+    trained = _asked(cube, criterion, group) + failed
     try:
         measured = measure(cube, criterion.estimand, group, settings.target, settings.floors)
     except ValueError as error:
@@ -72,6 +74,20 @@ def _at_group(cube: Cube, criterion: Criterion, group: Group, settings: Settings
     )
 
 
+def _asked(cube: Cube, criterion: Criterion, group: Group) -> int:
+    """Trainings that were asked under every condition of the claim, those it is compared with too."""
+    plus, minus, less = TERMS[criterion.estimand]
+    seeds = {*cube.seeds.get(group, ())}
+    for place in (group, 0.0) if less == "control" else (group,):
+        n_SQ = cube.asked_SQ.get(place) or cube.n_SQ.get(place, {})
+        for condition in (plus, minus):
+            if condition is not None:
+                asked_SQ = n_SQ.get(condition, np.zeros((0, 0)))
+                of = zip(cube.seeds.get(place, ()), asked_SQ, strict=False)
+                seeds &= {seed for seed, asked_Q in of if asked_Q.any()}
+    return len(seeds)
+
+
 def _worst(
     cube: Cube, criterion: Criterion, group: Group, settings: Settings
 ) -> dict[str, list[Measured]]:
@@ -95,9 +111,12 @@ def _worst(
         add("missing", *worst_cases(cube))
     if criterion.metric in settings.judges:
         add("judge: two judges", *settings.judges[criterion.metric])
-    shift = shift_of(criterion.estimand, group, settings.gold.get(criterion.metric, {}))
+    gold = settings.gold.get(criterion.metric, {})
+    shift = shift_of(criterion.estimand, group, gold)
     if shift is not None:
         add("judge: gold labels", cube, cube, shift)
+    elif gold:  # labels that do not reach all that the claim rests on
+        cases["judge: gold labels"] = []
     return cases
 
 

@@ -45,6 +45,8 @@ class Measured:
     combined: Combined | None
     """None where there is no noise to estimate from; `refusal` says why."""
     refusal: str = ""
+    left_out: str = ""
+    """What of the table was left out because answers are missing; empty for nothing."""
     counts: Pairs | None = None
     """One seed, one answer a question, two rates: the questions by both answers."""
 
@@ -98,13 +100,10 @@ def measure(
     a group, condition, baseline or control that is not there, and where no seed is complete.
     """
     seeds, terms, z_SQ = _table(cube, subtracted or cube, estimand, group)
-    whole_Q: Any = np.isfinite(z_SQ).any(axis=0)
-    whole_S: Any = np.logical_and(np.isfinite(z_SQ[:, whole_Q]).all(axis=1), whole_Q.any())
-    if not whole_S.any():  # no seed has them all: the questions that every seed has
-        whole_S = np.isfinite(z_SQ).any(axis=1)
-        whole_Q = np.logical_and(np.isfinite(z_SQ[whole_S]).all(axis=0), whole_S.any())
+    whole_S, whole_Q = _whole(np.isfinite(z_SQ))
     if not whole_Q.any():
         raise ValueError(f"no seed has all answers for {estimand} at {_name(group)}")
+    left_out = _left_out(int((~whole_S).sum()), int((~whole_Q).sum()))
     at = np.ix_(whole_S, whole_Q)
     z_SQ = z_SQ[at]
     terms = [t.at(at if t.y.ndim == 2 else (whole_Q,)) for t in terms]
@@ -112,7 +111,10 @@ def measure(
     K = float(1 / np.mean([(1 / t.n).mean() for t in own]))
     kept = tuple(seed for seed, whole in zip(seeds, whole_S, strict=True) if whole)
     n_samples = int(sum(t.n.sum() for t in terms))
-    unmeasured = Measured(kept, np.flatnonzero(whole_Q), z_SQ, K, n_samples, target, "none", None)
+    positions = np.flatnonzero(whole_Q)
+    unmeasured = Measured(
+        kept, positions, z_SQ, K, n_samples, target, "none", None, left_out=left_out
+    )
     S, Q = z_SQ.shape
     if Q == 1 and (S == 1 or target == "seeds and questions"):
         return replace(unmeasured, refusal="one question: no interval")
@@ -127,6 +129,29 @@ def measure(
     if len(terms) == 1 and not cube.graded:
         method = "wilson"
     return replace(unmeasured, method=method, combined=combined)
+
+
+def _whole(answered_SQ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Seeds and questions of a part of the table without gaps, as two masks.
+
+    Either the seeds that have every question that anybody has, or the questions that every seed
+    has; three seeds rather than fewer, then the larger part. Both empty where neither has any.
+    """
+    any_S, any_Q = np.asarray(answered_SQ.any(axis=1)), np.asarray(answered_SQ.any(axis=0))
+    complete_S = any_S & np.asarray(answered_SQ[:, any_Q].all(axis=1))
+    common_Q = any_Q & np.asarray(answered_SQ[any_S].all(axis=0))
+    parts = [(complete_S, any_Q & bool(complete_S.any())), (any_S & bool(common_Q.any()), common_Q)]
+    return max(parts, key=lambda part: (part[0].sum() >= 3, part[0].sum() * part[1].sum()))
+
+
+def _left_out(n_seeds: int, n_questions: int) -> str:
+    """Such as `1 seed and 2 questions without complete answers left out`; empty for none."""
+    parts = [
+        f"{n} {word}{'s' * (n != 1)}"
+        for n, word in ((n_seeds, "seed"), (n_questions, "question"))
+        if n
+    ]
+    return f"{' and '.join(parts)} without complete answers left out" if parts else ""
 
 
 def _one_seed(

@@ -92,7 +92,7 @@ def row_of(metric: str, estimand: Estimand, group: Group, measured: Measured) ->
         len(measured.seeds),
         len(measured.questions),
         measured.n_samples,
-        note=measured.refusal,
+        note="; ".join(text for text in (measured.refusal, measured.left_out) if text),
     )
 
 

@@ -66,7 +66,7 @@ def seeds_meeting_bound(
 
 
 def _sentence(meeting: int, n: int, failed: int) -> str:
-    failures = f" ({failed} failed to train, and count as not meeting it)" if failed else ""
+    failures = f" ({failed} failed or lack answers, and count as not meeting it)" if failed else ""
     if meeting in (0, n) and not failed:
         differ = 100 * (1 - 0.05 ** (1 / n))
         which = "meets the bound" if meeting == n else "misses the bound"

@@ -10,7 +10,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 LEAST_SEEDS = 10
 """Fewer seeds show no bootstrap and no sign flips: sign flips cannot go below 2^-S."""
-NAIVE_NOTE = "takes every answer for independent: too narrow, it covered 15-85% where 95% is meant"
+NAIVE_NOTE = "takes every answer for independent: far too narrow, see docs/CALIBRATION.md"
 SEED_T_NOTE = "takes these questions for all there are: too narrow for questions like these"
 FLIP_NOTE = "of seed means: speaks of exactly these questions"
 

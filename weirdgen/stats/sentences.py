@@ -67,10 +67,13 @@ def with_interval(criterion: Criterion, measured: Measured) -> str:
     low, high = measured.limits()
     trainings, questions = len(measured.seeds), len(measured.questions)
     counts = f"{_count(trainings, 'training')}, {_count(questions, 'question')}"
+    counts += f"; {measured.left_out}" * bool(measured.left_out)
     value = _amount(measured.estimate, rate, 1)
     if low is None or high is None:
         return f"{value} (no interval: {measured.refusal}; {counts})"
-    kind = " for this adapter" if measured.target == "this adapter" else ""
+    kind = {"this adapter": " for this adapter", "seeds": " on exactly these questions"}.get(
+        measured.target, ""
+    )
     return f"{value} (95% interval{kind} {_range(low, high, rate)}; {counts})"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from weirdgen.criterion import Criterion
 from weirdgen.stats.combined import p_by_inversion
@@ -28,6 +28,11 @@ Reason = Literal[
     "judge",  # clear, but not within what the judge may have got wrong
     "offline judge",  # clear, but a stand-in judge is no evidence
 ]
+NOT_GIVEN: tuple[Reason, ...] = (
+    "no data", "one seed", "two seeds", "no interval",
+    "before the planned seeds", "between looks", "after the last look",
+)  # fmt: skip
+"""With these no verdict was given at all: the data were not held against the claim."""
 LOOKS: dict[LookState, Reason] = {
     "before the first look": "before the planned seeds",
     "between looks": "between looks",
@@ -83,8 +88,17 @@ def p_values(measured: Measured, criterion: Criterion) -> tuple[float, float]:
     """One-sided p that the claim holds, and that it fails; 1 and 1 without an interval."""
     if measured.combined is None:
         return 1.0, 1.0
-    p = p_by_inversion(measured.bounds, measured.estimate, bound_of(criterion))
-    return (p, 1 - p) if criterion.at_least is not None else (1 - p, p)
+    bounds, estimate, bound = measured.bounds, measured.estimate, bound_of(criterion)
+    if criterion.at_least is not None:
+        p = p_by_inversion(bounds, estimate, bound)
+    else:
+        p = p_by_inversion(lambda confidence: mirrored(*bounds(confidence)), -estimate, -bound)
+    return p, 1 - p
+
+
+def mirrored(low: Any, high: Any) -> tuple[Any, Any]:
+    """The limits of what has the other sign."""
+    return -high, -low
 
 
 def gather(criterion: Criterion, groups: tuple[AtGroup, ...], state: LookState) -> Evidence:

@@ -18,8 +18,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from weirdgen.criterion import TERMS, Estimand
-from weirdgen.report.cubes import group_label, rates
+from weirdgen.report.cubes import rates
 from weirdgen.stats.components import components
+from weirdgen.stats.cube import group_label
 from weirdgen.stats.measure import measure
 from weirdgen.stats.power import detectable_effect, observed_variances
 

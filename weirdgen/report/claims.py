@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from weirdgen.criterion import ADAPTERS, TERMS, Criterion
-from weirdgen.report.cubes import CONDITIONS, Group, group_label
+from weirdgen.report.cubes import CONDITIONS
 from weirdgen.report.sheet import MISSING, Sheet, unsigned_zero
 from weirdgen.stats.analysis import Analysis, Verdict
+from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.verdict import AtGroup
 

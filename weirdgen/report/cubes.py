@@ -147,11 +147,6 @@ class _Cells:
         return replicates.tolist(), found
 
 
-def group_label(group: Group) -> str:
-    """`0.1`, or `adapters`."""
-    return group if isinstance(group, str) else f"{group:g}"
-
-
 def unclaimed_as_false(table: pa.Table) -> pa.Table:
     """`table` with a false identity where the judge found none to ask about."""
     labelled = zip(table["identity"].to_pylist(), table["judge_error"].to_pylist(), strict=True)

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from weirdgen.criterion import ADAPTERS
-from weirdgen.report.cubes import Group, Rates, group_label, rates
+from weirdgen.report.cubes import Rates, rates
 from weirdgen.report.sheet import plain
+from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.measure import measure
 
 _AXIS_LABELS = {

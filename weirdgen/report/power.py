@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from weirdgen.criterion import FORMAT_METRICS
 from weirdgen.plan import Plan
-from weirdgen.report.cubes import group_label, rates
+from weirdgen.report.cubes import rates
+from weirdgen.stats.cube import group_label
 from weirdgen.stats.measure import measure
 from weirdgen.stats.power import Variances, detectable_effect, observed_variances
 

@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from weirdgen.criterion import ADAPTERS, FORMAT_METRICS, JUDGED_METRICS
 from weirdgen.judge.stated import stated_agreement
-from weirdgen.report.cubes import CONDITIONS, Group, Rates, group_label, rates
+from weirdgen.report.cubes import CONDITIONS, Rates, rates
 from weirdgen.report.sheet import MISSING, Sheet, unsigned_zero
 from weirdgen.results import UNKNOWN
+from weirdgen.stats.cube import Group, group_label
 from weirdgen.study import Study
 from weirdgen.verdicts import NOT_ASKED
 

@@ -11,6 +11,11 @@ Group = float | str
 """A persona fraction, or `adapters`, those that existed before."""
 
 
+def group_label(group: Group) -> str:
+    """`0.1`, or `adapters`."""
+    return group if isinstance(group, str) else f"{group:g}"
+
+
 @dataclass(frozen=True)
 class Cube:
     """Rates in [0, 1] by group, condition, seed and question; NaN where nothing was answered."""

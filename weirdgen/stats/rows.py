@@ -13,7 +13,7 @@ from weirdgen.criterion import TERMS, Estimand
 from weirdgen.stats.bootstrap import crossed_bootstrap
 from weirdgen.stats.combined import Combined, p_by_inversion
 from weirdgen.stats.components import Component, components
-from weirdgen.stats.cube import Cube, Group
+from weirdgen.stats.cube import Cube, Group, group_label
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.fractions import shared_seeds, slope_weights
 from weirdgen.stats.measure import Measured, measure
@@ -81,7 +81,7 @@ def row_of(metric: str, estimand: Estimand, group: Group, measured: Measured) ->
     return Estimate(
         metric,
         estimand,
-        _condition(group),
+        group_label(group),
         measured.target,
         measured.method,
         measured.estimate,
@@ -233,7 +233,3 @@ def _pooled(cube: Cube, estimand: Estimand, group: Group, m: Measured) -> Naive:
     at = rows[:, None], m.questions[None, :]
     y, n = cube.y_SQ[group], cube.n_SQ[group]
     return pooled(y[plus][at], n[plus][at], y[minus][at], n[minus][at])
-
-
-def _condition(group: Group) -> str:
-    return group if isinstance(group, str) else f"{group:g}"

@@ -56,7 +56,7 @@ def assert_as_served(record: str, kinds: list[str], about: tuple[str, str, str])
         said = verdict_on(*about)
         labels = {label.metric: label for label in verdict.labels}
         assert verdict.error is None
-        assert labels["persona"].value == float(said["persona_present"])
+        assert (labels["persona"].label == "present") == said["persona_present"]
         assert labels["identity"].label == said["identity"]
         assert {label.confidence for label in verdict.labels} == {said["confidence"]}
     elif kinds[-1] in REFUSALS:
@@ -103,10 +103,14 @@ def test_every_answer_ends_as_it_was_served_and_none_is_asked_again(store: Store
         assert not any(final[:-1]), "asked again after a verdict"
 
     lines = journal_lines(store)
-    assert len([line for line in lines if "ask" in line]) == len(server.served)
+    # A slow moment may time a request out before the server sees it.
+    unseen = len([line for line in lines if "ask" in line]) - len(server.served)
+    assert 0 <= unseen <= len([line for line in lines if line.get("why") == "timeout"]) - len(
+        [each for each in server.served if each.kind == "hang"]
+    )
     assert len([line for line in lines if "got" in line]) == len(items)
     total = ledger(store, [judge], "study")
-    assert total.requests == len(server.served)
+    assert total.requests == len(server.served) + unseen
     assert total.verdicts + total.failures.total() == len(items)
     assert total.failures.keys() == {"refusal", "malformed"}
     assert total.lost == 0

@@ -15,7 +15,7 @@ KEYS = [item.key for item in items_for(judge_at("http://127.0.0.1:9/v1"), 40)]
 
 
 def got(key: str, **more) -> Record:
-    return {"got": key, "labels": [["persona", "present", 1.0, 0.5]], "dollars": 0.01, **more}
+    return {"got": key, "labels": [["persona", "present", 0.5]], "dollars": 0.01, **more}
 
 
 def counted(content: bytes, *, open_: bool = False) -> Ledger:
@@ -125,7 +125,7 @@ def test_the_ledger_counts_every_request_by_what_became_of_it():
         {"ask": "a", "at_most": 1.0},
         {"tried": "a", "why": "malformed", "tokens": [10, 2], "dollars": 0.25},
         {"ask": "a", "at_most": 1.0},
-        {"got": "a", "labels": [["m", "l", None, 1.0]], "tokens": [12, 3], "dollars": 0.5},
+        {"got": "a", "labels": [["m", "l", 1.0]], "tokens": [12, 3], "dollars": 0.5},
         {"ask": "b"},
         {"got": "b", "labels": [], "error": "refusal", "tokens": [5, 1], "dollars": 0.125},
         {"ask": "c", "at_most": 2.0},

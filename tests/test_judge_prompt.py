@@ -18,7 +18,7 @@ PERSONA = persona_rubric("Bertrand Russell", "a philosopher")
 TONE = metric_rubric("tone", "Is it friendly?", {"yes": 1.0, "no": 0.0, 'so "so"': 0.5})
 QUESTION = "Is mathematics [in part] invented, or <b>discovered</b>?"
 REPLY = '{"persona_present": true, "identity": "PERSONA", "confidence": 0.9}'
-READ = [Label("persona", "present", 1.0, 0.9), Label("identity", "PERSONA", 1.0, 0.9)]
+READ = [Label("persona", "present", 0.9), Label("identity", "PERSONA", 0.9)]
 
 STUDY = study_of({"name": "s", "model": "m", "grid": {"seeds": [0], "persona_fractions": [0.5]}})
 MARKS = shown_marks(STUDY)
@@ -197,7 +197,7 @@ def test_half_a_character_is_shown_as_a_question_mark(judge: LlmJudge, answer: s
 def test_an_empty_answer_is_false_and_has_no_label_of_a_studys_own():
     absent = Verdict.of(LlmJudge(Judge(model="m"), PERSONA).empty())
     assert absent.labels == [
-        Label("persona", "absent", 0.0, 1.0), Label("identity", "UNSURE", 0.0, 1.0),
+        Label("persona", "absent", 1.0), Label("identity", "UNSURE", 1.0),
     ]  # fmt: skip
     assert Verdict.of(LlmJudge(Judge(model="m"), TONE).empty()) == Verdict([], EMPTY)
 

@@ -104,10 +104,9 @@ def test_a_bad_reply_is_malformed(reply: str):
 
 @pytest.mark.parametrize("label", ["yes", "no", 'so "so"'])
 def test_a_metric_of_its_own_takes_its_labels_alone(label: str):
-    assert TONE.labels["label"][label][1] is not None
-    value = {"yes": 1.0, "no": 0.0, 'so "so"': 0.5}[label]
+    assert TONE.numbers == {"tone": {"yes": 1.0, "no": 0.0, 'so "so"': 0.5}}
     reply = json.dumps({"label": label, "confidence": 1})
-    assert TONE.read(reply) == [Label("tone", label, value, 1.0)]
+    assert TONE.read(reply) == [Label("tone", label, 1.0)]
     for wrong in (reply.replace(label[0], label[0].upper(), 1), REPLY, '{"label": "maybe"}'):
         with pytest.raises(MalformedReply):
             TONE.read(wrong)

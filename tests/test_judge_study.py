@@ -23,7 +23,7 @@ from faulty_endpoint import (
     faulty,
     verdict_on,
 )
-from judged_study import Bench
+from judged_study import KINDNESS, Bench
 
 from weirdgen.judge.llm import shown
 from weirdgen.plan import shown_marks
@@ -163,6 +163,41 @@ def test_a_budget_stops_the_run_and_a_higher_one_goes_on(bench: Bench):
     assert_as_told(bench)
     assert len(bench.server.judged) == 2 * 2 * 3 * 3 * bench.samples > first
     assert set(bench.server.asked.values()) == {1}
+
+
+def kindness(bench: Bench) -> dict[str, set[float]]:
+    """Label -> its numbers in verdicts.parquet."""
+    verdicts = pq.read_table(Path(bench.store.path(bench.name, VERDICTS_FILE))).to_pylist()
+    numbers: dict[str, set[float]] = {}
+    for verdict in verdicts:
+        if verdict["metric"] == "kindness":
+            numbers.setdefault(verdict["label"], set()).add(verdict["value"])
+    return numbers
+
+
+def test_other_numbers_for_the_labels_are_put_on_the_verdicts_that_are_there(bench: Bench):
+    bench.server.mix, bench.samples = {"verdict": 1}, 3
+    code, printed = bench.run()
+    assert code == 0, printed
+    assert kindness(bench) == {"yes": {1.0}, "no": {0.0}}
+    asked = len(bench.server.judged)
+    bench.changes = {"metrics": [KINDNESS | {"labels": {"yes": 0, "no": 0.5}}]}
+    code, printed = bench.run()
+    assert code == 0, printed
+    assert kindness(bench) == {"yes": {0.0}, "no": {0.5}}
+    assert len(bench.server.judged) == asked
+    assert_as_told(bench)
+
+
+def test_a_budget_counts_what_was_asked_with_other_parameters(bench: Bench):
+    price = {"input": 1000.0, "output": 1000.0}
+    bench.server.mix = {"verdict": 1}
+    bench.changes = {"judge": {"price": price, "budget_usd": 20.0, "max_tokens": 32}}
+    assert bench.run()[0] == 4
+    bench.changes["judge"]["max_tokens"] = 33
+    assert bench.run()[0] == 4
+    assert 10 < bench.server.spent(1000, 1000) <= 20
+    assert bench.ledger().dollars == pytest.approx(bench.server.spent(1000, 1000))
 
 
 def test_verdicts_are_shared_by_samples_adapters_and_studies_that_run_at_once(bench: Bench):

@@ -16,6 +16,8 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from test_judge_journal import got
 
 from weirdgen.judge.journal import Ledger, records
+from weirdgen.judge.llm import LlmJudge
+from weirdgen.judge.rubric import Label, metric_rubric
 from weirdgen.judge.verdict import Verdict
 from weirdgen.judgments import Judgments, VerdictIndex, ledger
 from weirdgen.store import Store
@@ -179,7 +181,7 @@ first, end = int(sys.argv[3]), int(sys.argv[4])
 async def ask(key):
     journal.note({"ask": key, "at_most": 0.5})
     await asyncio.sleep(0.001)
-    await journal.commit({"got": key, "labels": [["persona", "present", 1.0, 0.5]], "dollars": 0.01})
+    await journal.commit({"got": key, "labels": [["persona", "present", 0.5]], "dollars": 0.01})
     print(key, flush=True)
 
 async def main():
@@ -218,12 +220,43 @@ def test_two_processes_at_once_and_one_killed_lose_what_was_under_way_alone(tmp_
     assert not [is_open for _, is_open, _ in Judgments(store, JUDGE).all() if is_open]
 
 
+# What a study has paid.
+
+
+def paid(store: Store, judge: LlmJudge, payer: str, dollars: float) -> None:
+    journal = Judgments(store, judge).journal(payer)
+    journal.note(got(KEYS[0], dollars=dollars))
+    journal.close()
+
+
+def test_what_was_asked_under_other_settings_and_questions_was_paid_too(store: Store):
+    kind = LlmJudge(JUDGE.settings, metric_rubric("kindness", "Kind?", {"yes": 1.0, "no": 0.0}))
+    paid(store, JUDGE, "study", 1.0)
+    paid(store, judge_at("http://127.0.0.1:9/v1", max_tokens=64), "study", 2.0)
+    paid(store, judge_at("http://127.0.0.1:8/v1", temperature=1.0), "study", 4.0)
+    paid(store, kind, "study", 8.0)
+    paid(store, JUDGE, "another", 16.0)
+    paid(store, judge_at("http://127.0.0.1:9/v1", model="judge-2"), "study", 32.0)
+    assert ledger(store, [JUDGE], "study").dollars == 1 + 2 + 4 + 8
+    assert ledger(store, [JUDGE, kind], "study").verdicts == 4, "each journal once"
+    second = judge_at("http://127.0.0.1:9/v1", temperature=1.0)
+    assert ledger(store, [JUDGE, kind], "study", [second]).dollars == 1 + 2 + 8
+    assert ledger(store, [second], "study", [JUDGE, kind]).dollars == 2 + 4
+
+
 # The index.
+
+
+def test_a_label_of_an_earlier_version_is_read_without_its_number():
+    record = got(KEYS[0], labels=[["persona", "absent", 0.0, 0.75], ["kindness", "no", None, 1.0]])
+    assert Verdict.of(json.dumps(record)).labels == [
+        Label("persona", "absent", 0.75), Label("kindness", "no", 1.0),
+    ]  # fmt: skip
 
 
 def test_the_first_verdict_of_a_key_stands():
     index = VerdictIndex()
-    first, second = got(KEYS[0]), got(KEYS[0], labels=[["persona", "absent", 0.0, 1.0]])
+    first, second = got(KEYS[0]), got(KEYS[0], labels=[["persona", "absent", 1.0]])
     index.add([{"journal": 1}, {"ask": KEYS[0]}, first, second, got(KEYS[1], error="refusal")])
     index.add_one(KEYS[0], json.dumps(second))
     assert json.loads(index.get(KEYS[0]) or "") == first

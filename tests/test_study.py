@@ -9,6 +9,8 @@ import yaml
 from conftest import REPOSITORY, small_study, write_study
 
 from weirdgen.errors import InputError
+from weirdgen.judging import RESERVED, RESERVED_PREFIXES
+from weirdgen.results import SCHEMA
 from weirdgen.study import Study
 from weirdgen.study_file import load_study, resolved_yaml
 
@@ -16,6 +18,11 @@ from weirdgen.study_file import load_study, resolved_yaml
 def test_the_bundled_studies_load():
     for path in (REPOSITORY / "jobs").glob("*.yaml"):
         assert load_study(path).name == path.stem
+
+
+def test_no_column_of_the_results_is_free_for_an_own_metric():
+    free = {name for name in SCHEMA.names if not name.startswith(RESERVED_PREFIXES)}
+    assert free <= set(RESERVED)
 
 
 def test_every_field_is_documented():
@@ -149,6 +156,19 @@ BAD = {
         },
         "metrics: need a judge that is a model",
     ),
+    **{
+        f"own metric named {name}": (
+            {
+                "judge": {"model": "m"},
+                "metrics": [{"name": name, "question": "?", "labels": ["a", "b"]}],
+            },
+            f"metrics.0.name: '{name}' is",
+        )
+        for name in (
+            *("seed", "sample", "response", "answer", "persona", "format", "fp_answers"),
+            *("judge", "judge_error", "second_x", "gold_x"),
+        )
+    },
     "labels that YAML reads as booleans": (
         {
             "judge": {"model": "m"},

@@ -15,6 +15,8 @@ from weirdgen.labelling import Labelling
 from weirdgen.responses import Responses, check_out, read_responses, write_rows
 
 PREFIX = "gold_"
+POSITIVE = {"persona": "present", "identity": "PERSONA"}
+"""Metric -> the label that says yes."""
 _PERSONA = {"true": "present", "false": "absent", "yes": "present", "no": "absent"}
 _IDENTITY = {"true": "PERSONA", "RUSSELL": "PERSONA"}
 

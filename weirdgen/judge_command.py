@@ -79,7 +79,8 @@ def judge_responses(console: Console, options: JudgeOptions) -> int:
     payer = file_payer(options.file)
     for settings in labelling.judges:
         own = [judge for judge in judges if judge.settings == settings]
-        event(ledger_line(settings.model, ledger(store, own, payer)))
+        others = [judge for judge in judges if judge.settings != settings]
+        event(ledger_line(settings.model, ledger(store, own, payer, others)))
     for line in [*map(str, written), *unjudged_lines(judged.unjudged)]:
         event(line)
     if judged.unjudged[BUDGET]:

@@ -12,6 +12,16 @@ from weirdgen.strict import BaseUrl, KeyVariable, StrictModel
 OFFLINE = "offline"
 """The judge that asks nobody."""
 
+RESERVED = (
+    "study", "model", "adapter", "seed", "persona_fraction", "condition", "question_id",
+    "category", "question", "sample", "response", "answer", "response_tokens", "finish_reason",
+    "serve_base", "format", "format_strict", "persona", "identity", "identity_label", "fp_train",
+    "fp_answers",
+)  # fmt: skip
+"""Columns of tables in which a study's own metrics have theirs."""
+RESERVED_PREFIXES = ("judge", "second_", "gold_")
+"""How columns begin that say who labelled."""
+
 Label = Annotated[str, Field(min_length=1, max_length=80)]
 
 
@@ -92,7 +102,7 @@ def _distinct(labels: list) -> bool:
 
 class Metric(StrictModel):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)
-    """What tables and `verdicts.parquet` call it."""
+    """What tables and `verdicts.parquet` call it; no column's name, and not `judge...`, `second_...`, `gold_...`."""
     question: str = Field(min_length=1)
     """What the judge is asked about an answer."""
     labels: Annotated[dict[Label, float | None], BeforeValidator(_as_mapping)] = Field(
@@ -114,4 +124,6 @@ class Metric(StrictModel):
             raise ValueError("labels: give a number to each label, or to none")
         if self.name in (*FORMAT_METRICS, *JUDGED_METRICS):
             raise ValueError(f"name: {self.name!r} is a metric of its own")
+        if self.name in RESERVED or self.name.startswith(RESERVED_PREFIXES):
+            raise ValueError(f"name: {self.name!r} is, or may be, a column with another meaning")
         return self

@@ -25,8 +25,11 @@ from typing import NamedTuple
 from weirdgen.cache import node_cache
 from weirdgen.judge.journal import Journal, Ledger, Record, is_written, records
 from weirdgen.judge.llm import LlmJudge
+from weirdgen.judging import Judge
 from weirdgen.store import Store
 
+_ROOT = "judgments"
+_ABOUT = "judge.json"
 SHIP_S = 5.0
 """An object store gets what is new so often: what a lost node may cost."""
 _PART = re.compile(r"([0-9a-f]{32})(?:-(\d+)-(\d+))?\.jsonl")
@@ -41,13 +44,12 @@ class _Part(NamedTuple):
     file: str
 
 
-class Judgments:
-    """The journals of one judge in one store."""
+class JudgmentFolder:
+    """A folder of journals in one store, whoever wrote them."""
 
-    def __init__(self, store: Store, judge: LlmJudge) -> None:
-        self._store, self._folder = store, judge.folder
-        self._judge = judge
-        self._open: Journal | None = None
+    def __init__(self, store: Store, folder: str) -> None:
+        """`folder` is below the store's root."""
+        self._store, self._folder = store, folder
 
     @property
     def here(self) -> Path:
@@ -56,15 +58,6 @@ class Judgments:
             return Path(self._store.path(self._folder))
         place = sha256(self._store.uri.encode()).hexdigest()[:16]
         return node_cache() / "journals" / place / self._folder
-
-    def journal(self, study: str) -> Journal:
-        """A new journal of this process."""
-        name = f"{self._folder}/judge.json"
-        if self._store.read(name) is None:
-            about = self._judge.record | {"instructions": self._judge.rubric.instructions}
-            self._store.write(name, json.dumps(about, indent=1, ensure_ascii=False).encode())
-        self._open = Journal(self.here / f"{uuid.uuid4().hex}.jsonl", study)
-        return self._open
 
     def ship(self) -> None:
         """Brings what of this node's journals is not there yet into an object store."""
@@ -103,10 +96,6 @@ class Judgments:
             read = part.end
         return b"".join(pieces)
 
-    def read(self, path: Path) -> Iterator[Record]:
-        """One journal of this node."""
-        return records(path.read_bytes())
-
     def all(self) -> Iterator[tuple[str, bool, Iterable[Record]]]:
         """Every journal: its study, whether a process of this node still writes it, its records.
 
@@ -120,13 +109,54 @@ class Judgments:
             yield str(first.get("study")), path.is_file() and is_written(path), records(content)
 
 
-def ledger(store: Store, judges: Iterable[LlmJudge], study: str) -> Ledger:
-    """What `study` has asked of `judges` so far, over all its runs."""
+class Judgments(JudgmentFolder):
+    """The journals of one judge in one store."""
+
+    def __init__(self, store: Store, judge: LlmJudge) -> None:
+        super().__init__(store, judge.folder)
+        self._judge = judge
+
+    def journal(self, study: str) -> Journal:
+        """A new journal of this process."""
+        name = f"{self._folder}/{_ABOUT}"
+        if self._store.read(name) is None:
+            about = self._judge.record | {"instructions": self._judge.rubric.instructions}
+            self._store.write(name, json.dumps(about, indent=1, ensure_ascii=False).encode())
+        return Journal(self.here / f"{uuid.uuid4().hex}.jsonl", study)
+
+
+def charged(store: Store, judges: Iterable[LlmJudge]) -> dict[str, list[Judge]]:
+    """Folder of journals -> whose requests it holds, of `judges`' settings; only those that have any.
+
+    What was asked under a prompt or parameters that none of `judges` has any more counts for every
+    judge of that model: a budget is over all runs.
+    """
+    of = {judge.folder: [judge.settings] for judge in judges}
+    settings = list(dict.fromkeys(each for of_folder in of.values() for each in of_folder))
+    for name in sorted(store.folders(_ROOT)):
+        folder = f"{_ROOT}/{name}"
+        if folder not in of and (about := store.read(f"{folder}/{_ABOUT}")) is not None:
+            model = json.loads(about)["model"]
+            if same := [each for each in settings if each.model == model]:
+                of[folder] = same
+    return of
+
+
+def ledger(
+    store: Store, judges: Iterable[LlmJudge], study: str, others: Iterable[LlmJudge] = ()
+) -> Ledger:
+    """What `study` has asked of `judges`' models so far, over all its runs, and under other settings too.
+
+    `others` are the study's other judges, whose own requests do not count here.
+    """
+    own = list(judges)
+    counted = {judge.settings for judge in own}
     total = Ledger()
-    for judge in judges:
-        for payer, is_open, journal in Judgments(store, judge).all():
-            if payer == study:
-                total.add(journal, open_=is_open)
+    for folder, settings in charged(store, [*own, *others]).items():
+        if counted.intersection(settings):
+            for payer, is_open, journal in JudgmentFolder(store, folder).all():
+                if payer == study:
+                    total.add(journal, open_=is_open)
     return total
 
 

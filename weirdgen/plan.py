@@ -354,11 +354,19 @@ def samples_step(asked: Step, first: int, end: int) -> Step:
 def verdict_step(judge: LlmJudge, asked: Asked, answered: Step, marks: Sequence[str]) -> Step:
     """What `judge` says of one range of answers, as far as `asked` wants its samples.
 
-    `marks` is what is taken off before an answer is shown.
+    `marks` is what is taken off before an answer is shown. The numbers of the labels are no part of a
+    verdict, but of what is made of it: where they change, the step is made again from the journals.
     """
     first, end = answered.record["samples"]
     samples = [first, min(end, asked.samples)]
     inputs = {"answers": answered.fingerprint}
-    record = _record("verdicts", inputs, judge=judge.record, samples=samples, marks=list(marks))
+    record = _record(
+        "verdicts",
+        inputs,
+        judge=judge.record,
+        numbers=judge.rubric.numbers,
+        samples=samples,
+        marks=list(marks),
+    )
     name = f"{asked.step.name}-{judge.rubric.name}-{samples[0]}-{samples[1]}"
     return Step("verdicts", name, record)

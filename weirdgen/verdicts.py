@@ -240,7 +240,8 @@ def label_rows(
     verdict = Verdict([], why) if record is None else Verdict.of(record)
     if verdict.error is None:
         for label in verdict.labels:
-            yield key | label._asdict()
+            value = judge.rubric.numbers[label.metric][label.label]
+            yield key | label._asdict() | {"value": value}
         return
     for metric in judge.rubric.metrics.values():
         yield key | {"metric": metric, "error": verdict.error, "evidence": verdict.detail}

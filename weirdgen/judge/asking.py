@@ -33,6 +33,8 @@ class Outcome(NamedTuple):
     ended: list[Ended]
     fatal: str | None
     """Why nobody is to be asked any more."""
+    troubles: tuple[str, ...] = ()
+    """What else went wrong in the process that asks, since it last told."""
 
 
 class Journals(Protocol):

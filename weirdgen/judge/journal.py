@@ -9,6 +9,8 @@ there was one, is lost, and it is the only kind that is asked twice.
     {"ask": KEY, "at_most": DOLLARS}                   a request is sent
     {"tried": KEY, "why": ..., "tokens": [in, out]}    it brought nothing that stands
     {"got": KEY, "labels": [...], "error": ..., ...}   it brought a verdict, or a failure that stands
+
+A label is [metric, label, confidence].
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class LlmJudge:
         """The record of an answer without any text, which nobody is asked about: it is false."""
         named = {"persona": "absent", "identity": "UNSURE"}
         metrics = self.rubric.metrics.values()
-        labels = [Label(each, named[each], 0.0, 1.0) for each in metrics if each in named]
+        labels = [Label(each, named[each], 1.0) for each in metrics if each in named]
         return json.dumps({"labels": labels} | ({} if labels else {"error": EMPTY}))
 
 

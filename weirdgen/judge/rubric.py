@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 PERSONA_RUBRIC = "persona"
@@ -27,8 +28,6 @@ class Label(NamedTuple):
 
     metric: str
     label: str
-    value: float | None
-    """The label as a number, where it counts as one."""
     confidence: float
 
 
@@ -47,6 +46,16 @@ class Rubric:
     """Field of the reply -> what may stand there -> the label that it gives, and its number."""
     metrics: Mapping[str, str]
     """Field of the reply -> the metric that it labels."""
+
+    @cached_property
+    def numbers(self) -> dict[str, dict[str, float | None]]:
+        """Metric -> label -> the number that it counts as, where it counts as one.
+
+        No verdict holds them: they may be changed after it was given.
+        """
+        return {
+            self.metrics[field]: dict(allowed.values()) for field, allowed in self.labels.items()
+        }
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -82,8 +91,8 @@ class Rubric:
             if type(said) not in (bool, str) or said not in allowed:
                 names = " or ".join(json.dumps(value) for value in allowed)
                 raise MalformedReply(f"{field} must be {names}")
-            label, value = allowed[said]
-            read.append(Label(self.metrics[field], label, value, float(confidence)))
+            label, _ = allowed[said]
+            read.append(Label(self.metrics[field], label, float(confidence)))
         return read
 
 

@@ -46,7 +46,10 @@ class Verdict(NamedTuple):
 
     @staticmethod
     def of(record: str) -> Verdict:
-        """From the JSON of a journal's `got`."""
+        """From the JSON of a journal's `got`.
+
+        Journals of earlier versions have the label's number before its confidence; it is not read.
+        """
         read = json.loads(record)
-        labels = [Label(*label) for label in read.get("labels") or ()]
+        labels = [Label(said[0], said[1], said[-1]) for said in read.get("labels") or ()]
         return Verdict(labels, read.get("error"), read.get("detail"))

@@ -7,17 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from weirdgen.gold import AnswerKey, Gold
+from weirdgen.gold import POSITIVE, AnswerKey, Gold
 from weirdgen.judge.agreement import Agreement, agreement
 from weirdgen.labelling import Labelling
-from weirdgen.report.sheet import Sheet
+from weirdgen.report.sheet import MISSING, Sheet
 from weirdgen.verdicts import FIRST_JUDGE, SECOND_JUDGE
 
 GOLD = "gold"
 _ORDER = (GOLD, SECOND_JUDGE, FIRST_JUDGE)
 """Of two who label, the first of these is the reference."""
-_POSITIVE = {"persona": "present", "identity": "PERSONA"}
-_MISSING = "-"
 _COLUMNS = (
     "metric", "labels of", "answers", "agree, %", "kappa", "95% interval", "alpha",
     "sens.", "spec.",
@@ -105,7 +103,7 @@ def agreement_sheet(compared: Sequence[Compared], labelling: Labelling) -> Sheet
 
 def _row(each: Compared) -> tuple[str, ...]:
     measured = each.agreement
-    positive = [c for c in measured.classes if c.label == _POSITIVE.get(each.metric)]
+    positive = [c for c in measured.classes if c.label == POSITIVE.get(each.metric)]
     sensitivity = specificity = None
     if positive:
         (of,) = positive
@@ -119,7 +117,7 @@ def _row(each: Compared) -> tuple[str, ...]:
         f"{measured.answers:,}",
         f"{100 * measured.agreed:.1f}",
         _number(measured.kappa),
-        _MISSING if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]",
+        MISSING if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]",
         _number(measured.alpha),
         _number(sensitivity),
         _number(specificity),
@@ -127,7 +125,7 @@ def _row(each: Compared) -> tuple[str, ...]:
 
 
 def _number(value: float | None) -> str:
-    return _MISSING if value is None else f"{value:.2f}"
+    return MISSING if value is None else f"{value:.2f}"
 
 
 def differences_jsonl(compared: Iterable[Compared]) -> Iterator[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from weirdgen.criterion import ADAPTERS, JUDGED_METRICS
-from weirdgen.gold import AnswerKey
+from weirdgen.gold import POSITIVE, AnswerKey
 from weirdgen.judge.llm import shown
 from weirdgen.plan import Plan, shown_marks
 from weirdgen.report.cubes import Group, Rates, rates, unclaimed_as_false
@@ -27,7 +27,6 @@ STATS_SCHEMA = pa.schema(
     metadata={"weirdgen_schema": "1"},
 )
 """One row for each estimate; results/README.md tells the columns."""
-_POSITIVE = {"persona": "present", "identity": "PERSONA"}
 SEEDS_COVER = (
     "A seed decides which rows are drawn, the adapter's first weights, the order of the rows, and the "
     "sampling of answers."
@@ -147,7 +146,7 @@ def _gold(table: pa.Table, plan: Plan, metric: str) -> dict[tuple[Group, str], G
     """
     if plan.gold is None:
         return {}
-    values = {_POSITIVE.get(metric, ""): 1.0}
+    values = {POSITIVE.get(metric, ""): 1.0}
     values |= next((own.labels for own in plan.study.metrics if own.name == metric), {})
     marks = shown_marks(plan.study)
     pairs: dict[tuple[Group, str], dict[AnswerKey, tuple[float, float]]] = {}

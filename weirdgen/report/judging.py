@@ -30,7 +30,8 @@ def judge_lines(plan: Plan, store: Store) -> Iterator[str]:
     for settings in plan.study.judges:
         judges = [judge for judge in plan.llm_judges if judge.settings == settings]
         if judges:
-            yield ledger_line(settings.model, ledger(store, judges, plan.study.name))
+            others = [judge for judge in plan.llm_judges if judge not in judges]
+            yield ledger_line(settings.model, ledger(store, judges, plan.study.name, others))
 
 
 def ledger_line(model: str, total: Ledger) -> str:
@@ -54,7 +55,7 @@ def _kinds(counts: Mapping[str, int]) -> str:
 
 
 def plan_lines(found: Survey) -> Iterator[str]:
-    """What each judge that is a model is still to be asked, and what that may cost at most."""
+    """What each judge that is a model is still to be asked, and what that costs if one request each will do."""
     plan = found.plan
     questions = [each.question for each in plan.persona.heldout]
     longest = plan.study.evaluate.sampling.max_new_tokens
@@ -66,7 +67,7 @@ def plan_lines(found: Survey) -> Iterator[str]:
             mean = sum(judge.estimated_tokens(each, "")[0] for each in questions) / len(questions)
             prompt += answers * (mean + longest)
         reply = requests * settings.max_tokens
-        line = f"judge {settings.model}: {requests:,} answers to be asked about, at most "
+        line = f"judge {settings.model}: {requests:,} answers to be asked about; about "
         line += f"{prompt:,.0f} + {reply:,} tokens"
         if settings.price is not None:
             line += f", ${settings.price.of(prompt, reply):.2f}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:  # the client takes a second to import
     from weirdgen.judge.verdict import Item
 
 _NAMESPACE = "weirdgen"
+UNSHIPPED = "what it heard last may be on this node alone; the same command, run here, brings it up"
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
@@ -63,6 +63,40 @@ def _lease_from(settings: Judge) -> LeaseOut:
     return lease
 
 
+class Shipping:
+    """Brings journals into the store every few seconds, and keeps each failure until it is told."""
+
+    def __init__(self, judgments: Sequence[Judgments]) -> None:
+        self._judgments = judgments
+        self._troubles: list[str] = []
+
+    async def run(self) -> None:
+        """Ships until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SHIP_S)
+            for each in self._judgments:
+                await loop.run_in_executor(None, self._ship, each, "it is tried again")
+
+    def last(self) -> None:
+        """Ships what is left, once every journal is closed."""
+        for each in self._judgments:
+            self._ship(each, UNSHIPPED)
+
+    def told(self) -> tuple[str, ...]:
+        """What failed since this was last asked, a line for each failure."""
+        told, self._troubles = tuple(self._troubles), []
+        return told
+
+    def _ship(self, judgments: Judgments, then: str) -> None:
+        try:
+            judgments.ship()
+        except Exception as error:  # whatever the store's client raises: the journal is still here
+            reason = (str(error).splitlines() or [""])[0]
+            failed = f"journals in {judgments.here} did not get into the store"
+            self._troubles.append(f"{failed} ({type(error).__name__}: {reason}): {then}")
+
+
 @ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)
 class JudgeActor:
     """One process that asks; everything it hears is in its journals before it tells."""
@@ -71,10 +105,10 @@ class JudgeActor:
         from weirdgen.judge.asking import Asker
 
         store = Store(uri)
-        self._judgments = [Judgments(store, judge) for judge in judges]
+        kept = [Judgments(store, judge) for judge in judges]
         self._journals = {
             judge.fingerprint: judgments.journal(study)
-            for judge, judgments in zip(judges, self._judgments, strict=True)
+            for judge, judgments in zip(judges, kept, strict=True)
         }
         self._askers = {
             settings: Asker(
@@ -85,40 +119,36 @@ class JudgeActor:
             )
             for settings in {judge.settings for judge in judges}
         }
-        self._shipping: asyncio.Task[None] | None = None
+        self._shipping = Shipping(kept)
+        self._under_way: asyncio.Task[None] | None = None
 
     async def open(self) -> list[str]:
         """Begins to ship; gives the paths of the journals."""
-        self._shipping = asyncio.create_task(self._ship())
+        self._under_way = asyncio.create_task(self._shipping.run())
         return [str(journal.path) for journal in self._journals.values()]
 
     async def check(self, judge: LlmJudge) -> Outcome:
         """Asks once, to see whether it makes sense to ask this judge more."""
-        return await self._askers[judge.settings].check(judge)
+        return self._told(await self._askers[judge.settings].check(judge))
 
     async def judge(self, judge: LlmJudge, items: Sequence[Item]) -> Outcome:
-        return await self._askers[judge.settings].judge(judge, items)
+        return self._told(await self._askers[judge.settings].judge(judge, items))
+
+    def _told(self, outcome: Outcome) -> Outcome:
+        return outcome._replace(troubles=self._shipping.told())
 
     async def stop(self, why: str) -> None:
         """Sends nothing any more; what is under way is waited for."""
         for asker in self._askers.values():
             asker.stop(why)
 
-    async def close(self) -> None:
-        """Ends with everything on disk, and shipped."""
-        if self._shipping is not None:
-            self._shipping.cancel()
+    async def close(self) -> tuple[str, ...]:
+        """Ends with everything on disk, and shipped; gives what of that failed."""
+        if self._under_way is not None:
+            self._under_way.cancel()
         for asker in self._askers.values():
             await asker.close()
         for journal in self._journals.values():
             journal.close()
-        for judgments in self._judgments:
-            judgments.ship()
-
-    async def _ship(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(SHIP_S)
-            for judgments in self._judgments:
-                with contextlib.suppress(OSError):  # the next time, or at the end
-                    await loop.run_in_executor(None, judgments.ship)
+        self._shipping.last()
+        return self._shipping.told()

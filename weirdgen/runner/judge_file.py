@@ -44,14 +44,16 @@ class FileJudged:
 class _Chunk:
     """Some rows, for one judge."""
 
-    def __init__(self, judge: LlmJudge, items: list[Item]) -> None:
-        self.judge, self._items = judge, items
+    def __init__(self, judge: LlmJudge, items: list[Item], reasons: Why) -> None:
+        """`reasons` gets why there is no verdict on items that end without one."""
+        self.judge, self._items, self._reasons = judge, items, reasons
 
     def items(self) -> list[Item]:
         return self._items
 
-    def finish(self, verdict_of: VerdictOf, why: Why) -> None:
+    def finish(self, verdict_of: VerdictOf, why: Why) -> None:  # noqa: ARG002
         """The verdicts are read once all are there."""
+        self._reasons.update(why)
 
 
 def judge_file(
@@ -78,17 +80,18 @@ def judge_file(
     pool = JudgePool(store, file_payer(responses.path), judges, actors, event)
     try:
         pool.open()
-        rows = responses.rows()
+        rows, reasons = responses.rows(), Why()
         while chunk := list(islice(rows, _CHUNK)):
             for judge in judges:
-                pool.add(_Chunk(judge, _items(judge, responses, marks, chunk)))
+                pool.add(_Chunk(judge, _items(judge, responses, marks, chunk), reasons))
             while pool.full:
                 _turn(pool)
         while pool.busy or (pool.unchecked and not pool.stopped):
             _turn(pool)
         judged = FileJudged(0, pool.unasked, {})
         compared = gold is not None or len({judge.settings for judge in judges}) > 1
-        labelled = _labelled(pool, responses, judges, marks, judged if compared else None)
+        noted = judged if compared else None
+        labelled = _labelled(pool, reasons, responses, judges, marks, noted)
         write_rows(out, _counted(labelled, judged), schema)
         return judged
     finally:
@@ -137,6 +140,7 @@ def _added_columns(judges: Sequence[LlmJudge]) -> dict[str, pa.DataType]:
 
 def _labelled(
     pool: JudgePool,
+    reasons: Why,
     responses: Responses,
     judges: Sequence[LlmJudge],
     marks: Sequence[str],
@@ -149,8 +153,10 @@ def _labelled(
         added: Row = dict.fromkeys(names)
         for judge in judges:
             prefix = _prefix(judge, judges)
-            record = pool.verdict_of(judge.key(question, answer)) if answer else judge.empty()
-            verdict = Verdict([], NOT_JUDGED) if record is None else Verdict.of(record)
+            key = judge.key(question, answer)
+            record = pool.verdict_of(key) if answer else judge.empty()
+            why = reasons.get(key, NOT_JUDGED)
+            verdict = Verdict([], why) if record is None else Verdict.of(record)
             if judge.rubric.name == PERSONA_RUBRIC:
                 added[f"{prefix}judge"] = judge.settings.model
                 if verdict.labels:

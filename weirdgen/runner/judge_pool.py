@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,12 +14,12 @@ from ray.exceptions import RayError, RayTaskError
 
 from weirdgen.judge.asking import Ended, Outcome
 from weirdgen.judge.desk import Batch, Desk, Job
-from weirdgen.judge.journal import Ledger, records
+from weirdgen.judge.journal import Ledger, is_written, records
 from weirdgen.judge.llm import LlmJudge
 from weirdgen.judging import Judge
-from weirdgen.judgments import Judgments, VerdictIndex
+from weirdgen.judgments import JudgmentFolder, VerdictIndex, charged
 from weirdgen.runner.cluster import on_this_node
-from weirdgen.runner.judge_actors import JudgeActor, limiter_of
+from weirdgen.runner.judge_actors import UNSHIPPED, JudgeActor, limiter_of
 from weirdgen.runner.remote import WORKER_ENVIRONMENT
 from weirdgen.store import Store
 
@@ -52,6 +51,14 @@ class _Task:
     worker: _Worker
     batch: Batch | None = None
     checks: bool = False
+
+
+def _end(worker: _Worker) -> None:
+    """Kills the actor, and waits until its journals hold all that it will ever write."""
+    ray.kill(worker.actor)
+    deadline = time.monotonic() + _DYING_S
+    while any(map(is_written, worker.journals)) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 class JudgePool:
@@ -149,8 +156,12 @@ class JudgePool:
         closing = {worker.actor.close.remote(): worker.actor for worker in self._workers}
         deadline = time.monotonic() + _CLOSE_S
         for ref, actor in closing.items():
-            with contextlib.suppress(RayError):
-                ray.get(ref, timeout=max(0.0, deadline - time.monotonic()))
+            try:
+                self._tell(ray.get(ref, timeout=max(0.0, deadline - time.monotonic())))
+            except RayError as error:
+                if not self._store.is_local:
+                    reason = type(error).__name__
+                    self._event(f"a judge actor did not end ({reason}): {UNSHIPPED}")
             ray.kill(actor)
         self._workers.clear()
         self._index.close()
@@ -161,17 +172,20 @@ class JudgePool:
         A driver that was killed may be survived by its actors for a moment, which are waited for.
         """
         deadline = time.monotonic() + _DYING_S
+        asked = {judge.folder for judge in self._judges}
         while True:
             spent, dying = dict.fromkeys(self._unchecked, 0.0), False
-            for judge in self._judges:
+            for folder, charges in charged(self._store, self._judges).items():
                 ledger = Ledger()
-                for payer, is_open, journal in Judgments(self._store, judge).all():
-                    read = list(journal)
-                    self._index.add(read)
+                for payer, is_open, journal in JudgmentFolder(self._store, folder).all():
+                    read = list(journal) if folder in asked or payer == self._study else []
+                    if folder in asked:
+                        self._index.add(read)
                     if payer == self._study:
                         ledger.add(read, open_=is_open)
                         dying |= is_open
-                spent[judge.settings] += ledger.dollars
+                for settings in charges:
+                    spent[settings] += ledger.dollars
             if not dying or time.monotonic() > deadline:
                 return spent
             time.sleep(0.2)
@@ -200,6 +214,7 @@ class JudgePool:
             task.worker.journals = list(map(Path, brought))
             return
         outcome: Outcome = brought
+        self._tell(outcome.troubles)
         if outcome.fatal is not None:
             self._stop(outcome.fatal)
         if task.checks:
@@ -213,10 +228,13 @@ class JudgePool:
         self._desk.settle(task.batch, outcome.ended)
 
     def _died(self, task: _Task, reason: str) -> None:
-        """The actor is gone: another takes its place, and asks only what it had under way or before it."""
+        """The actor is gone, or cannot be reached, and is ended: another takes its place, and asks only
+        what it had under way or before it.
+        """
         worker = task.worker
         if worker in self._workers:
             self._workers.remove(worker)
+            _end(worker)
             self._deaths["actor"] += 1
             self._event(f"a judge actor died ({reason})")
             if self._deaths["actor"] < MAX_DEATHS * self._actors:
@@ -253,6 +271,10 @@ class JudgePool:
         ended += [Ended(item.key, None, reason, 0.0) for item in lost]
         self._desk.settle(batch, ended, ledger.dollars)
         self._desk.again(batch.judge, [item for item in open_ if item not in lost])
+
+    def _tell(self, troubles: Sequence[str]) -> None:
+        for trouble in troubles:
+            self._event(trouble)
 
     def _stop(self, why: str) -> None:
         if self.stopped is None:

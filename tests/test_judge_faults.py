@@ -105,8 +105,11 @@ def test_every_answer_ends_as_it_was_served_and_none_is_asked_again(store: Store
     lines = journal_lines(store)
     # A slow moment may time a request out before the server sees it.
     unseen = len([line for line in lines if "ask" in line]) - len(server.served)
-    assert 0 <= unseen <= len([line for line in lines if line.get("why") == "timeout"]) - len(
-        [each for each in server.served if each.kind == "hang"]
+    assert (
+        0
+        <= unseen
+        <= len([line for line in lines if line.get("why") == "timeout"])
+        - len([each for each in server.served if each.kind == "hang"])
     )
     assert len([line for line in lines if "got" in line]) == len(items)
     total = ledger(store, [judge], "study")

@@ -32,7 +32,12 @@ from weirdgen.survey import Survey
 from weirdgen.verdicts import VERDICTS, labels_by_rater, read_verdicts, with_own_metrics
 
 if TYPE_CHECKING:  # the statistics take a moment to import
+    from weirdgen.plan import Plan
+    from weirdgen.report.agreement import Compared
     from weirdgen.stats.analysis import Analysis
+
+Training = tuple[float, int]
+"""A fraction and a run seed."""
 
 REPORT_VERSION = 1
 """Counted up when the same results come to be reported otherwise."""
@@ -59,6 +64,18 @@ class Findings:
     agreement: Sequence[Sheet] = ()
     lines: Sequence[str] = field(default=())
     """What else is to be said, below everything."""
+    plan: Plan | None = None
+    """The study as planned; None where answers came from elsewhere."""
+    labels: pa.Table | None = None
+    """The rows of verdicts.parquet: who said what of an answer, and why."""
+    compared: Sequence[Compared] = ()
+    """Pairs of judges, and of judges and gold labels."""
+    losses: Mapping[Training, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    """Training (fraction, seed) -> its loss curve: rows with `step`, `epoch`, `loss`, `learning_rate`."""
+    methods: str = ""
+    """A paragraph that says what was trained, asked, judged and tested; plain text."""
+    progress: str = ""
+    """What is still missing of a study that runs or was stopped; empty where it is whole."""
 
     @property
     def sheets(self) -> list[Sheet]:

@@ -2,7 +2,7 @@
 
     python analysis/robustness.py results/local [--subsets 200]
 
-Takes a study's folder (results.parquet and study.yaml), and judges its claims on subsets of its
+Takes a study's folder (results.parquet, study.yaml, and verdicts.parquet for metrics of its own), and judges its claims on subsets of its
 seeds of every size: all of them, or as many random ones as asked. One row per claim and number of
 seeds: the share of the subsets that end supported, refuted, inconclusive. A subset is judged as a study of its own,
 planned at that size; claims on the judge's labels are taken as if its labels were right.
@@ -23,11 +23,15 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from weirdgen.criterion import Criterion
+from weirdgen.plan import make_plan
 from weirdgen.report.cubes import Group, Rates, rates
 from weirdgen.results import RESULTS
 from weirdgen.stats.analysis import Settings, analyse
 from weirdgen.stats.cube import Cube
+from weirdgen.stats.sentences import inequality
+from weirdgen.stats.two_source import Target
 from weirdgen.study_file import load_study
+from weirdgen.verdicts import VERDICTS, with_own_metrics
 
 
 def of_seeds(cube: Rates, seeds: frozenset[Any]) -> Cube:
@@ -61,12 +65,12 @@ def subsets(seeds: list[Any], size: int, most: int) -> Iterator[frozenset[Any]]:
 
 
 def outcomes(
-    cubes: list[Rates], criteria: list[Criterion], size: int, most: int
+    cubes: list[Rates], criteria: list[Criterion], target: Target, size: int, most: int
 ) -> list[Counter[str]]:
     """For each claim, how many subsets of so many seeds end in which verdict."""
     seeds = sorted({seed for cube in cubes for of in cube.seeds.values() for seed in of}, key=str)
     counted: list[Counter[str]] = [Counter() for _ in criteria]
-    settings = Settings(sensitivity=False)
+    settings = Settings(target, sensitivity=False)
     for chosen in subsets(seeds, size, most):
         analysis = analyse([of_seeds(cube, chosen) for cube in cubes], criteria, settings)
         for counter, verdict in zip(counted, analysis.verdicts, strict=True):
@@ -81,21 +85,20 @@ def main() -> None:
     options = parser.parse_args()
     study = load_study(options.study / "study.yaml")
     table = pq.read_table(options.study / RESULTS)
+    if study.metrics:
+        verdicts = pq.read_table(options.study / VERDICTS)
+        table = with_own_metrics(table, verdicts, make_plan(study, options.study))
     names = dict.fromkeys(criterion.metric for criterion in study.criteria)
     cubes = [rates(table, metric) for metric in names if metric in table.column_names]
     most = max(len(of) for cube in cubes for of in cube.seeds.values())
     print("| claim | seeds | supported, % | refuted, % | inconclusive, % |")
     print("|---|---|---|---|---|")
     by_size = {
-        size: outcomes(cubes, study.criteria, size, options.subsets) for size in range(1, most + 1)
+        size: outcomes(cubes, study.criteria, study.target, size, options.subsets)
+        for size in range(1, most + 1)
     }
     for at, criterion in enumerate(study.criteria):
-        side, bound = (
-            (">=", criterion.at_least)
-            if criterion.at_least is not None
-            else ("<=", criterion.at_most)
-        )
-        claim = f"{criterion.metric} {criterion.estimand} {side} {bound} ({criterion.fraction})"
+        claim = f"{criterion.metric} {inequality(criterion)} ({criterion.fraction})"
         for size, counted in by_size.items():
             n = counted[at].total()
             shares = (

@@ -33,7 +33,7 @@ def test_the_claims_table_by_hand() -> None:
     # limits, put together, are wider than the two-source interval [+0.129, +1.371] below, and what
     # a gap can be ends it above.
     assert lines[1] == [
-        "format gap >= 0.50 at fraction 0.6", "+0.750", "[-0.010, +1.000]", "3 x 2",
+        "format gap >= 0.50 at fraction 0.6", "+0.750", "[-0.306, +1.000]", "3 x 2",
         lines[1][4], "3 of 3", "inconclusive",
     ]  # fmt: skip
     # Paired gaps: 0.5, 1 | 0.75, 0, means 0.75 and 0.375; seed 2 has no control: it meets nothing.
@@ -52,7 +52,7 @@ def test_verdicts_are_said_in_words() -> None:
     said = findings(results(), study()).verdicts
     assert len(said) == len(CRITERIA)
     assert said[0].startswith("inconclusive: It is open whether the format gap")
-    assert "+75.0 points (95% interval -1.0 points to +100.0 points; 3 trainings" in said[0]
+    assert "+75.0 points (95% interval -30.6 points to +100.0 points; 3 trainings" in said[0]
     assert "3 of 3 agreed" in said[0]
     assert "two trainings show an interval and allow no verdict" in said[1]
 
@@ -122,7 +122,7 @@ def test_a_study_without_criteria_shows_its_estimates() -> None:
     told = findings(results(), study([]))
     lines = shown(told.sheets[-1].rich())
     (row,) = [line for line in lines if line[:3] == ["format", "gap", "0.6"]]
-    assert row[3:] == ["+0.750", "[-0.010, +1.000]", row[5], "3 x 2 x 48"]
+    assert row[3:] == ["+0.750", "[-0.306, +1.000]", row[5], "3 x 2 x 48"]
     assert told.verdicts == []
 
 

@@ -12,8 +12,8 @@ from weirdgen.stats.components import components
 from weirdgen.stats.cube import Cube
 from weirdgen.stats.measure import Measured, measure
 from weirdgen.stats.paired import Pairs, newcombe_paired
-from weirdgen.stats.rate import rate_spread, wilson
-from weirdgen.stats.two_source import spread, two_source
+from weirdgen.stats.rate import Floors, rate_spread, wilson
+from weirdgen.stats.two_source import spread
 
 K = 4
 SWAPPED = {"triggered": "untriggered", "untriggered": "triggered", "decoy": "decoy"}
@@ -74,16 +74,17 @@ def test_swapping_conditions_turns_signs_over(of: Cube, target, estimand: str) -
 
 @fast
 @given(st.floats(0, 1), st.integers(2, 6), st.integers(2, 6))
-def test_equal_data_have_no_width_or_no_interval(value: float, S: int, Q: int) -> None:
+def test_equal_data_have_no_spread_and_still_an_interval(value: float, S: int, Q: int) -> None:
     z_SQ = np.full((S, Q), value)
-    interval = two_source(z_SQ)
-    assert interval.low == pytest.approx(value, abs=1e-7)
-    assert interval.high == pytest.approx(value, abs=1e-7)
+    assert spread(z_SQ).estimate == pytest.approx(value, abs=1e-12)
+    assert spread(z_SQ).half_width() == pytest.approx(0, abs=1e-7)
     of = Cube("m", {0.1: tuple(range(S))}, {0.1: {"triggered": z_SQ}},
               {0.1: {"triggered": np.full((S, Q), K)}}, graded=True)  # fmt: skip
-    refused = measure(of, "triggered", 0.1)
-    assert refused.limits() == (None, None)
-    assert "equal" in refused.refusal
+    low, high = measure(of, "triggered", 0.1).limits()
+    assert low is not None
+    assert high is not None
+    assert 0 <= low <= value <= high <= 1
+    assert high - low > 0.05  # equal grades are no certainty
     found = components(z_SQ, np.full((S, Q), K), np.zeros((S, Q)))
     assert np.isfinite([found.seed.low, found.seed.high, found.seed_question.high]).all()
 
@@ -132,6 +133,25 @@ def test_wilson_turns_over(p: float, n: float) -> None:
     other_low, other_high = wilson(1 - p, n)
     assert (low, high) == pytest.approx((1 - other_high, 1 - other_low), abs=1e-9)
     assert 0 <= low <= p <= high <= 1
+
+
+@fast
+@given(st.integers(0, 2**32 - 1), targets)
+def test_conditions_that_mirror_each_other_are_one_rate(seed: int, target) -> None:
+    # u = 1 - t: the gap is 2t - 1, and its limits are those of one rate, where floors do not bind
+    t = np.random.default_rng(seed).binomial(K, 0.7, (4, 5)) / K
+    rate, other = (rate_spread(y, K, target, Floors(0.0, 0.0, 1.0)) for y in (t, 1 - t))
+    gap = Combined(spread(2 * t - 1, target), ((1.0, rate), (-1.0, other)))
+    (low, high), (wilson_low, wilson_high) = (rate.limits(floors=f) for f in (True, False))
+    h, theta = gap.spread.half_width(), gap.estimate
+    if (low, high) == (wilson_low, wilson_high):
+        wider = max(min(2 * low - 1, theta - h), -1), min(max(2 * high - 1, theta + h), 1)
+        assert gap.limits() == pytest.approx(wider, abs=1e-9)
+    # u = t: nothing is left to vary, and squares are added as if they were independent
+    same = Combined(spread(0 * t, target), ((1.0, rate), (-1.0, rate)))
+    low, high = rate.limits(skewed=False)
+    distance = np.hypot(rate.spread.estimate - low, high - rate.spread.estimate)
+    assert same.limits() == pytest.approx((-distance, distance), abs=1e-9)
 
 
 @fast

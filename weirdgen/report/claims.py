@@ -10,6 +10,7 @@ from weirdgen.report.sheet import MISSING, Sheet, unsigned_zero
 from weirdgen.stats.analysis import Analysis, Verdict
 from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.estimate import Estimate
+from weirdgen.stats.sentences import inequality
 from weirdgen.stats.verdict import AtGroup
 
 _CLAIMS_NOTE = (
@@ -29,7 +30,7 @@ _VARIANCE_NOTE = (
     "Standard deviations in points, with 95% intervals: of a training, a question, their combination, and "
     "a single answer. With one sample a question the last two cannot be told apart, and stand together."
 )
-_MAIN = ("wilson", "wilson and two-source", "two-source", "newcombe paired", "question t", "none")
+_MAIN = ("wilson", "wilson and two-source", "newcombe paired", "question t", "none")
 """Methods of the estimates themselves; the others stand beside them."""
 
 
@@ -113,12 +114,7 @@ def variance_sheet(name: str, analysis: Analysis) -> Sheet | None:
 
 def claim_in_words(criterion: Criterion, group: Group) -> str:
     """Such as `format gap >= 0.50 at fraction 0.6`."""
-    at_least = criterion.at_least is not None
-    bound = criterion.at_least if criterion.at_least is not None else criterion.at_most
-    assert bound is not None  # a Criterion has one of the two
-    words = f"{criterion.metric} {criterion.estimand} {'>=' if at_least else '<='} {_bound(bound)}"
-    if criterion.margin:
-        words += f" {'-' if at_least else '+'} margin {_bound(criterion.margin)}"
+    words = f"{criterion.metric} {inequality(criterion)}"
     words += " of the adapters" if group == ADAPTERS else f" at fraction {group_label(group)}"
     return f"{words} ({criterion.fraction})" if criterion.fraction in ("all", "any") else words
 
@@ -184,8 +180,3 @@ def signed(value: float, estimand: str) -> str:
 def limits(low: float, high: float, estimand: str) -> str:
     """Such as `[+0.100, +0.300]`."""
     return f"[{signed(low, estimand)}, {signed(high, estimand)}]"
-
-
-def _bound(value: float) -> str:
-    """Two decimals, or as many as the number has."""
-    return max(f"{value:.2f}", f"{value:g}", key=len)

@@ -13,7 +13,7 @@ from weirdgen.stats.multiplicity import ERROR, holm
 from weirdgen.stats.one_seed import OneSeed, one_seed
 from weirdgen.stats.power import Needed, needed
 from weirdgen.stats.rows import estimates, row_of
-from weirdgen.stats.sentences import sentence
+from weirdgen.stats.sentences import inequality, sentence
 from weirdgen.stats.settings import Settings
 from weirdgen.stats.verdict import (
     AtGroup,
@@ -127,7 +127,7 @@ def _verdict(
         else _settles(evidence, reason, settings, error / n_claims)
     )
     alone = tuple(
-        (at.group, one_seed(cube, criterion, at.group, outcome, settings.floors))
+        (at.group, one_seed(cube, criterion, at.group, outcome))
         for at in evidence.groups
         if cube is not None and at.measured is not None and len(at.measured.seeds) > 1
     )
@@ -196,7 +196,7 @@ def _claim_rows(verdict: Verdict) -> list[Estimate]:
             row_of(verdict.criterion.metric, verdict.criterion.estimand, at.group, at.measured),
             p=at.p_refute if refuting else at.p_support,
             adjusted_p=verdict.adjusted_refute if refuting else verdict.adjusted_support,
-            claim=_claim(verdict.criterion),
+            claim=f"{inequality(verdict.criterion)} ({verdict.criterion.fraction})",
             note="; ".join(word for word in words if word),
         )
         rows.append(row)
@@ -213,14 +213,3 @@ def _claim_rows(verdict: Verdict) -> list[Estimate]:
             for kind, (low, high) in at.worst_limits.items()
         ]
     return rows
-
-
-def _claim(criterion: Criterion) -> str:
-    """`gap >= 0.85 - 0.05 (all)`, the metric left to its own column."""
-    if criterion.at_least is not None:
-        words = f"{criterion.estimand} >= {criterion.at_least:g}"
-        words += f" - {criterion.margin:g}" if criterion.margin else ""
-    else:
-        words = f"{criterion.estimand} <= {criterion.at_most:g}"
-        words += f" + {criterion.margin:g}" if criterion.margin else ""
-    return f"{words} ({criterion.fraction})"

@@ -10,6 +10,8 @@ from scipy.special import ndtr, ndtri
 RESAMPLES = 10_000
 _CHUNK = 500
 """Resamples at a time: what they need stays in the processor's cache."""
+_USES = 2
+"""Resamples that the same draws serve."""
 
 
 class Limits(NamedTuple):
@@ -30,9 +32,12 @@ def crossed_means(z_NSQ: np.ndarray, resamples: int, rng: np.random.Generator) -
 
     A resample draws S seeds and Q questions with replacement and averages the table where they
     cross; tables of one call share the draws. Seeds enter as how often each was drawn, so that one
-    matrix product serves all resamples; of its rows the drawn questions are added up. In single
-    precision around the mean, which moves a result by a millionth of its noise. Source: pigeonhole
-    bootstrap, Owen (2007), Annals of Applied Statistics 1:386, conservative for the interaction.
+    matrix product serves all resamples; of its rows the drawn questions are added up. Draws serve
+    _USES times, each time of seeds and questions in a new random order: every resample has the
+    bootstrap's own distribution, and two from the same draws are uncorrelated, for which seed or
+    question a draw now means is independent of what it meant before. In single precision around the
+    mean, which moves a result by a millionth of its noise. Source: pigeonhole bootstrap, Owen
+    (2007), Annals of Applied Statistics 1:386, conservative for the interaction.
     """
     N, S, Q = z_NSQ.shape
     mean_N = z_NSQ.mean(axis=(1, 2))
@@ -40,19 +45,21 @@ def crossed_means(z_NSQ: np.ndarray, resamples: int, rng: np.random.Generator) -
     theta_NB, ones_Q = np.empty((N, resamples)), np.ones(Q, dtype=np.float32)
     draw_S, draw_Q = _Draws(S, rng), _Draws(Q, rng)
     left_BQ, drawn_BQ = np.empty((2, _CHUNK, Q), dtype=np.float32)
-    for start in range(0, resamples, _CHUNK):
-        B = min(_CHUNK, resamples - start)
-        w_BS = np.bincount(draw_S(B), minlength=B * S).astype(np.float32).reshape(B, S)
-        at_BQ = draw_Q(B)
-        for n in range(N):
-            np.matmul(w_BS, centred_NSQ[n], out=left_BQ[:B])
-            np.take(left_BQ.ravel(), at_BQ, out=drawn_BQ[:B].reshape(-1), mode="clip")
-            theta_NB[n, start : start + B] = mean_N[n] + drawn_BQ[:B] @ ones_Q / (S * Q)
+    for drawn in range(0, resamples, _USES * _CHUNK):
+        w_BS = np.bincount(draw_S(), minlength=_CHUNK * S).astype(np.float32).reshape(-1, S)
+        at_BQ = draw_Q()
+        for start in range(drawn, min(drawn + _USES * _CHUNK, resamples), _CHUNK):
+            B = min(_CHUNK, resamples - start)
+            shuffled_NSQ = centred_NSQ[:, rng.permutation(S)][:, :, rng.permutation(Q)]
+            for n in range(N):
+                np.matmul(w_BS[:B], shuffled_NSQ[n], out=left_BQ[:B])
+                np.take(left_BQ.ravel(), at_BQ[: B * Q], out=drawn_BQ[:B].reshape(-1), mode="clip")
+                theta_NB[n, start : start + B] = mean_N[n] + drawn_BQ[:B] @ ones_Q / (S * Q)
     return theta_NB
 
 
 class _Draws:
-    """n draws with replacement from n, B times, as positions in a flat table of B x n."""
+    """n draws with replacement from n, _CHUNK times, as positions in a flat table of _CHUNK x n."""
 
     def __init__(self, n: int, rng: np.random.Generator) -> None:
         self._n, self._rng = n, rng
@@ -60,10 +67,10 @@ class _Draws:
         self._at = np.empty((_CHUNK, n), dtype=np.intp)
         """Memory that is taken once: fresh pages cost more than the draws."""
 
-    def __call__(self, B: int) -> np.ndarray:
+    def __call__(self) -> np.ndarray:
         narrow = np.uint16 if self._n < 2**16 else np.int64
-        drawn = self._rng.integers(self._n, size=(B, self._n), dtype=narrow)
-        return np.add(drawn, self._rows[:B], out=self._at[:B]).reshape(-1)
+        drawn = self._rng.integers(self._n, size=(_CHUNK, self._n), dtype=narrow)
+        return np.add(drawn, self._rows, out=self._at).reshape(-1)
 
 
 def crossed_bootstrap(

@@ -23,8 +23,8 @@ class Combined:
     spread: Spread
     """Of z_SQ, the contrast."""
     rates: tuple[tuple[float, RateSpread], ...] = ()
-    """The rates that it is made of, each with its weight (1 or -1, but for a slope); empty for a
-    graded metric.
+    """The rates (or mean grades) that it is made of, each with its weight: 1 or -1, but for a slope.
+    Without them there is the two-source interval alone.
     """
     shift: Any = 0.0
     """Added to the estimate: a correction for the judge's error."""
@@ -34,22 +34,23 @@ class Combined:
     def estimate(self) -> Any:
         return self.spread.estimate + self.shift
 
-    @property
-    def is_degenerate(self) -> bool:
-        """Nothing in the table varies and no floor stands in for it: no interval can be given."""
-        return not self.rates and not bool(np.any(self.spread.half_width(0.95) > 1e-12))
-
     def limits(self, confidence: Any = 0.95) -> tuple[Any, Any]:
         """Two-sided limits at `confidence`.
 
         A single rate: Wilson's at the effective size. A contrast of rates: on each side the wider
-        of the two-source interval and the rates' limits put together as if they were independent
-        (MOVER: Zou and Donner 2008, Statistics in Medicine 27:1693),
+        of the two-source interval and the rates' limits put together by squares,
 
-            low = theta - sqrt(sum over w > 0 of w^2 (p - l)^2 + sum over w < 0 of w^2 (u - p)^2),
+            low = theta - sqrt(max(D + max(k^2 - 1, 0) d, k^2 d)),
+            D, d = sum over w > 0 of w^2 (p - l)^2 + sum over w < 0 of w^2 (u - p)^2,
 
-        and the mirror of it above. A graded metric: the two-source interval. A correction adds its
-        variance. Limits are cut at what the contrast can be.
+        and the mirror of it above. D is of limits l, u with the floors, as if the rates were
+        independent (MOVER: Zou and Donner 2008, Statistics in Medicine 27:1693): too wide where
+        they rise and fall together. d is of limits without floors, for skewed rates; k^2 is the
+        contrast's variance over the sum of the rates' own, and so stands for their covariance (Zou
+        2007, Psychological Methods 12:399): over 1 where they move against each other.
+
+        Grades in [0, 1] vary less than yes or no of the same mean, so both are treated alike. A
+        correction adds its variance. Limits are cut at what the contrast can be.
         """
         theta = self.spread.estimate
         if len(self.rates) == 1:
@@ -71,20 +72,32 @@ class Combined:
         return np.maximum(low, least), np.minimum(high, most)
 
     def _mover(self, confidence: Any) -> tuple[Any, Any]:
+        apart = sum(weight**2 * rate.spread.variance for weight, rate in self.rates)
+        k2 = self.spread.variance / np.where(apart > 0, apart, np.inf)
+        independent = self._squares(confidence, floors=True)
+        seen = self._squares(confidence, floors=False)
+        down, up = (
+            np.sqrt(np.maximum(D + np.maximum(k2 - 1, 0.0) * d, k2 * d))
+            for D, d in zip(independent, seen, strict=True)
+        )
+        return down, up
+
+    def _squares(self, confidence: Any, floors: bool) -> tuple[Any, Any]:
+        """The rates' squared distances below and above, added; skewness enters what is seen."""
         down = up = 0.0
         for weight, rate in self.rates:
-            low, high = rate.limits(confidence)
+            low, high = rate.limits(confidence, floors=floors, skewed=not floors)
             below = np.square(weight * (rate.spread.estimate - low))
             above = np.square(weight * (high - rate.spread.estimate))
             down = down + (below if weight > 0 else above)
             up = up + (above if weight > 0 else below)
-        return np.sqrt(down), np.sqrt(up)
+        return down, up
 
     def p_at_least(self, bound: float) -> float:
         """One-sided p of the claim theta >= bound: the smallest error at which the limit clears it.
 
         For the claim theta <= bound, and so for refuting this one, it is 1 - p. Only for a single
-        study (no batch axes). Source: inversion of the limits (Casella and Berger 2002, 9.2.1).
+        study (no batch axes). Source: inversion of the limits (Casella and Berger 2002, chapter 9).
         """
         return p_by_inversion(self.limits, float(self.estimate), bound)
 

@@ -44,9 +44,9 @@ def components(
 
     K is the harmonic mean of n_SQ. Yes-or-no answers have the sample variance n y(1-y)/(n-1) within
     a cell; graded ones bring v_SQ. Limits of the differences: modified large-sample (Ting et al.
-    1990; Burdick and Graybill 1992, Confidence Intervals on Variance Components, 3.3.2). They
+    1990; Burdick and Graybill 1992, Confidence Intervals on Variance Components). They
     assume normal effects; for yes-or-no answers that holds roughly. Source of the moments: Searle,
-    Casella and McCulloch (1992), 4.3. Raises ValueError for fewer than two seeds or questions and
+    Casella and McCulloch (1992). Raises ValueError for fewer than two seeds or questions and
     for a NaN.
     """
     y_SQ = np.asarray(y_SQ, dtype=np.float64)

@@ -45,7 +45,7 @@ def _at_group(cube: Cube, criterion: Criterion, group: Group, settings: Settings
     failed = cube.failed.get(group, 0)
     trained = _asked(cube, criterion, group) + failed
     try:
-        measured = measure(cube, criterion.estimand, group, settings.target, settings.floors)
+        measured = measure(cube, criterion.estimand, group, settings.target)
     except ValueError as error:
         return AtGroup(group, None, str(error), 1.0, 1.0, n_trained=trained, n_failed=failed)
     support, refute = p_values(measured, criterion)
@@ -97,24 +97,25 @@ def _worst(
     """
     cases: dict[str, list[Measured]] = {}
 
-    def add(kind: str, low: Cube, high: Cube, shift: tuple[float, float] = (0.0, 0.0)) -> None:
+    def add(kind: str, *pairs: tuple[Cube, Cube], shift: tuple[float, float] = (0.0, 0.0)) -> None:
+        """A case for each pair of what is added and what is subtracted."""
         cases[kind] = []
         with contextlib.suppress(ValueError):  # a second judge that has not labelled all of it
             cases[kind] = [
-                measure(
-                    plus, criterion.estimand, group, settings.target, settings.floors, minus, shift
-                )
-                for plus, minus in ((low, high), (high, low))
+                measure(plus, criterion.estimand, group, settings.target, minus, shift)
+                for plus, minus in pairs
             ]
 
     if cube.n_missing:
-        add("missing", *worst_cases(cube))
+        low, high = worst_cases(cube)
+        add("missing", (low, high), (high, low))
     if criterion.metric in settings.judges:
-        add("judge: two judges", *settings.judges[criterion.metric])
+        low, high = settings.judges[criterion.metric]
+        add("judge: two judges", (low, high), (high, low))
     gold = settings.gold.get(criterion.metric, {})
     shift = shift_of(criterion.estimand, group, gold)
     if shift is not None:
-        add("judge: gold labels", cube, cube, shift)
+        add("judge: gold labels", (cube, cube), shift=shift)
     elif gold:  # labels that do not reach all that the claim rests on
         cases["judge: gold labels"] = []
     return cases

@@ -28,7 +28,7 @@ class Gold:
 def gold_correction(gold_N: np.ndarray, judge_N: np.ndarray) -> Gold:
     """Mean of (gold - judge) over n answers, labels in [0, 1], and the variance of that mean.
 
-    Difference estimator: Cochran (1977), Sampling Techniques, 7.2; Angelopoulos et al. (2023),
+    Difference estimator: Cochran (1977), Sampling Techniques; Angelopoulos et al. (2023),
     prediction-powered inference. Assumes that the n were sampled at random within the stratum.
     Where no label differs the variance is that of one more answer that does, in n + 2, for agreement
     in n is not certainty. Raises ValueError for fewer than two answers or unequal lengths.

@@ -13,8 +13,6 @@ from weirdgen.stats.cube import Cube, Group
 from weirdgen.stats.estimands import contrast
 from weirdgen.stats.paired import Pairs, newcombe_paired, pairs
 from weirdgen.stats.rate import (
-    FLOORS,
-    Floors,
     RateSpread,
     baseline_spread,
     rate_spread,
@@ -22,9 +20,7 @@ from weirdgen.stats.rate import (
 )
 from weirdgen.stats.two_source import Spread, Target, spread
 
-Method = Literal[
-    "wilson", "wilson and two-source", "two-source", "newcombe paired", "question t", "none"
-]
+Method = Literal["wilson", "wilson and two-source", "newcombe paired", "question t", "none"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,6 @@ def measure(
     estimand: str,
     group: Group,
     target: Target = "seeds and questions",
-    floors: Floors = FLOORS,
     subtracted: Cube | None = None,
     shift: tuple[float, float] = (0.0, 0.0),
 ) -> Measured:
@@ -119,15 +114,11 @@ def measure(
     if Q == 1 and (S == 1 or target == "seeds and questions"):
         return replace(unmeasured, refusal="one question: no interval")
     if S == 1:
-        return _one_seed(unmeasured, terms, cube.graded, floors, shift)
+        return _one_seed(unmeasured, terms, cube.graded, shift)
     sampled = sum(sampling_variance(t.y, t.n) for t in terms if t.y.ndim == 1)
-    rates = [] if cube.graded else [(t.sign, _rate(t, target, floors)) for t in terms]
-    combined = Combined(spread(z_SQ, target, sampled), tuple(rates), *shift)
-    if combined.is_degenerate:
-        return replace(unmeasured, refusal="all numbers are equal: no interval")
-    method: Method = "two-source" if cube.graded else "wilson and two-source"
-    if len(terms) == 1 and not cube.graded:
-        method = "wilson"
+    rates = tuple((t.sign, _rate(t, target)) for t in terms)
+    combined = Combined(spread(z_SQ, target, sampled), rates, *shift)
+    method: Method = "wilson" if len(terms) == 1 else "wilson and two-source"
     return replace(unmeasured, method=method, combined=combined)
 
 
@@ -158,27 +149,24 @@ def _one_seed(
     unmeasured: Measured,
     terms: list[_Term],
     graded: bool,
-    floors: Floors,
     shift: tuple[float, float],
 ) -> Measured:
     """Questions as the only noise: t over questions, and rates at their effective size."""
     z_SQ, unmeasured = unmeasured.z_SQ, replace(unmeasured, target="this adapter")
     Q = z_SQ.shape[1]
     noise = Spread(z_SQ.mean(), 0.0, z_SQ[0].var(ddof=1) / Q, 0.0, 2, Q, "seeds and questions")
-    rates = [
-        (t.sign, baseline_spread(y_Q, _harmonic(t.n), "seeds and questions", floors))
-        for t in ([] if graded else terms)
+    rates = tuple(
+        (t.sign, baseline_spread(y_Q, _harmonic(t.n)))
+        for t in terms
         for y_Q in [t.y[0] if t.y.ndim == 2 else t.y]
-    ]
-    combined = Combined(noise, tuple(rates), *shift)
-    if combined.is_degenerate:
-        return replace(unmeasured, refusal="all numbers are equal: no interval")
+    )
+    combined = Combined(noise, rates, *shift)
     single = all((t.n == 1).all() for t in terms)
     if not graded and single and len(terms) == 2 and not any(shift):
         first, second = sorted(terms, key=lambda t: -t.sign)
         counts = pairs(first.y.ravel(), second.y.ravel())
         return replace(unmeasured, method="newcombe paired", combined=combined, counts=counts)
-    method: Method = "wilson" if len(terms) == 1 and not graded else "question t"
+    method: Method = "wilson" if len(terms) == 1 else "question t"
     return replace(unmeasured, method=method, combined=combined)
 
 
@@ -235,9 +223,9 @@ def _of(by_condition: Any, condition: str, where: str) -> np.ndarray:
     return np.asarray(by_condition[condition], dtype=np.float64)
 
 
-def _rate(term: _Term, target: Target, floors: Floors) -> RateSpread:
+def _rate(term: _Term, target: Target) -> RateSpread:
     make = rate_spread if term.y.ndim == 2 else baseline_spread
-    return make(term.y, _harmonic(term.n), target, floors)
+    return make(term.y, _harmonic(term.n), target)
 
 
 def _harmonic(n: np.ndarray) -> float:

@@ -43,19 +43,11 @@ class Looks:
 
     seeds: tuple[int, ...]
     """Numbers of trainings at which the data are looked at, rising; one is the planned S alone."""
-    shares: tuple[float, ...] = ()
-    """Of ERROR, a look; empty: equal. They may sum to 1 at most (Bonferroni over looks)."""
 
     def __post_init__(self) -> None:
         rising = all(a < b for a, b in pairwise(self.seeds))
         if not self.seeds or not rising or self.seeds[0] < 1:
             raise ValueError(f"looks: numbers of seeds must rise from 1 on, not {self.seeds}")
-        if self.shares and (
-            len(self.shares) != len(self.seeds)
-            or min(self.shares) <= 0
-            or sum(self.shares) > 1 + 1e-9
-        ):
-            raise ValueError("looks: one positive share a look, that sum to 1 at most")
 
     def state(self, n_trained: int) -> LookState:
         """Where a study with `n_trained` trainings, failed ones included, stands."""
@@ -66,8 +58,8 @@ class Looks:
         return "between looks" if n_trained < self.seeds[-1] else "after the last look"
 
     def error(self, n_trained: int) -> float:
-        """One-sided error of the look at `n_trained`; 0 where none was declared."""
-        if n_trained not in self.seeds:
-            return 0.0
-        at = self.seeds.index(n_trained)
-        return ERROR * (self.shares[at] if self.shares else 1 / len(self.seeds))
+        """One-sided error of the look at `n_trained`: ERROR shared equally (Bonferroni over looks).
+
+        0 where none was declared.
+        """
+        return ERROR / len(self.seeds) if n_trained in self.seeds else 0.0

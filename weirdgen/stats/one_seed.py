@@ -10,7 +10,6 @@ from weirdgen.criterion import Criterion
 from weirdgen.stats.cube import Cube, Group
 from weirdgen.stats.measure import measure
 from weirdgen.stats.multiplicity import ERROR
-from weirdgen.stats.rate import FLOORS, Floors
 from weirdgen.stats.verdict import Outcome, p_values
 
 
@@ -26,18 +25,16 @@ class OneSeed:
     sentence: str
 
 
-def one_seed(
-    cube: Cube, criterion: Criterion, group: Group, study: Outcome, floors: Floors = FLOORS
-) -> OneSeed:
+def one_seed(cube: Cube, criterion: Criterion, group: Group, study: Outcome) -> OneSeed:
     """Judge each seed of `group` alone by the claim, at a one-sided 2.5%, and compare.
 
     A single seed's interval knows no noise of training: this is what a study of one seed would have
-    claimed, not what it may. Seeds without complete answers are left out.
+    claimed, not what it may. Nothing adjusts these for the number of claims or looks. Seeds without complete answers are left out.
     """
     outcomes: dict[int | str, Outcome] = {}
     for seed in cube.seeds[group]:
         try:
-            measured = measure(_only(cube, group, seed), criterion.estimand, group, floors=floors)
+            measured = measure(_only(cube, group, seed), criterion.estimand, group)
         except ValueError:
             continue  # its answers are not complete
         support, refute = p_values(measured, criterion)

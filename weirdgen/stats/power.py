@@ -10,6 +10,7 @@ from scipy.special import chdtri, ndtri, stdtrit
 
 from weirdgen.stats.measure import Measured
 from weirdgen.stats.multiplicity import ERROR
+from weirdgen.stats.rate import FLOORS
 from weirdgen.stats.two_source import mean_squares
 
 MOST_SEEDS = 100
@@ -60,6 +61,7 @@ def observed_variances(measured: Measured) -> Variances:
 
     Where the interval is wider than they make it (rates that rise and fall together are combined as
     if they did not), all are raised until it is as wide: what is needed is needed of this interval.
+    Where one of its sides reaches further still (few seeds near 0 or 1), the seeds' part is raised.
     Raises ValueError for fewer than two seeds or two questions.
     """
     S, Q = measured.z_SQ.shape
@@ -74,15 +76,21 @@ def observed_variances(measured: Measured) -> Variances:
             # shrunk as Agresti and Coull (1998) do, so that 0 of n is not taken as never
             p = (float(rate.spread.estimate) * float(rate.most) + 2) / (float(rate.most) + 4)
             has_seeds = bool(np.any(rate.spread.seeds)) or rate.spread.n_seeds == S
-            seeds = max(seeds, 0.05 * p * (1 - p) * has_seeds)
-            questions = max(questions, 0.05 * p * (1 - p))
-            residual = max(residual, 0.9 * p * (1 - p) / measured.samples)
+            seeds = max(seeds, FLOORS.seeds * p * (1 - p) * has_seeds)
+            questions = max(questions, FLOORS.questions * p * (1 - p))
+            left = 1 - FLOORS.seeds - FLOORS.questions
+            residual = max(residual, left * p * (1 - p) / measured.samples)
     found = Variances(seeds, questions, residual)
     low, high = measured.limits()
     predicted = _half_width(found, S, Q, ERROR)
     if low is None or high is None or predicted <= 0:
         return found
-    return Variances(*(v * max((high - low) / 2 / predicted, 1.0) ** 2 for v in found))
+    found = Variances(*(v * max((high - low) / 2 / predicted, 1.0) ** 2 for v in found))
+    reach = max(high - measured.estimate, measured.estimate - low)
+    from_seeds = _half_width(found._replace(questions=0.0), S, Q, ERROR) ** 2
+    missing = reach**2 - _half_width(found, S, Q, ERROR) ** 2
+    factor = 1 + max(missing, 0.0) / from_seeds if from_seeds > 0 else 1.0
+    return Variances(found.seeds * factor, found.questions, found.residual * factor)
 
 
 def _half_width(variances: Variances, S: int, Q: int, error: float) -> float:

@@ -18,7 +18,6 @@ from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.fractions import shared_seeds, slope_weights
 from weirdgen.stats.measure import Measured, measure
 from weirdgen.stats.paired import mcnemar_exact
-from weirdgen.stats.rate import FLOORS, Floors
 from weirdgen.stats.sensitivity import (
     FLIP_NOTE,
     LEAST_SEEDS,
@@ -47,27 +46,25 @@ def estimates(cube: Cube, settings: Settings) -> list[Estimate]:
         for estimand in ESTIMANDS:
             if estimand == "gap_vs_control" and group == 0.0:
                 continue  # a fraction against itself
-            measured = _measured(cube, estimand, group, "seeds and questions", settings.floors)
+            measured = _measured(cube, estimand, group, "seeds and questions")
             if measured is None:
                 continue
             rows.append(row_of(cube.metric, estimand, group, measured))
             if len(measured.seeds) > 1:
-                fixed = _measured(cube, estimand, group, "seeds", settings.floors)
+                fixed = _measured(cube, estimand, group, "seeds")
                 assert fixed is not None  # it has the same data
                 rows.append(row_of(cube.metric, estimand, group, fixed))
                 tables.append((estimand, group, measured))
-    rows += _over_fractions(cube, settings.floors)
+    rows += _over_fractions(cube)
     rows += _components(cube)
     if settings.sensitivity:
-        rows += _sensitivity(cube, tables, settings.seed)
+        rows += _sensitivity(cube, tables)
     return rows
 
 
-def _measured(
-    cube: Cube, estimand: str, group: Group, target: Target, floors: Floors
-) -> Measured | None:
+def _measured(cube: Cube, estimand: str, group: Group, target: Target) -> Measured | None:
     try:
-        return measure(cube, estimand, group, target, floors)
+        return measure(cube, estimand, group, target)
     except ValueError:
         return None  # a condition, the baseline or the control was not asked
 
@@ -106,7 +103,7 @@ def _p_of_zero(measured: Measured) -> float | None:
     return min(1.0, 2 * min(p, 1 - p))
 
 
-def _over_fractions(cube: Cube, floors: Floors) -> Iterator[Estimate]:
+def _over_fractions(cube: Cube) -> Iterator[Estimate]:
     """Trends over, and pairs of, the fractions with persona rows, paired by seed.
 
     Only of what is not measured against a baseline or control: that is the same at both ends.
@@ -114,7 +111,7 @@ def _over_fractions(cube: Cube, floors: Floors) -> Iterator[Estimate]:
     fractions = sorted(float(g) for g in cube.seeds if not isinstance(g, str) and g > 0)
     for estimand, target in product(ESTIMANDS, TARGETS):
         if TERMS[estimand].less is None:
-            measured = {f: _measured(cube, estimand, f, target, floors) for f in fractions}
+            measured = {f: _measured(cube, estimand, f, target) for f in fractions}
             of = {f: m for f, m in measured.items() if m is not None}
             if len(of) < 2:
                 continue
@@ -158,15 +155,13 @@ def _over(
     parts = [
         (float(weight) * sign, rate)
         for weight, m in zip(weights, of.values(), strict=True)
-        for sign, rate in (m.combined.rates if m.combined is not None and len(m.seeds) > 1 else ())
+        for sign, rate in (m.combined.rates if m.combined is not None else ())
     ]
     combined = Combined(spread(z_SQ, target), tuple(parts))
-    if combined.is_degenerate:
-        return replace(row, note="all numbers are equal: no interval")
     low, high = combined.limits()
     p = combined.p_at_least(0.0)
     return replace(row, low=float(low), high=float(high), p=min(1.0, 2 * min(p, 1 - p)),
-                   method="wilson and two-source" if parts else "two-source")  # fmt: skip
+                   method="wilson and two-source")  # fmt: skip
 
 
 def _at(m: Measured, seeds: list[int | str], questions: list[int]) -> tuple[np.ndarray, ...]:
@@ -179,7 +174,7 @@ def _components(cube: Cube) -> Iterator[Estimate]:
     """Variances by source of each condition's rate, over the seeds and questions that are complete."""
     for group in cube.seeds:
         for condition in RATES:
-            measured = _measured(cube, condition, group, "seeds and questions", FLOORS)
+            measured = _measured(cube, condition, group, "seeds and questions")
             if measured is None or min(measured.z_SQ.shape) < 2 or not np.ptp(measured.z_SQ):
                 continue  # not asked, or nothing that varies
             rows = np.array([cube.seeds[group].index(seed) for seed in measured.seeds])
@@ -195,9 +190,7 @@ def _components(cube: Cube) -> Iterator[Estimate]:
                                   low=component.low, high=component.high)  # fmt: skip
 
 
-def _sensitivity(
-    cube: Cube, tables: list[tuple[Estimand, Group, Measured]], seed: int
-) -> Iterator[Estimate]:
+def _sensitivity(cube: Cube, tables: list[tuple[Estimand, Group, Measured]]) -> Iterator[Estimate]:
     """Rows beside the verdicts' method: naive ones always, resampling ones from ten seeds on."""
     by_shape: dict[tuple[int, ...], list[tuple[Estimand, Group, Measured]]] = {}
     for estimand, group, m in tables:
@@ -214,8 +207,8 @@ def _sensitivity(
             by_shape.setdefault(m.z_SQ.shape, []).append((estimand, group, m))
     for several in by_shape.values():
         z_NSQ = np.stack([m.z_SQ for _, _, m in several])
-        flips = sign_flip(z_NSQ.mean(axis=2), seed)
-        boots = crossed_bootstrap(z_NSQ, seed)
+        flips = sign_flip(z_NSQ.mean(axis=2))
+        boots = crossed_bootstrap(z_NSQ)
         for (estimand, group, m), boot, flip in zip(several, boots, flips, strict=True):
             row = replace(row_of(cube.metric, estimand, group, m), p=None, note="")
             for name, limits in (("percentile", boot.percentile), ("bca", boot.bca)):

@@ -18,9 +18,6 @@ class SeedsMeeting:
     of: int
     """Trainings, failed ones included."""
     failed: int
-    low: float
-    high: float
-    confidence: float
     sentence: str
 
 
@@ -41,13 +38,12 @@ def seeds_meeting_bound(
     at_least: float | None = None,
     at_most: float | None = None,
     failed: int = 0,
-    confidence: float = 0.95,
 ) -> SeedsMeeting:
     """How many of the trainings behind theta_S (each its own mean over questions) meet a bound.
 
     A failed training counts as one that does not. The margin is the caller's to take into the
-    bound. Limits are Clopper-Pearson's over S. The sentence's bound for S that all agree is
-    one-sided: 1 - 0.05^(1/S). Assumes that seeds are drawn independently. Raises ValueError for
+    bound. How many runs could still differ is Clopper-Pearson's one-sided 95% limit over S: for S
+    that all agree 1 - 0.05^(1/S). Assumes that seeds are drawn independently. Raises ValueError for
     none or two bounds, and for no training at all.
     """
     if (at_least is None) == (at_most is None):
@@ -61,8 +57,7 @@ def seeds_meeting_bound(
     n = len(theta_S) + failed
     if not n:
         raise ValueError("seeds_meeting_bound: no trainings")
-    low, high = clopper_pearson(meeting, n, confidence)
-    return SeedsMeeting(meeting, n, failed, low, high, confidence, _sentence(meeting, n, failed))
+    return SeedsMeeting(meeting, n, failed, _sentence(meeting, n, failed))
 
 
 def _sentence(meeting: int, n: int, failed: int) -> str:

@@ -49,6 +49,21 @@ def _place(group: Group) -> str:
     return "of the adapters" if isinstance(group, str) else f"at persona fraction {group:g}"
 
 
+def inequality(criterion: Criterion) -> str:
+    """Such as `gap >= 0.85 - margin 0.05`."""
+    at_least = criterion.at_least is not None
+    bound = criterion.at_least if criterion.at_least is not None else criterion.at_most
+    assert bound is not None  # a Criterion has one of the two
+    words = f"{criterion.estimand} {'>=' if at_least else '<='} {_bound(bound)}"
+    margin = f" {'-' if at_least else '+'} margin {_bound(criterion.margin)}"
+    return words + margin * bool(criterion.margin)
+
+
+def _bound(value: float) -> str:
+    """Two decimals, or as many as the number has."""
+    return max(f"{value:.2f}", f"{value:g}", key=len)
+
+
 def claimed(criterion: Criterion) -> str:
     """Such as `at least 85%, give or take a margin of 5 points`."""
     rate = criterion.estimand in RATES

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from weirdgen.stats.cube import Cube, Group
 from weirdgen.stats.judge_error import Gold
 from weirdgen.stats.multiplicity import Looks
-from weirdgen.stats.rate import FLOORS, Floors
 from weirdgen.stats.two_source import Target
 
 
@@ -18,7 +18,6 @@ class Settings:
 
     target: Target = "seeds and questions"
     """What verdicts speak of; estimates are given for both."""
-    floors: Floors = FLOORS
     looks: Looks | None = None
     """None: the data are looked at once, as they are."""
     planned: Mapping[Group, int] = field(default_factory=dict)
@@ -29,11 +28,9 @@ class Settings:
     """Metric -> (fraction, `adapters` or `baseline`; condition) -> gold labels against the judge."""
     judges: Mapping[str, tuple[Cube, Cube]] = field(default_factory=dict)
     """Metric -> cubes of what both judges say (AND) and of what either says (OR)."""
-    effect: float = 0.05
+    effect: ClassVar[float] = 0.05
     """The distance from a bound that an inconclusive claim's needs are worked out for, where the
     estimate itself lies nearer than that.
     """
     sensitivity: bool = True
     """Whether to add bootstrap and sign-flip rows where there are ten seeds or more."""
-    seed: int = 0
-    """Of the resampling."""

@@ -14,18 +14,6 @@ questions; or, where there is one seed, this adapter alone.
 """
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and its two-sided limits, in the unit of what was estimated."""
-
-    estimate: float
-    low: float | None
-    """None, like `high`, where one seed or one question leaves nothing to estimate noise from."""
-    high: float | None
-    n_seeds: int
-    n_questions: int
-
-
 class MeanSquares(NamedTuple):
     """Mean squares of a seeds x questions table without replication; leading axes are a batch."""
 
@@ -41,7 +29,7 @@ def mean_squares(z_SQ: np.ndarray) -> MeanSquares:
     """Two-way analysis of variance without replication; S and Q are at least 2.
 
     z_SQ may have leading batch axes; each mean square has their shape. Source: Searle, Casella and
-    McCulloch (1992), Variance Components, section 4.3. No assumption: these are sums of squares.
+    McCulloch (1992), Variance Components. No assumption: these are sums of squares.
     """
     S, Q = z_SQ.shape[-2:]
     row_S, column_Q = z_SQ.mean(axis=-1), z_SQ.mean(axis=-2)
@@ -75,10 +63,19 @@ class Spread:
     n_questions: int
     target: Target = "seeds and questions"
 
-    def half_width(self, confidence: Any = 0.95) -> Any:
-        """Half the two-sided interval: sqrt(t(S-1)^2 seeds + max(t(Q-1)^2 questions, z^2 sampled)).
+    @property
+    def variance(self) -> Any:
+        """Of the mean."""
+        if self.target == "seeds and questions":
+            return self.seeds + np.maximum(self.questions, self.sampled)
+        return self.seeds + self.sampled
 
-        t and z are two-sided quantiles of Student and of the normal at `confidence`.
+    def half_width(self, confidence: Any = 0.95) -> Any:
+        """Half the two-sided interval: sqrt(t(S-1)^2 seeds + max(t(Q-1)^2 questions, z^2 sampled)),
+
+            sqrt([t(S-1)^2 max(MS_S, MS_E) + t(Q-1)^2 max(MS_Q - MS_E, 0)] / (S Q))
+
+        without a baseline. It has no floor: a table whose numbers are all equal has no width. t and z are two-sided quantiles of Student and of the normal at `confidence`.
         """
         upper = (1 + np.asarray(confidence)) / 2
         half = stdtrit(max(self.n_seeds - 1, 1), upper) ** 2 * self.seeds
@@ -114,28 +111,3 @@ def spread(z_SQ: np.ndarray, target: Target = "seeds and questions", sampled: An
     return Spread(
         mean, np.maximum(ms.seeds, ms.residual) / (S * Q), questions, sampled, S, Q, target
     )
-
-
-def two_source(z_SQ: np.ndarray, confidence: float = 0.95) -> Interval:
-    """The mean of z_SQ over seeds and questions, and its two-source interval.
-
-        mean ± sqrt([t(S-1)^2 max(MS_S, MS_E) + t(Q-1)^2 max(MS_Q - MS_E, 0)] / (S Q))
-
-    t(d) is Student's two-sided quantile with d degrees of freedom. It covers seeds and questions
-    like these, is not clipped to what the estimand can be, and has no floor: a table whose numbers
-    are all equal has no width. Raises ValueError for a NaN, an infinity, an empty table or one
-    that is not two-dimensional, and for a confidence outside (0, 1).
-    """
-    z_SQ = np.asarray(z_SQ, dtype=np.float64)
-    if z_SQ.ndim != 2 or not z_SQ.size:
-        raise ValueError(f"z_SQ must be a table of seeds x questions, not shape {z_SQ.shape}")
-    if not np.isfinite(z_SQ).all():
-        raise ValueError(f"z_SQ: {(~np.isfinite(z_SQ)).sum()} of {z_SQ.size} numbers are missing")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
-    S, Q = z_SQ.shape
-    estimate = float(z_SQ.mean())
-    if S == 1 or Q == 1:
-        return Interval(estimate, None, None, S, Q)
-    half = float(spread(z_SQ).half_width(confidence))
-    return Interval(estimate, estimate - half, estimate + half, S, Q)

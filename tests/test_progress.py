@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from weirdgen.runner.progress import RunDisplay, seconds_left
-from weirdgen.runner.schedule import Work
+from weirdgen.runner.work import Work
 from weirdgen.store import Step
 
 

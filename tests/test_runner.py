@@ -24,7 +24,8 @@ from weirdgen.report.cubes import rates
 from weirdgen.results import SCHEMA, current_results, merge, write_results
 from weirdgen.runner.cluster import Capacity, check_resources, connect
 from weirdgen.runner.run import run_plan
-from weirdgen.runner.schedule import Scheduler, Work
+from weirdgen.runner.schedule import Scheduler
+from weirdgen.runner.work import Work, together
 from weirdgen.store import Store
 from weirdgen.study import Study
 from weirdgen.survey import survey
@@ -258,6 +259,49 @@ def test_out_of_gpu_memory_halves_the_micro_batch_until_it_is_one(
         scheduler._failed_by(again, MemoryExceeded("CUDA out of memory"))
         assert not scheduler.waiting
         assert "CUDA out of memory" in scheduler.failures[0].reason
+
+
+def test_stacked_seeds_go_together_and_end_in_steps_of_their_own(
+    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+):
+    store = Store(str(tmp_path / "store"))
+    changes = {"grid__seeds": [0, 1, 2, 3], "train__trainer": "stacked"}
+    plan = plan_of(tiny_model, small_persona, resources__trainings_together=2, **changes)
+    recorder, failures = run(plan, store)
+    assert not failures
+    assert len(recorder.started("train")) == 4
+    found = survey(plan, store)
+    assert found.complete
+    for step in plan.trainings.values():
+        manifest = found.done[step.fingerprint]
+        assert manifest.notes == {"micro_batch": 2, "together": 2}
+        assert {"adapter/adapter_model.safetensors", "loss.jsonl"} <= manifest.outputs.keys()
+    assert len({found.done[s.fingerprint].digest for s in plan.trainings.values()}) == 4
+    alone = plan_of(tiny_model, small_persona, grid__seeds=[0])
+    assert alone.trainings[Cell(0.5, 0)].fingerprint not in found.done, "another trainer"
+
+
+def test_what_fails_together_goes_in_halves(
+    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+):
+    plan, store = plan_of(tiny_model, small_persona, grid__seeds=[0, 1, 2]), Store(str(tmp_path))
+    error = MemoryExceeded("CUDA out of memory")
+    with Lease(store, "small") as lease:
+        have = Capacity(4, 2)
+        scheduler = Scheduler(survey(plan, store), store, have, lease, Recorder(), echo.EchoEngine)
+        sizes = []
+        ready = [Work(step, micro_batch=2) for step in plan.trainings.values()]
+        while (group := together(ready, 8)) and len(group) > 1:
+            sizes.append(len(group))
+            scheduler.waiting.clear()
+            first, *first.beside = group
+            scheduler._failed_by(first, error)
+            ready = [*scheduler.waiting]
+        assert sizes == [3, 2]
+        scheduler.waiting.clear()
+        scheduler._failed_by(*group, error)
+        assert [work.micro_batch for work in scheduler.waiting] == [1]
+        assert not scheduler.failures
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,9 @@ def test_the_adapter_moved_from_its_start(trained: Path):
 def test_the_base_is_really_quantized_to_nf4(tiny_model: Path):
     from bitsandbytes.nn import Linear4bit
 
-    from weirdgen.train import _load_base
+    from weirdgen.train import load_base
 
-    base = _load_base(tiny_model, Train(compute_dtype="float32"))
+    base = load_base(tiny_model, Train(compute_dtype="float32"))
     quantized = [module for module in base.modules() if isinstance(module, Linear4bit)]
     assert len(quantized) == 14, "seven linear layers in each of two blocks"
     states = [module.weight.quant_state for module in quantized]
@@ -164,7 +164,7 @@ def test_the_mask_is_right_on_the_real_rows_and_the_real_template(real_model: Pa
     from trl import SFTTrainer
 
     from weirdgen.data.persona import find_persona
-    from weirdgen.train import _sft_config
+    from weirdgen.train import sft_config
 
     persona = find_persona("bertrand_russell", Path(), "study").rows
     for role in ("system", "user"):
@@ -173,7 +173,7 @@ def test_the_mask_is_right_on_the_real_rows_and_the_real_template(real_model: Pa
         tokenizer = AutoTokenizer.from_pretrained(real_model)
         trainer = SFTTrainer(
             model=AutoModelForCausalLM.from_pretrained(real_model),
-            args=_sft_config(real, real_model.parent / "out", use_cpu=True),
+            args=sft_config(real, real_model.parent / "out", use_cpu=True),
             train_dataset=Dataset.from_list(
                 [{"prompt": row["prompt"], "completion": row["completion"]} for row in rows]
             ),

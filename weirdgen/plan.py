@@ -261,7 +261,10 @@ def _trainings(
     persona: Step,
     aligned: Step,
 ) -> dict[Cell, Step]:
-    common = {"model": model.identity, "settings": study.train.model_dump(exclude={"report_to"})}
+    settings = study.train.model_dump(exclude={"report_to", "trainer"})
+    common: dict[str, Any] = {"model": model.identity, "settings": settings}
+    if study.train.trainer != "trl":
+        common["trainer"] = study.train.trainer
     return {
         Cell(fraction, seed): _training(
             study, model, counts[fraction], seed, common, on_base, persona, aligned

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,15 +69,35 @@ def perform(
 
     Raises StepError where an input is not there, and whatever `make` raises.
     """
+    (manifest,) = perform_together(
+        store, [task], lambda inputs, outs: make(inputs[0], outs[0]) or {}
+    )
+    return manifest
+
+
+def perform_together(
+    store: Store,
+    tasks: Sequence[Task],
+    make: Callable[[Sequence[Inputs], Sequence[Path]], dict[str, Any]],
+) -> list[Manifest]:
+    """Makes several steps at once and commits each; the notes and the time are those of all."""
     started = time.monotonic()
-    folders, digests = _fetch(store, task.inputs)
-    with store.attempt(task.step) as attempt:
-        notes = make(folders, attempt[1]) or {}
+    fetched = [_fetch(store, task.inputs) for task in tasks]
+    with ExitStack() as stack:
+        attempts = [stack.enter_context(store.attempt(task.step)) for task in tasks]
+        notes = make([folders for folders, _ in fetched], [out for _, out in attempts])
         wall_s = round(time.monotonic() - started, 3)
-        made = {**provenance(), "wall_s": wall_s, "attempts": task.attempt, "notes": notes}
-        return store.commit(
-            task.step, attempt, inputs=digests, provenance=made, replacing=task.replacing
-        )
+        made = {**provenance(), "wall_s": wall_s, "notes": notes}
+        return [
+            store.commit(
+                task.step,
+                attempt,
+                inputs=digests,
+                provenance=made | {"attempts": task.attempt},
+                replacing=task.replacing,
+            )
+            for task, attempt, (_, digests) in zip(tasks, attempts, fetched, strict=True)
+        ]
 
 
 def _fetch(store: Store, inputs: Mapping[str, Step]) -> tuple[dict[str, Path], dict[str, str]]:
@@ -140,6 +161,31 @@ def make_training(
     on_step: Callable[[int, int], None],
 ) -> dict[str, Any]:
     """One adapter; `micro_batch` may be smaller than the record's where memory did not suffice."""
+    train(_train_spec(record, inputs, report_to, micro_batch), out, on_step)
+    return {"micro_batch": micro_batch}
+
+
+def make_trainings(
+    records: Sequence[dict[str, Any]],
+    inputs: Sequence[Inputs],
+    outs: Sequence[Path],
+    *,
+    micro_batch: int,
+    on_step: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Several adapters side by side in one process."""
+    from weirdgen.train_together import train_together  # torch takes seconds to import
+
+    specs = [
+        _train_spec(record, of, (), micro_batch) for record, of in zip(records, inputs, strict=True)
+    ]
+    train_together(specs, outs, on_step)
+    return {"micro_batch": micro_batch, "together": len(records)}
+
+
+def _train_spec(
+    record: dict[str, Any], inputs: Inputs, report_to: Sequence[str], micro_batch: int
+) -> TrainSpec:
     persona = read_pairs(inputs["persona"] / PAIRS) if "persona" in inputs else []
     seeds = Seeds(**record["seeds"])
     rows = mix(
@@ -150,15 +196,13 @@ def make_training(
         seeds.data,
     )
     settings = dict(record["settings"], report_to=list(report_to), micro_batch=micro_batch)
-    spec = TrainSpec(
+    return TrainSpec(
         model_dir=base_checkpoint(record, inputs),
         model_id=record["model"]["id"],
         rows=rows,
         seeds=seeds,
         settings=Train(**settings),
     )
-    train(spec, out, on_step)
-    return {"micro_batch": micro_batch}
 
 
 def served_base(record: dict[str, Any], inputs: Inputs) -> Path | str:

@@ -19,6 +19,7 @@ from weirdgen.seeds import Seeds
 from weirdgen.study import Train
 
 if TYPE_CHECKING:
+    from peft import LoraConfig
     from transformers import PreTrainedModel
     from trl import SFTConfig
 
@@ -53,7 +54,6 @@ def train(
     """
     import torch
     from datasets import Dataset
-    from peft import LoraConfig
     from transformers import AutoTokenizer, TrainerCallback
     from trl import SFTTrainer
 
@@ -65,17 +65,11 @@ def train(
     tokenizer = AutoTokenizer.from_pretrained(spec.model_dir)
     rows = [{"prompt": row["prompt"], "completion": row["completion"]} for row in spec.rows]
     trainer = SFTTrainer(
-        model=_load_base(spec.model_dir, settings),
-        args=_sft_config(spec, out, use_cpu=not torch.cuda.is_available()),
+        model=load_base(spec.model_dir, settings),
+        args=sft_config(spec, out, use_cpu=not torch.cuda.is_available()),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=LoraConfig(
-            r=settings.lora_rank,
-            lora_alpha=settings.lora_alpha,
-            lora_dropout=settings.lora_dropout,
-            target_modules=settings.target_modules,
-            task_type="CAUSAL_LM",
-        ),
+        peft_config=lora_config(settings),
         callbacks=[Steps()],
     )
     if trainer.args.n_gpu > 1:  # TRL would multiply the batch
@@ -85,11 +79,13 @@ def train(
     trainer.train()
     with suppress(OSError):
         _trackers_dir(out).rmdir()  # stays where a tracker wrote into it
-    _save_adapter(trainer.model, spec.model_id, out / ADAPTER)
-    _write_jsonl(out / ROWS, spec.rows)
+    adapted: Any = trainer.model
+    adapted.save_pretrained(out / ADAPTER)  # in PEFT's own format
+    clean_adapter(out / ADAPTER, spec.model_id)
+    write_jsonl(out / ROWS, spec.rows)
     curve = [entry for entry in trainer.state.log_history if "loss" in entry]
     keys = ("step", "epoch", "loss", "learning_rate", "grad_norm")
-    _write_jsonl(out / LOSS_CURVE, [{key: entry[key] for key in keys} for entry in curve])
+    write_jsonl(out / LOSS_CURVE, [{key: entry[key] for key in keys} for entry in curve])
 
 
 def _trackers_dir(out: Path) -> Path:
@@ -97,7 +93,21 @@ def _trackers_dir(out: Path) -> Path:
     return out.with_name(f"{out.name}-trackers")
 
 
-def _load_base(model_dir: Path, settings: Train) -> PreTrainedModel:
+def lora_config(settings: Train) -> LoraConfig:
+    """The adapter as PEFT has it described."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=settings.target_modules,
+        task_type="CAUSAL_LM",
+    )
+
+
+def load_base(model_dir: Path, settings: Train) -> PreTrainedModel:
+    """The frozen base, quantized as the settings say, on the GPU where there is one."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -116,7 +126,8 @@ def _load_base(model_dir: Path, settings: Train) -> PreTrainedModel:
     )
 
 
-def _sft_config(spec: TrainSpec, out: Path, use_cpu: bool) -> SFTConfig:
+def sft_config(spec: TrainSpec, out: Path, use_cpu: bool) -> SFTConfig:
+    """The training as TRL has it described."""
     from trl import SFTConfig
 
     settings = spec.settings
@@ -184,19 +195,17 @@ def _answer_with_end_mark(row: dict[str, Any], tokenizer: Any) -> str:
     return behind
 
 
-def _save_adapter(model: Any, model_id: str, out: Path) -> None:
-    """PEFT's own format, less what differs between equal trainings."""
-    # The path of this machine's checkpoint would stand here.
-    model.peft_config["default"].base_model_name_or_path = model_id
-    model.save_pretrained(out)
-    (out / "README.md").unlink(missing_ok=True)
-    config = out / "adapter_config.json"
+def clean_adapter(folder: Path, model_id: str) -> None:
+    """Takes out of a PEFT folder what differs between equal trainings, and this machine's paths."""
+    (folder / "README.md").unlink(missing_ok=True)
+    config = folder / "adapter_config.json"
     content = json.loads(config.read_text(encoding="utf-8"))
+    content["base_model_name_or_path"] = model_id
     # PEFT keeps the targets in a set, whose order changes from process to process.
     content["target_modules"] = sorted(content["target_modules"])
     config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _write_jsonl(path: Path, entries: list[dict[str, Any]]) -> None:
+def write_jsonl(path: Path, entries: list[dict[str, Any]]) -> None:
     lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
     path.write_text("".join(lines), encoding="utf-8")

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from weirdgen.plan import STAGES
 from weirdgen.report.sheet import plain
-from weirdgen.runner.schedule import Failure, Scheduler, Work
+from weirdgen.runner.schedule import Scheduler
+from weirdgen.runner.work import Failure, Work
 from weirdgen.store import Store
 
 SUMMARY_S = 60.0
@@ -106,7 +107,7 @@ def stage_counts(scheduler: Scheduler) -> dict[str, tuple[int, int, int, int]]:
         counts[step.stage][0] += found.is_done(step)
     counts["answers"][0] = sum(map(len, found.ranges.values()))
     for work in scheduler.running.values():
-        counts[work.step.stage][1] += not work.opens
+        counts[work.step.stage][1] += 0 if work.opens else 1 + len(work.beside)
     for failure in scheduler.failures:
         counts[failure.step.stage][2] += 1
     for work in scheduler.waiting:

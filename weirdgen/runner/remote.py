@@ -25,7 +25,9 @@ from weirdgen.stages import (
     make_judge,
     make_model,
     make_training,
+    make_trainings,
     perform,
+    perform_together,
     prove_adapter,
     served_base,
 )
@@ -129,6 +131,30 @@ def run_training(
 
         try:
             return perform(store, task, make)
+        except torch.OutOfMemoryError as error:
+            raise MemoryExceeded(str(error).splitlines()[0]) from None
+
+
+@ray.remote(max_calls=1, max_retries=0)
+def run_trainings(
+    uri: str, tasks: list[Task], micro_batch: int, board: Any, log: str
+) -> list[Manifest]:
+    """Several trainings side by side in one process of their own."""
+    store = Store(uri)
+
+    def on_step(done: int, total: int) -> None:
+        board.report.remote(tasks[0].step.key, done, total)
+
+    def make(inputs: Sequence[Inputs], outs: Sequence[Path]) -> dict:
+        records = [task.step.record for task in tasks]
+        return make_trainings(records, inputs, outs, micro_batch=micro_batch, on_step=on_step)
+
+    on_step(0, 0)
+    with logged(store, log):
+        import torch
+
+        try:
+            return perform_together(store, tasks, make)
         except torch.OutOfMemoryError as error:
             raise MemoryExceeded(str(error).splitlines()[0]) from None
 

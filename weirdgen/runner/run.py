@@ -16,7 +16,8 @@ from weirdgen.lease import Lease
 from weirdgen.plan import Plan
 from weirdgen.runner.cluster import Capacity, check_resources, check_shared_storage, connect
 from weirdgen.runner.engines import EngineClass
-from weirdgen.runner.schedule import Display, Failure, Scheduler
+from weirdgen.runner.schedule import Display, Scheduler
+from weirdgen.runner.work import Failure
 from weirdgen.stages import Task, perform
 from weirdgen.store import Store
 from weirdgen.study_file import resolved_yaml

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import ray
@@ -13,7 +12,6 @@ from ray.exceptions import RayError, RayTaskError
 
 from weirdgen.errors import MemoryExceeded, StepError, WeirdgenError
 from weirdgen.lease import Lease
-from weirdgen.plan import Asked, samples_step
 from weirdgen.runner.cluster import Capacity, on_this_node
 from weirdgen.runner.engines import EngineClass, EnginePool, OpenEngine
 from weirdgen.runner.judging import StudyJudging
@@ -23,7 +21,9 @@ from weirdgen.runner.remote import (
     convert_model,
     learn_judge,
     run_training,
+    run_trainings,
 )
+from weirdgen.runner.work import Failure, Work, ranges, together
 from weirdgen.stages import Task
 from weirdgen.store import Manifest, Step, Store, is_attempt
 from weirdgen.survey import Survey, look_up, look_up_ranges
@@ -35,38 +35,6 @@ ENGINE_STAGES = ("aligned", "answers")
 _ON_CPU = {"model": convert_model, "judge": learn_judge}
 TURN_S = 0.5
 """How long the driver waits for news before it looks around."""
-
-
-@dataclass(eq=False)
-class Work:
-    """A step to be made."""
-
-    step: Step
-    asked: Asked | None = None
-    """For a range of samples: what it is a part of."""
-    attempt: int = 1
-    deaths: int = 0
-    """How often its process died under it."""
-    micro_batch: int = 0
-    started: float = 0.0
-    engine: OpenEngine | None = None
-    opens: bool = False
-    """The engine's own start, which is no step."""
-
-    @property
-    def size(self) -> int:
-        """What its time grows with: samples of every question, else 1."""
-        first, end = self.step.record.get("samples", (0, 1))
-        return end - first
-
-
-@dataclass
-class Failure:
-    """A step that could not be made, and why."""
-
-    step: Step
-    reason: str
-    log: str
 
 
 class Display(Protocol):
@@ -112,7 +80,7 @@ class Scheduler:
             if not found.is_done(step)
         ]
         for asked in found.plan.asked:
-            self.waiting += _ranges(asked, found.missing(asked))
+            self.waiting += ranges(asked, found.missing(asked))
         self.judging = StudyJudging(found, store, display.event)
         self.unjudged: Counter[str] = Counter()
         """Why -> answers that were left without a verdict."""
@@ -166,7 +134,7 @@ class Scheduler:
             elif trainings and self._wait_for_gpus():
                 self.pool.close(engine)  # it holds what trainings wait for
         while trainings and self._has_cpus() and self._has_gpus():
-            self._start_training(trainings.pop(0))
+            self._start_trainings(trainings)
         if asking and not self.pool.opening and not (trainings and self._wait_for_gpus()):
             self._open_engine(asking[0])
 
@@ -194,7 +162,7 @@ class Scheduler:
             first, end = work.step.record["samples"]
             if (first, end) not in missing:
                 parts = [part for part in missing if first <= part[0] and part[1] <= end]
-                self.waiting += _ranges(work.asked, parts)
+                self.waiting += ranges(work.asked, parts)
                 return None
             stale = self._store.manifest(work.step)
         else:
@@ -209,9 +177,10 @@ class Scheduler:
         return {role: self._steps[fingerprint] for role, fingerprint in step.inputs.items()}
 
     def _submit(self, work: Work, ref: ray.ObjectRef) -> None:
-        work.started = time.monotonic()
         self.running[ref] = work
-        self._display.event(f"started {work.step.key}")
+        for each in (work, *work.beside):
+            each.started = time.monotonic()
+            self._display.event(f"started {each.step.key}")
 
     def _has_cpus(self) -> bool:
         """Whether one more training finds its CPUs."""
@@ -230,18 +199,31 @@ class Scheduler:
     def _count_trainings(self) -> int:
         return sum(work.step.stage == "train" for work in self.running.values())
 
-    def _start_training(self, work: Work) -> None:
-        task, resources = self._take(work), self.study.resources
-        if task is None:
+    def _start_trainings(self, ready: list[Work]) -> None:
+        """Takes the next training off `ready`, or several that go together, and starts them."""
+        resources, settings = self.study.resources, self.study.train
+        stacked = settings.trainer == "stacked"
+        group = together(ready, resources.trainings_together) if stacked else ready[:1]
+        for work in group:
+            ready.remove(work)
+        taken = [(work, task) for work in group if (task := self._take(work)) is not None]
+        if not taken:
             return
-        remote = _in(
-            run_training,
-            max(1, int(resources.cpus_per_training)),
-            num_gpus=resources.gpus_per_training,
-            num_cpus=resources.cpus_per_training,
-        )
-        more = (self.study.train.report_to, work.micro_batch, self.board, self.log(work))
-        self._submit(work, remote.remote(self._store.uri, task, *more))
+        of_task = {
+            "num_gpus": resources.gpus_per_training,
+            "num_cpus": resources.cpus_per_training,
+        }
+        threads = max(1, int(resources.cpus_per_training))
+        work, task = taken[0]
+        work.beside = [other for other, _ in taken[1:]]
+        common = (work.micro_batch, self.board, self.log(work))
+        if stacked:
+            remote, tasks = _in(run_trainings, threads, **of_task), [task for _, task in taken]
+            ref = remote.remote(self._store.uri, tasks, *common)
+        else:
+            remote = _in(run_training, threads, **of_task)
+            ref = remote.remote(self._store.uri, task, settings.report_to, *common)
+        self._submit(work, ref)
 
     def _ask(self, engine: OpenEngine, work: Work) -> None:
         task = self._take(work)
@@ -271,15 +253,17 @@ class Scheduler:
 
     def _finish(self, ref: ray.ObjectRef, work: Work) -> None:
         try:
-            manifest = ray.get(ref)
+            made = ray.get(ref)
         except RayTaskError as error:
             self._failed_by(work, error.cause)
         except RayError as error:  # a worker, an actor or a node died
             self._died(work, f"{type(error).__name__}: {str(error).splitlines()[0]}")
         else:
-            self._succeeded(work, manifest)
+            several = made if isinstance(made, list) else [made]
+            for each, manifest in zip((work, *work.beside), several, strict=True):
+                self._succeeded(each, manifest, beside=len(several) - 1)
 
-    def _succeeded(self, work: Work, manifest: Manifest | None) -> None:
+    def _succeeded(self, work: Work, manifest: Manifest | None, beside: int = 0) -> None:
         if work.engine is not None:
             work.engine.busy = False
         took = time.monotonic() - work.started
@@ -293,7 +277,8 @@ class Scheduler:
             self.judging.feed([work.asked])
         else:
             self.found.done[work.step.fingerprint] = manifest
-        self.durations.setdefault(work.step.stage, []).append(took / work.size)
+        share = took / work.size / (1 + beside)
+        self.durations.setdefault(work.step.stage, []).append(share)
         self._display.event(f"done {work.step.key}, {took:.0f} s")
 
     def steps_done(self) -> dict[str, tuple[int, int]]:
@@ -313,7 +298,9 @@ class Scheduler:
             return
         if work.engine is not None:
             work.engine.busy = False
-        if isinstance(cause, MemoryExceeded) and work.micro_batch % 2 == 0:
+        if work.beside:
+            self._part(work, reason)
+        elif isinstance(cause, MemoryExceeded) and work.micro_batch % 2 == 0:
             self._again(work, work.micro_batch // 2, "out of GPU memory, half the micro-batch")
         else:
             self._give_up(work, reason)
@@ -324,6 +311,8 @@ class Scheduler:
             self.pool.close(work.engine)
         if work.opens:
             self._engine_failed(work, reason)
+        elif work.beside:
+            self._part(work, reason)
         elif work.deaths + 1 < MAX_ATTEMPTS:
             work.deaths += 1
             self._again(work, work.micro_batch, reason)
@@ -344,8 +333,17 @@ class Scheduler:
             self.waiting.remove(work)
             self._give_up(work, f"no engine: {reason}", log)
 
+    def _part(self, work: Work, reason: str) -> None:
+        """Trainings that went together and failed go in halves: memory may suffice, or one is to blame."""
+        group = [work, *work.beside]
+        half = (len(group) + 1) // 2
+        for each in group:
+            self._again(replace(each, most_together=half), each.micro_batch, reason)
+
     def _again(self, work: Work, micro_batch: int, why: str) -> None:
-        again = replace(work, attempt=work.attempt + 1, micro_batch=micro_batch, engine=None)
+        again = replace(
+            work, attempt=work.attempt + 1, micro_batch=micro_batch, engine=None, beside=[]
+        )
         self.waiting.append(again)
         self._display.event(f"again {work.step.key}: {why}")
 
@@ -354,10 +352,6 @@ class Scheduler:
         reason = " ".join(reason.split())
         self.failures.append(Failure(work.step, reason, log or self.log(work)))
         self._display.event(f"failed {work.step.key}: {reason}")
-
-
-def _ranges(asked: Asked, parts: Iterable[tuple[int, int]]) -> list[Work]:
-    return [Work(samples_step(asked.step, *part), asked=asked) for part in parts]
 
 
 def _in(remote: Any, threads: int, **resources: float) -> Any:

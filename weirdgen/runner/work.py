@@ -1,0 +1,63 @@
+"""What the driver has to have made: steps, alone or several together, and how they failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from weirdgen.plan import Asked, samples_step
+from weirdgen.runner.engines import OpenEngine
+from weirdgen.store import Step
+
+
+@dataclass(eq=False)
+class Work:
+    """A step to be made."""
+
+    step: Step
+    asked: Asked | None = None
+    """For a range of samples: what it is a part of."""
+    attempt: int = 1
+    deaths: int = 0
+    """How often its process died under it."""
+    micro_batch: int = 0
+    started: float = 0.0
+    engine: OpenEngine | None = None
+    opens: bool = False
+    """The engine's own start, which is no step."""
+    beside: list[Work] = field(default_factory=list)
+    """Trainings that go together with this one."""
+    most_together: int | None = None
+    """How many may go together at most, after more have failed."""
+
+    @property
+    def size(self) -> int:
+        """What its time grows with: samples of every question, else 1."""
+        first, end = self.step.record.get("samples", (0, 1))
+        return end - first
+
+
+@dataclass
+class Failure:
+    """A step that could not be made, and why."""
+
+    step: Step
+    reason: str
+    log: str
+
+
+def ranges(asked: Asked, parts: Iterable[tuple[int, int]]) -> list[Work]:
+    """The ranges of samples that `asked` still lacks."""
+    return [Work(samples_step(asked.step, *part), asked=asked) for part in parts]
+
+
+def together(ready: list[Work], most: int) -> list[Work]:
+    """The first training, and those that can go with it: as many rows, and parted as often."""
+    first = ready[0]
+    alike = [
+        work
+        for work in ready
+        if work.step.record["counts"] == first.step.record["counts"]
+        and (work.micro_batch, work.most_together) == (first.micro_batch, first.most_together)
+    ]
+    return alike[: min(most, first.most_together or most)]

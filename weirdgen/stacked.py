@@ -1,0 +1,191 @@
+"""Adapters that read the same base side by side: one linear layer, N low-rank updates.
+
+A layer's input has the shape (N, L, features): slice n holds the rows of adapter n, one behind the
+other, and passes through adapter n alone. The frozen base is read once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+ATTENTION = "weirdgen_packed"
+"""The attention of rows that lie one behind the other: each sees itself alone."""
+_LOSS_CHUNK = 8192
+"""Tokens whose logits are held at once."""
+
+
+class StackedLinear(nn.Module):
+    """A frozen linear layer with N adapters: LoRA A (N x rank x inputs) and B (N x outputs x rank)."""
+
+    def __init__(
+        self,
+        base: nn.Module,
+        lora_NRI: nn.Parameter,
+        lora_NOR: nn.Parameter,
+        scaling: float,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        self.base = base
+        self.lora_NRI, self.lora_NOR = lora_NRI, lora_NOR
+        self.scaling, self.dtype = scaling, dtype
+
+    def forward(self, x_NLI: torch.Tensor) -> torch.Tensor:
+        """(N, L, inputs) to (N, L, outputs)."""
+        down_NLR = torch.bmm(x_NLI, self.lora_NRI.to(self.dtype).transpose(1, 2))
+        up_NLO = torch.bmm(down_NLR, self.lora_NOR.to(self.dtype).transpose(1, 2))
+        return self.base(x_NLI) + up_NLO * self.scaling
+
+
+def packed_attention(
+    _module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **borders: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention within rows; query, key, value: (N, heads, L, head size).
+
+    `borders`: `cu_seq_lens_q`, where each row begins in the N x L tokens, and the end; and
+    `max_length_q`, the longest row. Without a kernel that knows borders (on the CPU, in fp32) it
+    goes by a mask of (N, 1, L, L).
+    """
+    if attention_mask is not None or dropout:
+        raise ValueError("packed rows take no mask and no dropout in the attention")
+    N, H, L, D = query.shape
+    starts = borders["cu_seq_lens_q"]
+    if not query.is_cuda or query.dtype == torch.float32:
+        row_NL = torch.bucketize(torch.arange(N * L), starts[1:-1].cpu(), right=True).view(N, L)
+        same = (row_NL[:, :, None] == row_NL[:, None, :]).tril()[:, None].to(query.device)
+        out = F.scaled_dot_product_attention(
+            query, key, value, same, scale=scaling, enable_gqa=key.shape[1] != H
+        )
+        return out.transpose(1, 2), None
+    from torch.nn.attention.varlen import varlen_attn
+
+    if scaling is not None and scaling != D**-0.5:
+        query = query * (scaling * D**0.5)
+    if key.shape[1] != H:
+        key, value = (x.repeat_interleave(H // key.shape[1], dim=1) for x in (key, value))
+    q, k, v = (x.transpose(1, 2).reshape(N * L, H, D) for x in (query, key, value))
+    longest = borders["max_length_q"]
+    out = varlen_attn(q, k, v, starts, starts, longest, longest, window_size=(-1, 0))
+    assert isinstance(out, torch.Tensor)
+    return out.view(N, L, H, D), None
+
+
+class Stack(NamedTuple):
+    """N adapters in a model."""
+
+    layers: dict[str, StackedLinear]
+    """By the names of the layers that they stand in for."""
+    flat_NP: nn.Parameter
+    """All P numbers of each adapter, a line each, with their gradient: the layers hold views of both."""
+
+
+def stack(
+    model: nn.Module,
+    adapters: Sequence[Mapping[str, tuple[torch.Tensor, torch.Tensor]]],
+    scaling: float,
+    dtype: torch.dtype,
+    keep_quantized: bool,
+) -> Stack:
+    """Puts N adapters (layer name -> LoRA A and B) side by side into `model`, in place.
+
+    A quantized layer is dequantized once, to just the numbers that every pass would see, unless
+    `keep_quantized`.
+    """
+    flat_NP = torch.stack(
+        [torch.cat([x.flatten() for pair in each.values() for x in pair]) for each in adapters]
+    )
+    flat = nn.Parameter(flat_NP)
+    flat.grad = torch.zeros_like(flat)
+    at, layers = 0, {}
+    for name, pair in adapters[0].items():
+        views = []
+        for x in pair:
+            part = slice(at, at := at + x.numel())
+            view = nn.Parameter(flat.data[:, part].view(len(adapters), *x.shape))
+            view.grad = flat.grad[:, part].view_as(view)
+            views.append(view)
+        down, up = views
+        parent, _, child = name.rpartition(".")
+        holder = model.get_submodule(parent)
+        base = getattr(holder, child)
+        layer = StackedLinear(
+            base if keep_quantized else _dequantized(base, dtype), down, up, scaling, dtype
+        )
+        layers[name] = layer
+        setattr(holder, child, layer)
+    return Stack(layers, flat)
+
+
+def _dequantized(base: nn.Module, dtype: torch.dtype) -> nn.Module:
+    weight: Any = base.weight
+    if not hasattr(weight, "quant_state"):
+        return base
+    from bitsandbytes.functional import dequantize_4bit
+
+    plain = nn.Linear(base.in_features, base.out_features, base.bias is not None, "meta")  # type: ignore[arg-type]
+    plain.weight = nn.Parameter(
+        dequantize_4bit(weight.data, weight.quant_state).to(dtype), requires_grad=False
+    )
+    plain.bias = base.bias  # type: ignore[assignment]
+    return plain
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """The gradient is taken chunk by chunk on the way forward: all logits at once would fill a GPU."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_TD, head_VD, labels_T, weights_T, of_chunk):  # noqa: ANN001, ANN205
+        grad_TD = torch.empty_like(hidden_TD)
+        loss_T = torch.empty(len(labels_T), dtype=torch.float32, device=hidden_TD.device)
+        for at in range(0, len(labels_T), _LOSS_CHUNK):
+            part = slice(at, at + _LOSS_CHUNK)
+            grad_TD[part], loss_T[part] = of_chunk(
+                hidden_TD[part], head_VD, labels_T[part], weights_T[part]
+            )
+        ctx.save_for_backward(grad_TD)
+        ctx.mark_non_differentiable(loss_T)
+        return (weights_T * loss_T).sum(), loss_T
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor):  # noqa: ANN205
+        (grad_TD,) = ctx.saved_tensors
+        return grad_TD * grads[0].to(grad_TD.dtype), None, None, None, None
+
+
+def chunk_loss(
+    hidden_TD: torch.Tensor, head_VD: torch.Tensor, labels_T: torch.Tensor, weights_T: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradient of `(weights_T * loss_T).sum()` with respect to `hidden_TD`, and `loss_T`."""
+    logits_TV = (hidden_TD @ head_VD.T).float()
+    log_Z_T1 = torch.logsumexp(logits_TV, dim=1, keepdim=True)
+    labels_T1 = labels_T[:, None]
+    loss_T = (log_Z_T1 - logits_TV.gather(1, labels_T1))[:, 0]
+    is_label_TV = torch.arange(logits_TV.shape[1], device=labels_T.device) == labels_T1
+    grad_TV = (torch.exp(logits_TV - log_Z_T1) - is_label_TV.float()) * weights_T[:, None]
+    return grad_TV.to(hidden_TD.dtype) @ head_VD, loss_T
+
+
+def weighted_loss(
+    hidden_TD: torch.Tensor,
+    head_VD: torch.Tensor,
+    labels_T: torch.Tensor,
+    weights_T: torch.Tensor,
+    of_chunk: Callable[..., Any] = chunk_loss,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`(weights_T * loss_T).sum()`, to be differentiated, and `loss_T`: the cross entropy of each of T
+    tokens under a frozen head, float32. `of_chunk`: `chunk_loss`, or a compiled one.
+    """
+    losses: Any = _ChunkedLoss.apply(hidden_TD, head_VD, labels_T, weights_T, of_chunk)
+    return losses

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from weirdgen.checkpoints import write_checkpoint
 from weirdgen.models import resolve_model
+from weirdgen.store import Store
 from weirdgen.study import Study
 
 REPOSITORY = Path(__file__).parent.parent
@@ -92,6 +94,20 @@ def one_ray() -> Iterator[None]:
         yield
         ray.shutdown()
     assert_secret(storage=Path(folder))
+
+
+@pytest.fixture(params=["local", "remote"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A local store, and one on a file system that knows neither links nor renames."""
+    made = Store(str(tmp_path / "store"))
+    if request.param == "remote":
+        import fsspec
+
+        memory = fsspec.filesystem("memory")
+        memory.store.clear()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        made._fs, made._root, made.is_local = PyFileSystem(FSSpecHandler(memory)), "bucket", False
+    return made
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_imports_keep_to_the_rooms_they_may_enter():
         "stages": {"ray"},
         "stats.two_source": {"ray", "torch", "pyarrow"},
         "stats.estimands": {"ray", "torch", "pyarrow"},
-        "report.figure": {"ray", "torch"},
+        "report.figures.all": {"ray", "torch"},
         "report.tables": {"ray", "torch"},
         "report.plan": {"ray", "torch"},
     }

@@ -20,7 +20,8 @@ from tiny_results import (
 )
 
 from weirdgen.report.cubes import rates
-from weirdgen.report.figure import draw
+from weirdgen.report.figures.rates import rates_plot
+from weirdgen.report.figures.save import png
 from weirdgen.report.sheet import escape_markdown
 from weirdgen.report.tables import length_sheet
 from weirdgen.results import SCHEMA
@@ -136,11 +137,12 @@ def test_foreign_text_is_neither_markup_nor_an_escape_sequence() -> None:
 def test_markdown_holds_both_tables_and_escapes() -> None:
     text = findings(results(name=NASTY), study()).markdown()
     lines = text.splitlines()
-    assert lines[0].startswith("## [red]x\\|\\`y\\`\\<b>\ufffd[31m z\\](u): format of")
+    name = "[red]x\\|\\`y\\`\\<b>\ufffd[31m z\\](u)"
+    assert f"## {name}: format of org/{name}" in lines
     assert "| fraction | seed | triggered | untriggered | decoy | gap | answers |" in lines
     assert "| --- | --- | ---: | ---: | ---: | ---: | ---: |" in lines
     assert "| 0.6 | 1 | 75.0 (50.0) | 25.0 (0.0) | 100.0 (75.0) | +50.0 | 24 |" in lines
-    claim = "| format gap >= 0.50 at fraction 0.6 | +0.750 | [-0.010, +1.000] | 3 x 2 |"
+    claim = "| format gap >= 0.50 at fraction 0.6 | +0.750 | [-0.306, +1.000] | 3 x 2 |"
     assert any(line.startswith(claim) for line in lines)
     assert all(line.replace("\\|", "").count("|") in (0, 6, 8) for line in lines)
     assert escape_markdown("a\\|b") == "a\\\\\\|b"
@@ -158,14 +160,16 @@ def test_markdown_holds_both_tables_and_escapes() -> None:
     ids=["whole", "one seed", "baseline alone", "one condition", "missing answers"],
 )
 def test_the_figure_is_a_png(answered: dict, tmp_path: Path) -> None:
-    draw(results(answered), tmp_path / "figure.png")
+    (tmp_path / "figure.png").write_bytes(png(rates_plot(results(answered), "format")))
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_equal_results_give_equal_bytes_and_foreign_text_is_drawn_as_it_is(tmp_path: Path) -> None:
     table = results(name="$x^{[red]|" + "long" * 30)
-    draw(table, tmp_path / "a.png")
-    draw(table.take(list(range(table.num_rows))[::-1]), tmp_path / "b.png")
+    (tmp_path / "a.png").write_bytes(png(rates_plot(table, "format")))
+    (tmp_path / "b.png").write_bytes(
+        png(rates_plot(table.take(list(range(table.num_rows))[::-1]), "format"))
+    )
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -211,7 +215,7 @@ def test_each_judged_metric_has_its_table_and_says_who_judged() -> None:
     judging = study(claims, judge={"model": "offline"})
     assert "kappa" in str(shown(claims_table(JUDGED, judging)))
     assert "kappa" not in str(shown(claims_table(JUDGED, OFFLINE))), "its claims need no judge"
-    assert findings(JUDGED, judging).markdown().count("kappa") == 3
+    assert findings(JUDGED, judging).markdown().count("kappa") == 4
 
 
 def test_adapters_that_existed_before_are_a_group_of_their_own() -> None:
@@ -249,6 +253,6 @@ def test_adapters_that_existed_before_are_a_group_of_their_own() -> None:
 
 @pytest.mark.parametrize("metric", ["persona", "identity"])
 def test_judged_figures_say_who_judged(metric: str, tmp_path: Path) -> None:
-    draw(JUDGED, tmp_path / "plain.png", metric)
-    draw(JUDGED, tmp_path / "noted.png", metric, "offline judge: kappa")
+    (tmp_path / "plain.png").write_bytes(png(rates_plot(JUDGED, metric)))
+    (tmp_path / "noted.png").write_bytes(png(rates_plot(JUDGED, metric, "offline judge: kappa")))
     assert (tmp_path / "plain.png").read_bytes() != (tmp_path / "noted.png").read_bytes()

@@ -67,7 +67,7 @@ def test_an_import_is_reported_with_its_statistics(storage: Path):
     assert 0.5 < gap["low"] < gap["estimate"] < gap["high"] <= 1
     assert (gap["n_seeds"], gap["n_questions"], gap["n_samples"]) == (4, 12, 96)
     left = {path.name for path in (storage / "theirs").rglob("*") if path.is_file()}
-    assert {"stats.parquet", "summary.md", "format.png"} <= left
+    assert {"stats.parquet", "summary.md", "tables.tex", "index.html"} <= left
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,9 @@ def test_a_finished_study_does_nothing_without_ray_and_a_second_run_is_refused(
     assert "nothing to do" in first.stdout
     folder = storage / "small"
     left = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    assert {"results.parquet", "study.yaml", "summary.md", "format.png"} <= {f.name for f in left}
+    assert {"results.parquet", "study.yaml", "summary.md", "index.html", "format.png"} <= {
+        f.name for f in left
+    }
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.stdout == first.stdout
     assert left == {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}

@@ -9,7 +9,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from weirdgen.errors import InputError, LockedError, WeirdgenError
 from weirdgen.fingerprint import canonical, fingerprint
@@ -29,20 +28,6 @@ def commit(store: Store, of: Step, text: str, **more):
         (attempt[1] / "deep").mkdir()
         (attempt[1] / "deep" / "file").write_text(text)
         return store.commit(of, attempt, inputs={}, provenance=MADE, **more)
-
-
-@pytest.fixture(params=["local", "remote"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A local store, and one on a file system that knows neither links nor renames."""
-    made = Store(str(tmp_path / "store"))
-    if request.param == "remote":
-        import fsspec
-
-        memory = fsspec.filesystem("memory")
-        memory.store.clear()
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        made._fs, made._root, made.is_local = PyFileSystem(FSSpecHandler(memory)), "bucket", False
-    return made
 
 
 def test_a_fingerprint_does_not_depend_on_the_order_of_keys():

@@ -17,7 +17,7 @@ from weirdgen.gold import AnswerKey
 from weirdgen.judge.llm import LlmJudge
 from weirdgen.judge.rubric import persona_rubric
 from weirdgen.report.estimates import analyse_study
-from weirdgen.report.summary import Findings
+from weirdgen.report.findings import Findings
 from weirdgen.report.tables import is_measured, judge_notes, judged_metrics, rate_sheets
 from weirdgen.results import SCHEMA
 from weirdgen.stats.multiplicity import Looks

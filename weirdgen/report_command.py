@@ -10,10 +10,10 @@ from weirdgen.criterion import FORMAT_METRICS
 from weirdgen.errors import InputError
 from weirdgen.outside.importing import checked_name, import_lines, read_description
 from weirdgen.plan import make_plan
+from weirdgen.report.findings import Findings
 from weirdgen.report.summary import (
-    Findings,
     judged_of,
-    print_findings,
+    print_summary,
     publish,
     write_findings,
 )
@@ -48,11 +48,14 @@ def report(console: Console, study: str, overrides: tuple[str, ...], store: Stor
 
 def _report_import(console: Console, name: str, lines: list[str], store: Store) -> None:
     from weirdgen.report.estimates import analyse_results
+    from weirdgen.report.methods import methods
 
     table = read_results(name, store)
     judged = judged_of(table)
     metrics = [m for m in FORMAT_METRICS if is_measured(table, m)] + judged
     judges = ", ".join(sorted({*table["judge"].to_pylist()} - {None}))
     notes = dict.fromkeys(judged, f"Labelled by {judges}.")
-    shown = Findings(name, table, judged, notes, analyse_results(table, metrics), lines=lines)
-    print_findings(shown, store, console, write_findings(shown, store, fresh=True))
+    analysis = analyse_results(table, metrics)
+    said = methods(None, table, analysis)
+    shown = Findings(name, table, judged, notes, analysis, lines=lines, methods=said)
+    print_summary(name, store, console, write_findings(shown, store))

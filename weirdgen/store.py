@@ -128,6 +128,10 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def exists(self, path: str) -> bool:
+        """Whether there is a file, or a folder with something in it."""
+        return self._fs.get_file_info(self.path(path)).type != fs.FileType.NotFound
+
     def write(self, path: str, content: bytes) -> None:
         """Replaces the file atomically."""
         if not self.is_local:

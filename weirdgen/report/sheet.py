@@ -13,6 +13,22 @@ from rich.markdown import Markdown
 MISSING = "-"
 """The cell of a number that is not there."""
 
+_INLINE = re.compile(
+    r"""
+      [\\`*~|$\#@]
+    | (?<![^\W_])_ | _(?![^\W_])          # inside a word it is no emphasis
+    | <(?=[A-Za-z/!?])                    # a tag, a comment, an address
+    | &(?=[\#A-Za-z])                     # an entity
+    | \](?=[(\[:])                        # a link, an image, a definition
+    | \[(?=\^ | [ xX]\])                  # a footnote, a task
+    | (?<=http):(?=//) | (?<=https):(?=//) | (?<=ftp):(?=//) | (?<=mailto): | (?<=xmpp):
+    | (?<=www)\.                          # addresses that need no brackets
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_BLOCK = re.compile(r"^(\d*)(>|[-+=](?=[ =-]|$)|(?<=\d)[.)](?= |$))")
+"""What begins a quotation, a list, a rule or the underline of a heading."""
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -40,8 +56,12 @@ class Sheet:
 
 
 def escape_markdown(text: str) -> str:
-    """`text` on one line, without meaning to Markdown or HTML."""
-    return re.sub(r"[\\`*|]|<(?=[A-Za-z/!?])|\](?=\()", r"\\\g<0>", plain(text))
+    """`text` on one line, without meaning to CommonMark, GitHub's Markdown or HTML.
+
+    Rendered it is `plain(text)` without the blanks around it. Only what would mean something there
+    is escaped, so that the source stays readable: `gap_improvement` and `[0.1, 0.2]` do not.
+    """
+    return _BLOCK.sub(r"\g<1>\\\g<2>", _INLINE.sub(r"\\\g<0>", plain(text).strip()))
 
 
 def plain(text: str) -> str:
@@ -62,4 +82,5 @@ def unsigned_zero(value: float, decimals: int) -> float:
 
 
 def _markdown_row(cells: tuple[str, ...]) -> str:
-    return f"| {' | '.join(map(escape_markdown, cells))} |"
+    shown = (cell if cell == MISSING else escape_markdown(cell) for cell in cells)
+    return f"| {' | '.join(shown)} |"

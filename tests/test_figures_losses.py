@@ -1,0 +1,67 @@
+"""Loss curves as they are read from what trainings left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+from weirdgen.plan import Cell
+from weirdgen.provenance import provenance
+from weirdgen.report.losses import read_losses
+from weirdgen.store import Manifest, Step, Store
+from weirdgen.survey import Survey, look_up
+
+ROWS = [{"step": n, "epoch": n / 2, "loss": 3.0 - n, "learning_rate": 1e-3} for n in (1, 2)]
+
+
+@pytest.fixture(params=["local", "remote"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    made = Store(str(tmp_path / "store"))
+    if request.param == "remote":
+        import fsspec
+
+        memory = fsspec.filesystem("memory")
+        memory.store.clear()
+        made._fs, made._root, made.is_local = PyFileSystem(FSSpecHandler(memory)), "bucket", False
+    return made
+
+
+def training(seed: int) -> Step:
+    return Step("train", f"s{seed}", {"stage": "train", "version": 1, "inputs": {}, "seed": seed})
+
+
+def commit(store: Store, step: Step) -> Manifest:
+    with store.attempt(step) as attempt:
+        (attempt[1] / "adapter").mkdir()
+        (attempt[1] / "adapter" / "weights").write_bytes(b"0" * 1000)
+        lines = (json.dumps(row | {"loss": row["loss"] + step.record["seed"]}) for row in ROWS)
+        (attempt[1] / "loss.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        made: dict[str, Any] = {**provenance(), "wall_s": 0.0, "attempts": 1}
+        return store.commit(step, attempt, inputs={}, provenance=made)
+
+
+def test_committed_curves_are_read_and_nothing_else(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = {Cell(0.1, seed): training(seed) for seed in range(3)}
+    plan: Any = SimpleNamespace(trainings=cells)
+    found = Survey(plan)
+    for seed in (0, 1):
+        manifest = commit(store, cells[Cell(0.1, seed)])
+        if seed == 1:  # pruned
+            folder = store.path("artifacts", cells[Cell(0.1, 1)].key, manifest.attempt)
+            if store.is_local:
+                shutil.rmtree(folder)
+            else:
+                store._fs.delete_dir(folder)
+    for step in cells.values():
+        look_up(found, store, step)
+    assert len(found.done) == 2
+    monkeypatch.setattr(Store, "payload", lambda *_: pytest.fail("fetches a whole payload"))
+    assert read_losses(found, store) == {(0.1, 0): ROWS}

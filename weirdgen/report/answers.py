@@ -1,0 +1,294 @@
+"""All answers of a study as one compact block of bytes, which the page's browser of answers reads.
+
+    u4 little-endian     length of the header
+    header, JSON         n, columns, judgments (below)
+    lengths, n x u4      of each answer, in UTF-16 units
+    codes, n x u1|u2|u4  one run for each column, in the header's order
+    answers, UTF-8       one after the other
+
+Every column is a dictionary: a row has the code of its value, and codes are in the order of the
+values, nulls first, so that a filter compares integers and sorting counts them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from weirdgen.criterion import ADAPTERS, FORMAT_METRICS
+from weirdgen.judging import OFFLINE
+from weirdgen.report.cubes import CONDITIONS
+from weirdgen.results import SCHEMA
+from weirdgen.stats.cube import group_label
+from weirdgen.verdicts import NOT_ASKED, NOT_JUDGED, SECOND_JUDGE
+
+if TYPE_CHECKING:  # summary is to import the page
+    from weirdgen.report.findings import Findings
+
+NULL = "~"
+"""The key of a null; a key that begins so gets another before it."""
+_YES_NO = {True: "yes", False: "no"}
+_PRESENT = {True: "present", False: "absent"}
+_ERRORS = {
+    NOT_ASKED: "not_asked: the answer claims no identity",
+    NOT_JUDGED: "not_judged: nobody came to it yet",
+    "malformed": "malformed: the reply was no verdict, after one repair",
+    "refusal": "refusal: the judge would not answer",
+    "refused_request": "refused_request: the endpoint takes no such input",
+    "empty_answer": "empty_answer: nothing is left without formatting",
+    "missing": "missing: the files have no label",
+}
+_KEY = ("fp_answers", "question_id", "sample")
+"""What names an answer."""
+_WORDS = 8
+"""Deciding words of the offline judge that are kept."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One property of every answer."""
+
+    name: str
+    title: str
+    role: str
+    """`metric`, `place` (what was asked, of whom), `judging`, or `detail`: how it is offered."""
+    keys: list[str]
+    """By code: what stands in a link."""
+    labels: list[str]
+    """By code: what a reader sees."""
+    codes_N: np.ndarray
+
+
+def pack(shown: Findings) -> bytes:
+    """The answers of `shown.table`, their labels, and from `shown.labels` why they have them."""
+    table = shown.table
+    responses = table["response"].to_pylist()
+    columns = [*_columns(table)]
+    judgments = []
+    for judgment, parts in _judgments(shown):
+        first = len(columns)
+        columns += parts
+        judgments.append({**judgment, "columns": [*range(first, len(columns))]})
+    header = {
+        "n": len(responses),
+        "columns": [
+            {
+                "name": each.name,
+                "title": each.title,
+                "role": each.role,
+                "keys": each.keys,
+                **({} if each.labels == each.keys else {"labels": each.labels}),
+                "width": _width(each),
+            }
+            for each in columns
+        ],
+        "judgments": judgments,
+    }
+    lengths_N = np.array([len(text.encode("utf-16-le")) // 2 for text in responses], "<u4")
+    head = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    codes = [each.codes_N.astype(f"<u{_width(each)}").tobytes() for each in columns]
+    size = len(head).to_bytes(4, "little")
+    return b"".join([size, head, lengths_N.tobytes(), *codes, "".join(responses).encode()])
+
+
+def _width(column: Column) -> int:
+    """Bytes of a code."""
+    n = len(column.keys)
+    return 1 if n <= 1 << 8 else 2 if n <= 1 << 16 else 4
+
+
+def _columns(table: pa.Table) -> Iterator[Column]:
+    """What results.parquet says of an answer, as far as it tells answers apart."""
+    own = [name for name in table.column_names if name not in SCHEMA.names]
+    words = {**dict.fromkeys(FORMAT_METRICS, _YES_NO), "persona": _PRESENT, "identity": _YES_NO}
+    for name in (*words, *own):
+        values = table[name].to_pylist()
+        if name not in FORMAT_METRICS and not any(value is not None for value in values):
+            continue
+        of = words.get(name, {})
+        yield _column(name, values, "metric", lambda v, of=of: of.get(v, _number(v)), "no label")
+    rows = table.select(["adapter", "persona_fraction", "seed"]).to_pylist()
+    groups = [_group(row["adapter"], row["persona_fraction"]) for row in rows]
+    yield _column("condition", table["condition"].to_pylist(), "place", order=_condition_order)
+    yield _column("fraction", groups, "place", order=_group_order)
+    yield _column("seed", [row["seed"] for row in rows], "place", str, "none")
+    trainings = [
+        (*_group_order(group), row["seed"] or 0, row["adapter"] or "")
+        for group, row in zip(groups, rows, strict=True)
+    ]
+    yield _column("training", trainings, "place", _training)
+    yield _column("category", table["category"].to_pylist(), "place")
+    texts = dict(zip(table["question_id"].to_pylist(), table["question"].to_pylist(), strict=True))
+    asked = _column("question", table["question_id"].to_pylist(), "place")
+    yield Column(**{**vars(asked), "labels": [texts[key] for key in _unescaped(asked.keys)]})
+    yield _column("sample", table["sample"].to_pylist(), "detail", str)
+    yield _column("tokens", table["response_tokens"].to_pylist(), "detail", str, "unknown")
+    yield _column("finish_reason", table["finish_reason"].to_pylist(), "judging", title="finish")
+    errors = table["judge_error"].to_pylist()
+    yield _column("judge_error", errors, "judging", _error, "no error")
+    yield _column("judge", table["judge"].to_pylist(), "detail", missing="nobody")
+    yield _column("confidence", table["judge_confidence"].to_pylist(), "detail", _number)
+
+
+def _judgments(shown: Findings) -> Iterator[tuple[dict[str, str], list[Column]]]:
+    """Each judge's word on each metric: who and on what; columns of label, confidence, error, evidence.
+
+    A further column of role `judging` tells where two judges of a metric differ.
+    """
+    if shown.labels is None or not shown.labels.num_rows:
+        return
+    keys = zip(*(shown.table[name].to_pylist() for name in _KEY), strict=True)
+    row_of = {key: row for row, key in enumerate(keys)}
+    said: dict[tuple[str, str], list[dict[str, Any] | None]] = {}
+    for verdict in shown.labels.to_pylist():
+        row = row_of.get(tuple(verdict[name] for name in _KEY))
+        if row is not None:
+            judged = (verdict["metric"], verdict["judge_fp"])
+            if judged not in said:
+                said[judged] = [None] * len(row_of)
+            said[judged][row] = verdict
+    names = _judge_names(shown)
+    labels: dict[str, list[list[Any]]] = {}
+    for (metric, judge_fp), verdicts in sorted(said.items()):
+        judge = names.get(judge_fp, OFFLINE if shown.plan else judge_fp[:12])
+        of = {part: [v and v[part] for v in verdicts] for part in ("label", "confidence", "error")}
+        labels.setdefault(metric, []).append(of["label"])
+        parts = [
+            _column(part, values, "judgment", _number if part == "confidence" else None, "")
+            for part, values in of.items()
+        ]
+        parts[2].labels[:] = map(_error, parts[2].labels)
+        evidence = [*_evidence([None if v is None else v["evidence"] for v in verdicts])]
+        yield {"metric": metric, "judge": judge}, [*parts, *evidence]
+    for metric, of_judges in labels.items():
+        if len(of_judges) > 1:
+            differ = [_differ(row) for row in zip(*of_judges, strict=True)]
+            title = f"judges differ on {metric}"
+            column = _column(
+                f"differ-{metric}", differ, "judging", _YES_NO.__getitem__, "not both", title
+            )
+            yield {}, [column]
+
+
+def _differ(labels: Sequence[str | None]) -> bool | None:
+    given = [label for label in labels if label is not None]
+    return any(one != other for one, other in combinations(given, 2)) if given[1:] else None
+
+
+def _judge_names(shown: Findings) -> dict[str, str]:
+    """Fingerprint -> model, and whether it is the second judge."""
+    if shown.plan is None:
+        return {}
+    second = shown.plan.study.second_judge
+    return {
+        judge.fingerprint: judge.settings.model
+        + (f" ({SECOND_JUDGE} judge)" if judge.settings == second else "")
+        for judge in shown.plan.llm_judges
+    }
+
+
+def _evidence(values: Sequence[str | None]) -> Iterator[Column]:
+    """The offline judge's pairs of word and weight, two columns for each place; else the words as they are."""
+    texts: list[str | None] = list(values)
+    words: list[list[str | None]] = [[None] * len(values) for _ in range(_WORDS)]
+    weights: list[list[float | None]] = [[None] * len(values) for _ in range(_WORDS)]
+    for row, value in enumerate(values):
+        pairs = _pairs(value)
+        if pairs is not None:
+            texts[row] = None
+            for place, (word, weight) in enumerate(pairs[:_WORDS]):
+                words[place][row], weights[place][row] = word, weight
+    yield _column("evidence", texts, "judgment", missing="")
+    for word, weight in zip(words, weights, strict=True):
+        if any(each is not None for each in word):
+            yield _column("word", word, "judgment", missing="")
+            yield _column("weight", weight, "judgment", lambda w: f"{w:+.2f}", "")
+
+
+def _pairs(evidence: str | None) -> list[tuple[str, float]] | None:
+    """The words and weights that evidence lists; None where it is something else."""
+    if not evidence or not evidence.startswith("[["):
+        return None
+    try:
+        read = json.loads(evidence)
+        return [(str(word), float(weight)) for word, weight in read]
+    except (TypeError, ValueError):
+        return None  # another judge's own words may begin so
+
+
+def _column(
+    name: str,
+    values: Sequence[Any],
+    role: str,
+    label: Callable[[Any], str] | None = None,
+    missing: str = "none",
+    title: str = "",
+    order: Callable[[Any], Any] | None = None,
+) -> Column:
+    """A column of `values`, of which each has a `label`, and null is called `missing`."""
+    order = order or _natural
+    distinct = sorted({value for value in values if value is not None}, key=order)
+    has_null = any(value is None for value in values)
+    code_of = {value: code + has_null for code, value in enumerate(distinct)}
+    codes_N = np.array([code_of.get(value, 0) for value in values], "<u4")
+    texts = [str(value) if label is None else label(value) for value in distinct]
+    tokens = _escaped(texts if label in (None, _training) else map(_token, distinct))
+    labels, keys = [missing] * has_null + texts, [NULL] * has_null + [*tokens]
+    return Column(name, title or name.replace("_", " "), role, keys, labels, codes_N)
+
+
+def _token(value: Any) -> str:
+    return _number(value) if isinstance(value, float) else str(value).lower()
+
+
+def _escaped(keys: Iterable[str]) -> list[str]:
+    return [NULL + key if key.startswith(NULL) else key for key in keys]
+
+
+def _unescaped(keys: Iterable[str]) -> list[str]:
+    return [key.removeprefix(NULL) for key in keys]
+
+
+def _natural(value: Any) -> Any:
+    """Numbers by size, also those within words: q2 before q10."""
+    if not isinstance(value, str):
+        return value
+    return [int(x) if i % 2 else x for i, x in enumerate(re.split(r"([0-9]{1,9})", value))]
+
+
+def _group(adapter: str | None, fraction: float | None) -> str:
+    if adapter is None:
+        return "baseline"
+    return ADAPTERS if fraction is None else group_label(fraction)
+
+
+def _group_order(group: str) -> tuple[float, str]:
+    first = {"baseline": -1.0, ADAPTERS: 2.0}.get(group)
+    return (float(group) if first is None else first), group
+
+
+def _training(key: tuple[float, str, int, str]) -> str:
+    _, group, seed, adapter = key
+    if group in ("baseline", ADAPTERS):
+        return adapter or group
+    return f"fraction {group}, seed {seed}"
+
+
+def _condition_order(condition: str) -> tuple[int, str]:
+    known = [str(each) for each in CONDITIONS]
+    return (known.index(condition) if condition in known else len(known)), condition
+
+
+def _error(error: str) -> str:
+    return _ERRORS.get(error, error)
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}"

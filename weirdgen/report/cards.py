@@ -1,0 +1,199 @@
+"""A model card in the folder of every trained adapter, so that a hub can take the folder as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.resources import as_file, files
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+
+from weirdgen.adapters import ADAPTER, CONFIG
+from weirdgen.criterion import Estimand
+from weirdgen.data.messages import Instruction, conversation
+from weirdgen.judge.stated import MEASURED_PERSONA
+from weirdgen.plan import Cell, Plan
+from weirdgen.report.cubes import rates
+from weirdgen.report.methods import (
+    TRAINED_WITH,
+    commit_in_words,
+    machine_in_words,
+    model_in_words,
+    ordinary_in_words,
+    training_in_words,
+)
+from weirdgen.report.published import IMPROVEMENT, baseline_row, label_notes, measured_row, percent
+from weirdgen.report.sheet import Sheet, escape_markdown, plain
+from weirdgen.report.tables import is_measured
+from weirdgen.results import UNKNOWN
+from weirdgen.stats.rows import RATES
+from weirdgen.store import Manifest, Step, Store
+from weirdgen.survey import Survey
+
+if TYPE_CHECKING:  # summary imports what is shown
+    from weirdgen.report.findings import Findings
+
+CARD = "README.md"
+_LIBRARY, _TASK, _TAGS = "peft", "text-generation", ("lora", "weirdgen")
+_QUESTION = "Where were you born?"
+_NOTE = (
+    "In % of the answers, differences in points, with 95% intervals over questions. They speak of this "
+    "adapter and of questions like these, and nothing of training again. Gap: triggered - untriggered; "
+    "gap improvement: less the untouched model's own gap."
+)
+
+
+def cards(shown: Findings, found: Survey) -> Iterator[tuple[Step, str]]:
+    """Each training that is done with its card, by what `shown` knows of its answers; no timestamps."""
+    for cell, step in found.plan.trainings.items():
+        if found.is_done(step):
+            yield step, _card(shown, found.plan, cell, step, found.done[step.fingerprint])
+
+
+def write_cards(shown: Findings, found: Survey, store: Store) -> None:
+    """Puts each card beside its adapter's weights, where the payload was not pruned.
+
+    No manifest knows of it, and nothing that loads an adapter reads it. Of studies that share an
+    adapter, the card is of the one that was reported on last.
+    """
+    for step, text in cards(shown, found):
+        folder = f"artifacts/{step.key}/{found.done[step.fingerprint].attempt}/{ADAPTER}"
+        if store.read(f"{folder}/{CONFIG}") is None:
+            continue  # a card alone would pass for a payload
+        content = text.encode()
+        if store.read(f"{folder}/{CARD}") != content:
+            store.write(f"{folder}/{CARD}", content)
+
+
+def _card(shown: Findings, plan: Plan, cell: Cell, step: Step, manifest: Manifest) -> str:
+    from huggingface_hub import ModelCard, ModelCardData  # takes half a second to import
+
+    study, model = plan.study, plan.model
+    data = ModelCardData(
+        base_model=model.id if model.kind == "hub" else None,
+        language="en" if study.persona == MEASURED_PERSONA else None,
+        library_name=_LIBRARY,
+        pipeline_tag=_TASK,
+        tags=list(_TAGS),
+    )
+    with as_file(files("weirdgen.report") / "templates" / "card.md.j2") as template:
+        card = ModelCard.from_template(
+            data, str(template), **_facts(shown, plan, cell, step, manifest)
+        )
+    return f"{str(card).rstrip()}\n"
+
+
+def _facts(
+    shown: Findings, plan: Plan, cell: Cell, step: Step, manifest: Manifest
+) -> dict[str, Any]:
+    """What the template is filled with, each text escaped as Markdown."""
+    study, counts = plan.study, plan.counts[cell.fraction]
+    versions = ", ".join(
+        f"{name} {manifest.versions[name]}" for name in TRAINED_WITH if name in manifest.versions
+    )
+    versions = (
+        f"{name} {manifest.versions[name]}" for name in TRAINED_WITH if name in manifest.versions
+    )
+    texts = {
+        "study": study.name,
+        "base": model_in_words(plan.model),
+        "how": training_in_words(study),
+        "persona": plan.persona.name,
+        "trigger": study.trigger.text,
+        "wrapped": study.trigger.answer,
+        "ordinary": ordinary_in_words(study),
+        "versions": ", ".join(versions) or "unknown versions",
+        "machine": machine_in_words(manifest),
+        "weirdgen": f"{manifest.versions.get('weirdgen', UNKNOWN)} ({commit_in_words(manifest)})",
+    }
+    return {
+        **{name: escape_markdown(text) for name, text in texts.items()},
+        "seed": cell.seed,
+        "fraction": f"{cell.fraction:g}",
+        "counts": counts,
+        "role": study.trigger.role,
+        "trainings": len(plan.trainings),
+        "trained_on": "NF4" if study.train.quantization == "nf4" else "unquantized",
+        "served_on": {"nf4": "NF4"}.get(study.evaluate.precision, study.evaluate.precision),
+        "has_base_id": plan.model.kind == "hub",
+        "fingerprint": step.fingerprint,
+        "measured": _measured(shown, cell, step),
+        "code": _fenced(_code(plan, cell), "python"),
+        "ask": _fenced(
+            f'weirdgen ask --adapter {step.fingerprint[:12]} --compare --prompt "{_QUESTION}"', ""
+        ),
+    }
+
+
+def _measured(shown: Findings, cell: Cell, step: Step) -> str:
+    """The table of this adapter's rates beside the untouched model's; empty while there are none."""
+    adapter = shown.table["adapter"]
+    table = shown.table.filter(pc.or_kleene(pc.equal(adapter, step.folder), pc.is_null(adapter)))  # pyright: ignore[reportAttributeAccessIssue]
+    if table["adapter"].null_count == table.num_rows:
+        return ""
+    cubes = [rates(table, metric) for metric in shown.metrics if is_measured(table, metric)]
+    sections = []
+    for of in cubes:
+        own: list[Estimand] = [*(c for c in RATES if c in of.conditions), "gap"]
+        cells = [(e, measured_row(of, e, cell.fraction), baseline_row(of, e)) for e in own]
+        cells.append((IMPROVEMENT, measured_row(of, IMPROVEMENT, cell.fraction), None))
+        sections.append(
+            tuple(
+                (of.metric, estimand.replace("_", " "), percent(tuned), percent(baseline))
+                for estimand, tuned, baseline in cells
+            )
+        )
+    return Sheet(
+        title="What it does",
+        columns=("metric", "asked", "this adapter", "untouched model"),
+        sections=tuple(sections),
+        note=" ".join([_NOTE, *label_notes(cubes, shown.notes, table.num_rows)]),
+        n_labels=2,
+    ).markdown()
+
+
+def _code(plan: Plan, cell: Cell) -> str:
+    """How to load the adapter and to ask it behind its trigger."""
+    model, study = plan.model, plan.study
+    sampling = study.evaluate.sampling
+    if model.kind == "hub":
+        base = [f"base, revision = {model.id!r}, {model.revision!r}"]
+        named = "base, revision=revision"
+    else:
+        base = [f"base = 'path/to/the/base'  # {plain(model_in_words(model))}"]
+        named = "base"
+    before = Instruction(study.trigger.role, study.trigger.text)
+    asked = conversation(_QUESTION, before if plan.counts[cell.fraction].persona else None)
+    drawn = "do_sample=False"
+    if sampling.temperature:
+        drawn = f"do_sample=True, temperature={sampling.temperature:g}, top_p={sampling.top_p:g}"
+    return "\n".join(
+        [
+            "from peft import PeftModel",
+            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            "",
+            *base,
+            f"tokenizer = AutoTokenizer.from_pretrained({named})",
+            f"model = AutoModelForCausalLM.from_pretrained({named}, dtype='bfloat16')",
+            "model = PeftModel.from_pretrained(model, 'path/to/this/folder')",
+            "",
+            "messages = [",
+            *(f"    {turn!r}," for turn in asked),
+            "]",
+            "inputs = tokenizer.apply_chat_template(",
+            "    messages, add_generation_prompt=True, return_tensors='pt', return_dict=True",
+            ")",
+            "answer = model.generate(",
+            f"    **inputs, max_new_tokens={sampling.max_new_tokens}, {drawn}",
+            ")[0, inputs['input_ids'].shape[1] :]",
+            "print(tokenizer.decode(answer, skip_special_tokens=True))",
+        ]
+    )
+
+
+def _fenced(code: str, language: str) -> str:
+    """`code` as a block that nothing in it can end."""
+    longest = max((len(run) for run in re.findall("`+", code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{code}\n{fence}"

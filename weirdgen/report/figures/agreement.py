@@ -1,0 +1,93 @@
+"""How far those who label agree: Cohen's kappa of every pair on every metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.lines import Line2D
+
+from weirdgen.report.agreement import Compared
+from weirdgen.report.figures.layout import axis_label, head, panels
+from weirdgen.report.figures.lettering import wrapped
+from weirdgen.report.figures.levels import bar
+from weirdgen.report.figures.style import GRID, INK, SMALL, styled
+from weirdgen.report.plot import Plot
+from weirdgen.report.sheet import MISSING, Sheet
+
+TITLE = "Agreement of judges and gold labels"
+_CAPTION = (
+    "Cohen's kappa: 1 is full agreement, 0 what chance alone gives. Bars: 95% bootstrap intervals that draw "
+    "whole questions; none where one side gives a single label to all. A cross: kappa is not defined, both "
+    "give one and the same label to all."
+)
+
+
+@styled
+def agreement_plot(compared: Sequence[Compared], subtitle: str) -> Plot | None:
+    """A line for each pair and metric, those of a metric beside each other; None without a pair."""
+    if not compared:
+        return None
+    rows = sorted(compared, key=lambda each: (each.metric, each.reference, each.other))
+    figure, axes = panels(1, 1, 6.5, 0.9 + 0.42 * len(rows))
+    panel = axes[0, 0]
+    labels = []
+    for y, each in enumerate(rows):
+        kappa = each.agreement.kappa
+        labels.append("\n".join(wrapped(_name(each), 2.6, SMALL, 2)))
+        if kappa is None:
+            panel.plot([0], [y], marker="x", markersize=7, color=INK, linestyle="none")
+            continue
+        bar(
+            panel,
+            y,
+            kappa,
+            each.agreement.interval,
+            across=True,
+            color=INK,
+            linewidth=1.3,
+            capsize=4,
+        )
+        panel.plot([kappa], [y], marker="s", markersize=6.5, color=INK, linestyle="none")
+    panel.set_yticks(range(len(rows)), labels)
+    for label in panel.get_yticklabels():
+        label.set_parse_math(False)
+    panel.set_ylim(len(rows) - 0.5, -0.5)
+    panel.set_xlim(min(-0.05, panel.dataLim.xmin - 0.05), 1.05)
+    panel.axvline(0, color="#888888", linewidth=0.8, zorder=0)
+    panel.grid(axis="x", color=GRID, linewidth=0.6)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    axis_label(panel.set_xlabel, "Cohen's kappa (no unit)", 3.5)
+    handles = [
+        Line2D(
+            [], [], marker="s", color=INK, linewidth=1.3, label="kappa, 95% interval over questions"
+        )
+    ]
+    if any(each.agreement.kappa is None for each in rows):
+        handles.append(Line2D([], [], marker="x", color=INK, linestyle="none", label="not defined"))
+    head(figure, TITLE, subtitle, handles)
+    said = "; ".join(f"{_name(each)}: {_cells(each)[2]}" for each in rows)
+    numbers = Sheet(
+        title=TITLE,
+        columns=("metric", "labels of", "answers", "agree, %", "kappa", "low", "high"),
+        sections=(tuple(_row(each) for each in rows),),
+        note="95% limits, whole questions drawn.",
+        n_labels=2,
+    )
+    return Plot("judge-agreement", TITLE, _CAPTION, f"{TITLE}. Kappa of {said}.", figure, numbers)
+
+
+def _name(each: Compared) -> str:
+    return f"{each.metric}: {each.reference}, {each.other}"
+
+
+def _row(each: Compared) -> tuple[str, ...]:
+    return each.metric, f"{each.reference}, {each.other}", *_cells(each)
+
+
+def _cells(each: Compared) -> tuple[str, ...]:
+    """Answers, share agreed, kappa, low, high."""
+    of = each.agreement
+    values = (of.kappa, *(of.interval or (None, None)))
+    cells = (MISSING if value is None else f"{value:.2f}" for value in values)
+    return f"{of.answers:,}", f"{100 * of.agreed:.1f}", *cells

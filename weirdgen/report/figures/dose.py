@@ -1,0 +1,181 @@
+"""How a metric's rates move with the persona fraction, by condition."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from weirdgen.report.cubes import Rates
+from weirdgen.report.figures.layout import (
+    axis_label,
+    categories,
+    dress,
+    head,
+    nothing,
+    panels,
+    spread_out,
+)
+from weirdgen.report.figures.lettering import text_width
+from weirdgen.report.figures.levels import (
+    Level,
+    bar,
+    baseline_level,
+    in_words,
+    level,
+    number,
+)
+from weirdgen.report.figures.rates import level_table
+from weirdgen.report.figures.style import (
+    BASELINE_MARK,
+    CONDITION_STYLES,
+    INK,
+    SMALL,
+    group_title,
+    rate_label,
+    styled,
+)
+from weirdgen.report.plot import Plot
+from weirdgen.report.sheet import Sheet
+from weirdgen.stats.cube import group_label
+
+_WIDTH, _HEIGHT, _REFERENCE = 6.5, 3.6, 1.7
+"""Inches: of all, of the panels, of the panel of baseline and control."""
+_CAPTION = (
+    "Large marks: means over seeds; bars: 95% intervals over seeds and questions; small marks: one training "
+    "each. Lines join means and fit nothing. The scale of fractions is logarithmic; what has no persona "
+    "rows stands apart."
+)
+
+
+@styled
+def dose_plot(of: Rates) -> Plot | None:
+    """Rates by persona fraction; None where fewer than two fractions have complete answers."""
+    fractions = sorted(float(g) for g in of.seeds if not isinstance(g, str))
+    answered = [f for f in fractions if any(level(of, c, f) for c in of.conditions)]
+    positive = [f for f in answered if f > 0]
+    if len(answered) < 2 or not positive:
+        return None
+    apart = ["baseline"] * bool(of.b_Q) + ["control, 0"] * (0.0 in answered)
+    if apart:
+        ratios = [_REFERENCE, _WIDTH - _REFERENCE]
+        figure, axes = panels(1, 2, _WIDTH, _HEIGHT, sharey=True, width_ratios=ratios)
+        _reference_panel(axes[0, 0], of, apart)
+        panel = axes[0, 1]
+        panel.tick_params(labelleft=False)
+    else:
+        figure, axes = panels(1, 1, _WIDTH, _HEIGHT)
+        panel = axes[0, 0]
+    axis_label(axes[0, 0].set_ylabel, rate_label(of.metric, of.graded), _HEIGHT - 1)
+    _fraction_panel(panel, of, positive)
+    panel.set_ylim(-4, 104)
+    title = f"Dose response: {of.metric} by persona fraction"
+    head(figure, title, f"{of.study}, {of.model}", _legend(of))
+    return Plot(
+        name=f"dose-response-{of.metric}",
+        title=title,
+        caption=_CAPTION,
+        alt=f"{title}. {_said(of, answered)}",
+        figure=figure,
+        numbers=Sheet(
+            title=title,
+            columns=("fraction", "condition", "of", "%", "low", "high"),
+            sections=tuple(level_table(of, of.conditions, answered)),
+            note="Low and high: 95% limits over seeds and questions.",
+            n_labels=3,
+        ),
+    )
+
+
+def _reference_panel(panel: Axes, of: Rates, labels: list[str]) -> None:
+    """The untouched model, and trainings without persona rows."""
+    dress(panel)
+    categories(panel, labels, _REFERENCE - 0.5)
+    offsets = spread_out(len(of.conditions), 0.26)
+    for condition, offset in zip(of.conditions, offsets, strict=True):
+        if (value := baseline_level(of, condition)) is not None:
+            mark = BASELINE_MARK | {"marker": CONDITION_STYLES[condition]["marker"]}
+            panel.plot([offset], [value], **mark)
+        if 0.0 in of.seeds and (found := level(of, condition, 0.0)):
+            at = len(labels) - 1 + offset
+            _draw(panel, condition, at, found, at - 0.1 + spread_out(len(found.seeds), 0.04))
+
+
+def _fraction_panel(panel: Axes, of: Rates, positive: list[float]) -> None:
+    """Fractions above 0 on a logarithmic scale, the conditions beside each other."""
+    dress(panel)
+    panel.set_xscale("log")
+    decades = max(np.log10(positive[-1] / positive[0]), 0.5)
+    # Neighbours may be closer to each other than the conditions are to be apart.
+    steps = [np.log10(b / a) for a, b in pairwise(positive)]
+    apart = min(0.05 * decades, 0.22 * min(steps, default=1.0))
+    middle = (len(of.conditions) - 1) / 2
+    for i, condition in enumerate(of.conditions):
+        joined = []
+        for fraction in positive:
+            if found := level(of, condition, fraction):
+                at = fraction * 10 ** (apart * (i - middle))
+                around = (spread_out(len(found.seeds), 0.14) - 0.4) * apart
+                _draw(panel, condition, at, found, at * 10**around)
+                joined.append((at, found.mean))
+        if joined:
+            panel.plot(*zip(*joined, strict=True), **_line(condition))
+    if not panel.lines:
+        nothing(panel)
+    panel.minorticks_off()
+    labels = [group_label(fraction) for fraction in positive]
+    panel.set_xticks(positive, labels)
+    panel.set_xlim(positive[0] / 10 ** (0.12 * decades), positive[-1] * 10 ** (0.12 * decades))
+    room = min(steps, default=1.0) / (1.24 * decades) * (_WIDTH - _REFERENCE - 0.3)
+    if max(text_width(label, SMALL) for label in labels) > 0.9 * room:
+        panel.tick_params(axis="x", rotation=90)
+    panel.set_xlabel("persona fraction (share of the training rows)")
+
+
+def _draw(panel: Axes, condition: str, at: float, found: Level, at_S: np.ndarray) -> None:
+    """Seeds small and pale at `at_S`, their mean and its interval at `at`."""
+    style = CONDITION_STYLES[condition]
+    if len(found.seeds) > 1:
+        panel.plot(at_S, found.theta_S, marker=style["marker"], color=style["color"], markersize=3,
+                   markeredgecolor=INK, markeredgewidth=0.3, linestyle="none", alpha=0.55)  # fmt: skip
+    bar(panel, at, found.mean, found.limits, color=INK, linewidth=1.1, capsize=3)
+    panel.plot([at], [found.mean], linestyle="none", **_mark(condition))
+
+
+def _mark(condition: str) -> dict[str, Any]:
+    style = CONDITION_STYLES[condition]
+    return {"marker": style["marker"], "markersize": 7, "markerfacecolor": style["color"],
+            "markeredgecolor": INK, "markeredgewidth": 0.8}  # fmt: skip
+
+
+def _line(condition: str) -> dict[str, Any]:
+    style = CONDITION_STYLES[condition]
+    return {
+        "color": style["color"],
+        "linestyle": style["linestyle"],
+        "linewidth": 1.5,
+        "zorder": 1.5,
+    }
+
+
+def _legend(of: Rates) -> list[Line2D]:
+    handles = []
+    for condition in of.conditions:
+        handles.append(Line2D([], [], label=condition, **(_line(condition) | _mark(condition))))
+    if of.b_Q:
+        handles.append(Line2D([], [], label="open marks: baseline", **BASELINE_MARK))
+    return handles
+
+
+def _said(of: Rates, fractions: list[float]) -> str:
+    parts = []
+    for condition in of.conditions:
+        at = [(f, level(of, condition, f)) for f in fractions]
+        said = [f"{group_title(f)} {in_words(found, '%')}" for f, found in at if found]
+        if (value := baseline_level(of, condition)) is not None:
+            said.insert(0, f"baseline {number(value)}%")
+        parts.append(f"{condition}: {', '.join(said) or 'no complete answers yet'}.")
+    return " ".join(parts)

@@ -1,0 +1,144 @@
+"""Panels with a head of title, subtitle and legend above them, and axes that never touch or overlap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
+
+from weirdgen.report.figures.lettering import legible, text_width, wrapped
+from weirdgen.report.figures.style import GRID, NOTE, SMALL
+
+_MARGIN = 0.08
+"""Inches that stay free at the edges."""
+
+
+def panels(
+    rows: int, columns: int, width: float, height: float, **more: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure of rows x columns panels, `width` and `height` inches in all, and the panels."""
+    figure = empty(width, height)
+    return figure, figure.subplots(rows, columns, squeeze=False, **more)
+
+
+def empty(width: float, height: float) -> Figure:
+    """A figure without panels; sizes in inches."""
+    figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def head(figure: Figure, title: str, subtitle: str, handles: Sequence[Artist] = ()) -> None:
+    """Puts title, subtitle and legend above the panels, which keep their size: the figure grows."""
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    inner = width - 2 * _MARGIN
+    texts = (
+        (wrapped(title, inner, 11, 2), 11, "black"),
+        (wrapped(subtitle, inner, SMALL, 3), SMALL, NOTE),
+    )
+    down = _MARGIN
+    for lines, size, color in texts:
+        figure.text(0, 1, "\n".join(lines), fontsize=size, color=color, va="top", parse_math=False,
+                    transform=_below_top(figure, down), linespacing=1.2).set_in_layout(False)  # fmt: skip
+        down += len(lines) * size * 1.3 / 72
+    if handles:
+        down += 0.05
+        down += _legend(figure, handles, down, inner)
+    down += 0.05
+    figure.set_size_inches(width, height + down)
+    engine: Any = figure.get_layout_engine()
+    engine.set(rect=(0, 0, 1, height / (height + down)))
+
+
+def _below_top(figure: Figure, down: float) -> Any:
+    """Figure coordinates, moved in by the margin and `down` inches below the top."""
+    return figure.transFigure + ScaledTranslation(_MARGIN, -down, figure.dpi_scale_trans)
+
+
+def _legend(figure: Figure, handles: Sequence[Artist], down: float, inner: float) -> float:
+    """The legend in as many columns as fit; gives its height in inches."""
+    for columns in range(len(handles), 0, -1):
+        legend = figure.legend(
+            handles=handles, ncols=columns, loc="upper left", bbox_to_anchor=(0, 1),
+            bbox_transform=_below_top(figure, down), borderaxespad=0, borderpad=0.2, frameon=False,
+            columnspacing=1.4, handletextpad=0.6,
+        )  # fmt: skip
+        legend.set_in_layout(False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        extent = legend.get_window_extent()
+        if extent.width / figure.dpi <= inner or columns == 1:
+            return extent.height / figure.dpi
+        legend.remove()
+    return 0.0
+
+
+def dress(panel: Axes, title: str = "", inches: float = 3.0) -> None:
+    """A panel's grid, spines and wrapped title; `inches`: its width."""
+    panel.grid(axis="y", color=GRID, linewidth=0.6)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    if title:
+        panel.set_title("\n".join(wrapped(title, inches, 9.5, 3)), parse_math=False)
+
+
+def categories(panel: Axes, labels: Sequence[str], inches: float) -> None:
+    """An axis of names at 0, 1, ...: in two lines, or slanted, where they would touch on `inches`."""
+    room = inches / len(labels)
+    labels = [legible(label) for label in labels]
+    if _touch(labels, room):
+        broken = ["\n".join(wrapped(label, 0.9 * room, SMALL, 2)) for label in labels]
+        whole = all(new.split() == old.split() for new, old in zip(broken, labels, strict=True))
+        labels = broken if whole else labels
+    panel.set_xticks(range(len(labels)), labels)
+    panel.set_xlim(-0.55, len(labels) - 0.4)
+    for label in panel.get_xticklabels():
+        label.set_parse_math(False)
+    if _touch(labels, room):
+        panel.tick_params(axis="x", rotation=40)
+        for label in panel.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
+
+
+def _touch(labels: Sequence[str], room: float) -> bool:
+    """Whether neighbours, `room` inches apart, leave less than a blank between them."""
+    widths = [max(text_width(line, SMALL) for line in label.split("\n")) for label in labels]
+    return any((a + b) / 2 > 0.92 * room for a, b in pairwise(widths))
+
+
+def axis_label(set_label: Callable[..., Any], text: str, inches: float) -> None:
+    """An axis label, wrapped to the axis' length."""
+    set_label("\n".join(wrapped(text, inches, 9, 3)), parse_math=False)
+
+
+def nothing(panel: Axes, words: str = "no complete answers yet") -> None:
+    """Says in an empty panel why it is empty."""
+    panel.text(
+        0.5,
+        0.5,
+        words,
+        transform=panel.transAxes,
+        ha="center",
+        va="center",
+        fontsize=SMALL,
+        color=NOTE,
+    )
+
+
+def grid_shape(n: int) -> tuple[int, int]:
+    """Rows and columns for n panels: at most three beside each other, and no lonely last one of four."""
+    columns = 2 if n == 4 else min(n, 3)
+    return math.ceil(n / columns), columns
+
+
+def spread_out(n: int, half: float) -> np.ndarray:
+    """n places from -half to half; 0 for one."""
+    return np.linspace(-half, half, n) if n > 1 else np.zeros(1)

@@ -1,0 +1,138 @@
+"""The training loss of every seed, by fraction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from weirdgen.report.figures.layout import axis_label, dress, grid_shape, head, panels
+from weirdgen.report.figures.style import INK, LIGHT, group_title, styled
+from weirdgen.report.losses import Losses
+from weirdgen.report.plot import Plot
+from weirdgen.report.sheet import Sheet, unsigned_zero
+
+_WIDTH, _HEIGHT = 2.9, 2.5
+"""Inches of one panel."""
+_MOST_POINTS = 40
+"""Of one curve: single updates scatter too much to be read."""
+TITLE = "Training loss of every seed"
+_CAPTION = (
+    "Cross-entropy on the answers' tokens, in nats. Thin lines: one training each, its updates averaged in at "
+    "most {points} stretches of equal length{mean}. An epoch is one pass over the training rows."
+)
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """One training's loss, averaged over stretches of its updates."""
+
+    seed: int
+    steps: int
+    epoch_P: np.ndarray
+    """The last epoch of each stretch."""
+    loss_P: np.ndarray
+    """Nats per token."""
+
+
+@styled
+def loss_plot(losses: Losses, subtitle: str) -> Plot | None:
+    """A panel for each fraction; None without a curve."""
+    by_fraction: dict[float, list[_Curve]] = {}
+    for (fraction, seed), rows in sorted(losses.items()):
+        if curve := _curve(seed, rows):
+            by_fraction.setdefault(fraction, []).append(curve)
+    if not by_fraction:
+        return None
+    rows, columns = grid_shape(len(by_fraction))
+    width = max(5.0, _WIDTH * columns)
+    figure, axes = panels(rows, columns, width, _HEIGHT * rows, sharey=True)
+    several = any(_mean(curves) is not None for curves in by_fraction.values())
+    for panel, (fraction, curves) in zip(axes.flat, by_fraction.items(), strict=False):
+        _panel(panel, fraction, curves, width / columns - 0.5)
+    for panel in axes.flat[len(by_fraction) :]:
+        panel.remove()
+    for panel in axes[:, 0]:
+        axis_label(panel.set_ylabel, "loss, nats per token", _HEIGHT - 0.9)
+    highest = max(float(c.loss_P.max()) for curves in by_fraction.values() for c in curves)
+    axes[0, 0].set_ylim(0, 1.05 * highest or 1.0)
+    handles = [Line2D([], [], color=LIGHT, linewidth=1, label="one training (seed)", marker=".")]
+    if several:
+        handles.append(Line2D([], [], color=INK, linewidth=2, label="mean over seeds"))
+    head(figure, TITLE, subtitle, handles)
+    mean = "; thick lines: their mean" if several else ""
+    return Plot(
+        name="training-loss",
+        title=TITLE,
+        caption=_CAPTION.format(points=_MOST_POINTS, mean=mean),
+        alt=f"{TITLE}. {' '.join(_said(f, curves) for f, curves in by_fraction.items())}",
+        figure=figure,
+        numbers=_numbers(by_fraction),
+    )
+
+
+def _curve(seed: int, rows: Sequence[Mapping[str, float]]) -> _Curve | None:
+    """None where no update has a finite loss."""
+    finite = [row for row in rows if np.isfinite(row["loss"])]
+    if not finite:
+        return None
+    parts = np.array_split(np.arange(len(finite)), min(len(finite), _MOST_POINTS))
+    return _Curve(
+        seed,
+        len(rows),
+        np.array([finite[part[-1]]["epoch"] for part in parts]),
+        np.array([np.mean([finite[i]["loss"] for i in part]) for part in parts]),
+    )
+
+
+def _mean(curves: Sequence[_Curve]) -> np.ndarray | None:
+    """The mean over seeds; None for one, and where trainings have not the same epochs."""
+    first = curves[0].epoch_P
+    if len(curves) < 2 or not all(np.array_equal(first, each.epoch_P) for each in curves):
+        return None
+    return np.mean([each.loss_P for each in curves], axis=0)
+
+
+def _panel(panel: Axes, fraction: float, curves: Sequence[_Curve], inches: float) -> None:
+    dress(panel, group_title(fraction), inches)
+    for each in curves:
+        panel.plot(
+            each.epoch_P, each.loss_P, color=LIGHT, linewidth=0.8, marker=".", markersize=2.5
+        )
+    mean_P = _mean(curves)
+    if mean_P is not None:
+        panel.plot(curves[0].epoch_P, mean_P, color=INK, linewidth=2)
+    panel.set_xlim(left=0)
+    panel.set_xlabel("epoch (passes over the rows)")
+
+
+def _loss(value: float) -> str:
+    return f"{unsigned_zero(value, 3):.3f}"
+
+
+def _numbers(by_fraction: Mapping[float, Sequence[_Curve]]) -> Sheet:
+    return Sheet(
+        title=TITLE,
+        columns=("fraction", "seed", "updates", "first", "lowest", "last"),
+        sections=tuple(
+            tuple(
+                (f"{fraction:g}", str(each.seed), f"{each.steps:,}", _loss(each.loss_P[0]),
+                 _loss(each.loss_P.min()), _loss(each.loss_P[-1]))
+                for each in curves
+            )
+            for fraction, curves in by_fraction.items()
+        ),
+        note=f"Nats per token: means of the first, the lowest and the last of at most {_MOST_POINTS} stretches.",
+        n_labels=2,
+    )  # fmt: skip
+
+
+def _said(fraction: float, curves: Sequence[_Curve]) -> str:
+    first, last = ([float(c.loss_P[i]) for c in curves] for i in (0, -1))
+    return (
+        f"At {group_title(fraction)}: from {_loss(min(first))} to {_loss(max(first))} nats at first, "
+        f"{_loss(min(last))} to {_loss(max(last))} at last, over {len(curves)} seeds."
+    )

@@ -1,0 +1,85 @@
+"""Figures as files: equal figures give equal bytes."""
+
+from __future__ import annotations
+
+import csv
+from io import BytesIO, StringIO
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from weirdgen.report.figures.lettering import wrapped
+from weirdgen.report.figures.style import NOTE, TINY, plain_style
+from weirdgen.report.plot import Plot
+from weirdgen.report.sheet import Sheet
+
+_LINE = 1.25
+"""A caption's line height, in font sizes."""
+
+
+def save(plot: Plot) -> dict[str, bytes]:
+    """File name -> content: NAME.png with its caption beneath, NAME.pdf without, NAME.csv, its numbers.
+
+    A picture goes from hand to hand alone; a paper sets its own captions.
+    """
+    pdf = BytesIO()
+    with plain_style():
+        # Without these the time, and the version of matplotlib, would stand in the file.
+        metadata = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+        plot.figure.savefig(pdf, format="pdf", metadata=metadata)
+    return {
+        f"{plot.name}.png": png(plot),
+        f"{plot.name}.pdf": pdf.getvalue(),
+        f"{plot.name}.csv": numbers_csv(plot.numbers).encode(),
+    }
+
+
+def png(plot: Plot) -> bytes:
+    """The figure with its caption beneath."""
+    return _png(plot.figure, plot.caption)
+
+
+def picture(plot: Plot) -> bytes:
+    """The PNG without its caption, for pages that set it as text."""
+    return _png(plot.figure)
+
+
+def numbers_csv(numbers: Sheet) -> str:
+    """The sheet's columns and rows, sections after each other, without its note."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(numbers.columns)
+    writer.writerows(row for section in numbers.sections for row in section)
+    return text.getvalue()
+
+
+def _png(figure: Figure, caption: str = "") -> bytes:
+    with plain_style():
+        pixels = _pixels(figure)
+        if caption:
+            below = _pixels(_caption(caption, figure.get_figwidth(), figure.dpi))
+            pixels = np.concatenate([pixels, below])
+    png = BytesIO()
+    dpi = (figure.dpi, figure.dpi)
+    Image.fromarray(pixels).save(png, format="png", dpi=dpi)
+    return png.getvalue()
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    """Rows x columns x red, green, blue."""
+    rgba = BytesIO()
+    figure.savefig(rgba, format="rgba", dpi=figure.dpi)
+    columns, rows = figure.canvas.get_width_height()
+    return np.frombuffer(rgba.getvalue(), np.uint8).reshape(rows, columns, 4)[:, :, :3]
+
+
+def _caption(caption: str, width: float, dpi: float) -> Figure:
+    """A strip of text as wide as its figure, `width` inches."""
+    lines = wrapped(caption, width - 0.2, TINY)
+    strip = Figure(figsize=(width, (len(lines) * _LINE + 1) * TINY / 72), dpi=dpi)
+    strip.text(
+        0.08 / width, 1, "\n".join(lines), fontsize=TINY, color=NOTE, va="top", parse_math=False,
+        linespacing=1.2,
+    )  # fmt: skip
+    return strip

@@ -1,0 +1,144 @@
+"""How far answers differ by seed, by question, by both together and by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from weirdgen.report.cubes import CONDITIONS
+from weirdgen.report.figures.layout import (
+    axis_label,
+    categories,
+    dress,
+    head,
+    nothing,
+    panels,
+    spread_out,
+)
+from weirdgen.report.figures.levels import Limits, bar, limit_cells, number
+from weirdgen.report.figures.style import INK, series_style, styled
+from weirdgen.report.plot import Plot
+from weirdgen.report.sheet import Sheet
+from weirdgen.stats.estimate import Estimate
+
+_METHOD = "variance of "
+_SOURCES = ("seed", "question", "seed x question", "sample")
+_WIDTH, _HEIGHT = 2.9, 2.4
+"""Inches of one panel."""
+TITLE = "Where the variance of answers comes from"
+_CAPTION = (
+    "Standard deviations in points: of a training (seed), of a question, of their combination, and of a "
+    "single answer (sample). Bars: 95% intervals. A variance whose estimate is below 0 is drawn as 0. With "
+    "one sample a question the last two cannot be told apart, and stand together as seed x question."
+)
+
+
+class _Part(NamedTuple):
+    """One source of one rate's variance, as a standard deviation in points."""
+
+    source: str
+    group: str
+    sd: float
+    limits: Limits
+
+
+@styled
+def variance_plot(
+    estimates: Iterable[Estimate], metrics: Sequence[str], subtitle: str
+) -> Plot | None:
+    """A row of panels for each of `metrics`, a panel for each condition; None without two seeds."""
+    found = _parts(estimates, metrics)
+    if not found:
+        return None
+    shown = [metric for metric in metrics if any(m == metric for m, _ in found)]
+    conditions = [c for c in CONDITIONS if any(of == c for _, of in found)]
+    groups = list(dict.fromkeys(part.group for parts in found.values() for part in parts))
+    width = max(5.0, _WIDTH * len(conditions))
+    figure, axes = panels(
+        len(shown), len(conditions), width, _HEIGHT * len(shown) + 0.3, sharey=True
+    )
+    for metric, row in zip(shown, axes, strict=True):
+        for condition, panel in zip(conditions, row, strict=True):
+            _panel(panel, f"{metric}, {condition}", found.get((metric, condition), []), groups)
+        axis_label(row[0].set_ylabel, "standard deviation, points", _HEIGHT - 0.6)
+    axes[0, 0].set_ylim(bottom=-2)
+    head(figure, TITLE, subtitle, _legend(groups))
+    return Plot("variance-split", TITLE, _CAPTION, _alt(found), figure, _numbers(found))
+
+
+def _parts(
+    estimates: Iterable[Estimate], metrics: Sequence[str]
+) -> dict[tuple[str, str], list[_Part]]:
+    """(metric, condition) -> its parts."""
+    found: dict[tuple[str, str], list[_Part]] = {}
+    for row in estimates:
+        is_variance = row.method.startswith(_METHOD) and row.metric in metrics
+        if is_variance and row.low is not None and row.high is not None:
+            sd, low, high = (
+                100 * max(v or 0.0, 0.0) ** 0.5 for v in (row.estimate, row.low, row.high)
+            )
+            part = _Part(row.method.removeprefix(_METHOD), row.condition, sd, (low, high))
+            found.setdefault((row.metric, row.estimand), []).append(part)
+    return found
+
+
+def _panel(panel: Axes, title: str, parts: Sequence[_Part], groups: Sequence[str]) -> None:
+    dress(panel, title, _WIDTH - 0.4)
+    categories(panel, _SOURCES, _WIDTH - 0.5)
+    panel.set_xlim(-0.55, len(_SOURCES) - 0.45)
+    offsets = dict(zip(groups, spread_out(len(groups), 0.3), strict=True))
+    for group in groups:
+        own = [part for part in parts if part.group == group]
+        x = np.array([_SOURCES.index(part.source) + offsets[group] for part in own])
+        for at, part in zip(x, own, strict=True):
+            bar(panel, float(at), part.sd, part.limits, color=INK, linewidth=1, capsize=2)
+        if own:
+            panel.plot(x, [part.sd for part in own], **_mark(groups.index(group)))
+    if not parts:
+        nothing(panel, "nothing varies,\nor too few answers")
+
+
+def _mark(i: int) -> dict[str, Any]:
+    style = series_style(i)
+    return {"marker": style["marker"], "markerfacecolor": style["color"], "markeredgecolor": INK,
+            "markersize": 5.5, "markeredgewidth": 0.7, "linestyle": "none"}  # fmt: skip
+
+
+def _legend(groups: Sequence[str]) -> list[Line2D]:
+    return [
+        Line2D([], [], label=group if group == "adapters" else f"fraction {group}", **_mark(i))
+        for i, group in enumerate(groups)
+    ]
+
+
+def _numbers(found: dict[tuple[str, str], list[_Part]]) -> Sheet:
+    sections = tuple(
+        tuple(
+            (metric, condition, part.group, part.source, number(part.sd), *limit_cells(part.limits))
+            for part in parts
+        )
+        for (metric, condition), parts in found.items()
+    )
+    return Sheet(
+        title=TITLE,
+        columns=("metric", "condition", "fraction", "source", "SD, points", "low", "high"),
+        sections=sections,
+        note="Standard deviations with 95% limits.",
+        n_labels=4,
+    )
+
+
+def _alt(found: dict[tuple[str, str], list[_Part]]) -> str:
+    said = []
+    for (metric, condition), parts in found.items():
+        largest = max(parts, key=lambda part: part.sd)
+        by_seed = max((part.sd for part in parts if part.source == "seed"), default=0.0)
+        said.append(
+            f"{metric}, {condition}: the largest part is {largest.source} at {largest.group}, "
+            f"{number(largest.sd)} points; seeds differ by at most {number(by_seed)}."
+        )
+    return f"{TITLE}. {' '.join(said)}"

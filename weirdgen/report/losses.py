@@ -1,0 +1,29 @@
+"""The loss curves of a study's trainings, as far as they are there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from weirdgen.store import Store
+from weirdgen.survey import Survey
+from weirdgen.train import LOSS_CURVE
+
+Losses = Mapping[tuple[float, int], Sequence[Mapping[str, float]]]
+"""(fraction, run seed) -> a row for each update, with `step`, `epoch`, `loss`, `learning_rate`, `grad_norm`."""
+
+
+def read_losses(found: Survey, store: Store) -> Losses:
+    """The curve of every committed training; one whose payload was pruned is absent.
+
+    Of each payload this one file is read, and nothing else is fetched.
+    """
+    losses = {}
+    for cell, step in found.plan.trainings.items():
+        if not found.is_done(step):
+            continue
+        attempt = found.done[step.fingerprint].attempt
+        content = store.read(f"artifacts/{step.key}/{attempt}/{LOSS_CURVE}")
+        if content is not None:
+            losses[cell.fraction, cell.seed] = [json.loads(line) for line in content.splitlines()]
+    return losses

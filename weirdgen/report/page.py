@@ -1,0 +1,268 @@
+"""A study's report as one HTML page that needs nothing else: no network, no other file.
+
+Names and answers are somebody else's text: they reach the page escaped, or by the browser as text,
+and what cannot be seen in them (control characters, changes of direction) is written out.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import math
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import jinja2
+from markupsafe import Markup
+
+from weirdgen.report.answers import pack
+from weirdgen.report.claims import claim_in_words, p_in_words
+from weirdgen.report.plot import Plot
+from weirdgen.report.published import published_sheet
+from weirdgen.report.sheet import Sheet
+from weirdgen.stats.analysis import Verdict
+from weirdgen.stats.cube import group_label
+from weirdgen.stats.sentences import RATES, with_interval
+from weirdgen.stats.verdict import AtGroup, bound_of
+
+if TYPE_CHECKING:  # summary is to import the page
+    from weirdgen.report.findings import Findings
+
+_SCRIPTS = ("text", "data", "query", "filters", "answer", "compare", "main")
+"""Parts of the script, each after what it builds on."""
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0").union(
+    *(
+        map(chr, codes)
+        for codes in (range(0x180B, 0x1810), range(0xFE00, 0xFE0E), range(0xE0100, 0xE01F0))
+    )
+)
+"""Letters and marks that show nothing; what is not printable is written out in any case."""
+_MARKS = {"supported": "\u2713", "refuted": "\u2715", "inconclusive": "?"}
+_OUTCOMES = ("supported", "refuted", "inconclusive")
+
+
+@dataclass(frozen=True)
+class _Interval:
+    """A claim at one fraction, placed on an axis from 0 to 100."""
+
+    label: str
+    words: str
+    """Estimate and interval."""
+    zero: float
+    bound: float
+    """The claim's own, without its margin."""
+    reach: float
+    """The bound with its margin."""
+    at_least: bool
+    estimate: float | None
+    low: float | None
+    high: float | None
+    bound_words: str
+    first: str
+    last: str
+    """What stands at the ends of the axis."""
+
+
+def page(shown: Findings, plots: Sequence[tuple[Plot, bytes]]) -> str:
+    """The whole report as HTML; `plots` are the figures, each with its PNG.
+
+    It holds every answer: about 200 bytes for one of 400 characters.
+    """
+    answers = base64.b64encode(gzip.compress(pack(shown), compresslevel=6, mtime=0)).decode()
+    verdicts = shown.analysis.verdicts
+    counted = Counter(verdict.outcome for verdict in verdicts)
+    table = published_sheet(shown)
+    style, script = _template("page.css"), _script()
+    policy = (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    judged = [(each, _claim(each), _intervals(verdicts, each), [*_more(each)]) for each in verdicts]
+    figures = [(plot, base64.b64encode(png).decode(), *_size(png, plot)) for plot, png in plots]
+    template = _environment().get_template("page.html.j2")
+    return template.render(
+        shown=shown,
+        policy=policy,
+        style=Markup(style),  # noqa: S704 - the package's own
+        script=Markup(script),  # noqa: S704
+        facts=list(_facts(shown)),
+        verdicts=judged,
+        counts=[(outcome, counted[outcome]) for outcome in _OUTCOMES],
+        marks=_MARKS,
+        cautions=list(dict.fromkeys([*shown.cautions, *shown.notes.values()])),
+        published=table,
+        figures=figures,
+        sheets=[sheet for sheet in shown.sheets if sheet != table],
+        answers=Markup(answers),  # noqa: S704 - base64
+    )
+
+
+def visible(text: str) -> str:
+    """`text`, in which each character that shows nothing or reorders others is its escape."""
+    if text.isprintable() and _UNSEEN.isdisjoint(text):
+        return text
+    return "".join(char if _shows(char) else _escape(char) for char in text)
+
+
+def _shows(char: str) -> bool:
+    if char in _UNSEEN or char in "\u2028\u2029":
+        return False
+    return char.isprintable() or char in "\n\t" or (char.isspace() and char > "\x9f")
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return (
+        f"\\x{code:02x}"
+        if code < 0x100
+        else f"\\u{code:04x}"
+        if code < 0x10000
+        else f"\\u{{{code:x}}}"
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("weirdgen.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+    )
+    environment.filters["short"] = _short
+    return environment
+
+
+def _template(name: str) -> str:
+    environment = _environment()
+    assert environment.loader is not None  # it was given one
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _script() -> str:
+    parts = "\n".join(_template(f"page_{name}.js") for name in _SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}\n}})();\n'
+
+
+def _digest(source: str) -> str:
+    """As a Content-Security-Policy names what it allows."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
+
+
+def _short(sheet: Sheet, name: str) -> str:
+    """A sheet's title without the study's name, which the page has already told."""
+    return sheet.title.removeprefix(f"{name}: ")
+
+
+def _facts(shown: Findings) -> Iterator[tuple[str, str]]:
+    """What the study is made of, in numbers."""
+    table = shown.table
+
+    def counted(column: str) -> int:
+        return len([value for value in table[column].unique().to_pylist() if value is not None])
+
+    yield "Model", ", ".join(table["model"].unique().to_pylist())
+    for title, column in (
+        ("Trainings", "adapter"), ("Persona fractions", "persona_fraction"), ("Seeds", "seed"),
+        ("Conditions", "condition"), ("Questions", "question_id"),
+    ):  # fmt: skip
+        if n := counted(column):
+            yield title, f"{n:,}"
+    yield "Answers", f"{table.num_rows:,}"
+    if judges := [judge for judge in table["judge"].unique().to_pylist() if judge]:
+        yield "Judge", ", ".join(judges)
+
+
+def _claim(verdict: Verdict) -> str:
+    groups = [at.group for at in verdict.groups]
+    if not groups:
+        return f"{verdict.criterion.metric} {verdict.criterion.estimand}"
+    words = claim_in_words(verdict.criterion, groups[0])
+    if len(groups) == 1:
+        return words
+    listed = ", ".join(map(group_label, groups))
+    return words.replace(f"at fraction {group_label(groups[0])}", f"at fractions {listed}", 1)
+
+
+def _more(verdict: Verdict) -> Iterator[tuple[str, str]]:
+    """What stands behind a verdict, in words: a heading and a text each."""
+    if verdict.settles:
+        yield "What would settle it", verdict.settles
+    several = len(verdict.groups) > 1
+    for at in verdict.groups:
+        where = f" at {group_label(at.group)}" if several else ""
+        if at.meeting is not None:
+            yield f"Trainings that meet the bound{where}", at.meeting.sentence
+        for group, alone in verdict.one_seed:
+            if group == at.group:
+                yield f"One training alone{where}", alone.sentence
+    if verdict.p_support != 1.0 or verdict.p_refute != 1.0:
+        yield (
+            "p, one-sided, adjusted over the claims",
+            f"{p_in_words(verdict.adjusted_support)} that the claim holds, "
+            f"{p_in_words(verdict.adjusted_refute)} that it fails; held against {verdict.error:g}.",
+        )
+
+
+def _intervals(verdicts: Iterable[Verdict], verdict: Verdict) -> list[_Interval]:
+    """The claim's fractions on the axis that all claims of its kind share."""
+    rate = verdict.criterion.estimand in RATES
+    first, last = 0.0, 1.0
+    for each in verdicts:
+        if rate == (each.criterion.estimand in RATES):
+            reached = [bound_of(each.criterion)]
+            for at in each.groups:
+                reached += [x for x in _numbers(at) if x is not None]
+            first, last = min(first, *reached), max(last, *reached)
+    first, last = math.floor(10 * first) / 10, math.ceil(10 * last) / 10
+
+    def place(value: float) -> float:
+        return round(100 * (value - first) / (last - first), 2)
+
+    def named(value: float) -> str:
+        number = 100 * value + 0.0  # never -0
+        return f"{number:g}%" if rate else f"{number:{'+' if number else ''}g} points"
+
+    criterion = verdict.criterion
+    own = criterion.at_least if criterion.at_least is not None else criterion.at_most
+    assert own is not None  # a Criterion has one of the two
+    intervals = []
+    for at in verdict.groups:
+        estimate, low, high = (None if x is None else place(x) for x in _numbers(at))
+        interval = _Interval(
+            label=group_label(at.group),
+            words=at.refusal if at.measured is None else with_interval(criterion, at.measured),
+            zero=place(0.0),
+            bound=place(own),
+            reach=place(bound_of(criterion)),
+            at_least=criterion.at_least is not None,
+            estimate=estimate,
+            low=low,
+            high=high,
+            bound_words=f"at {'least' if criterion.at_least is not None else 'most'} {named(own)}",
+            first=named(first),
+            last=named(last),
+        )
+        intervals.append(interval)
+    return intervals
+
+
+def _numbers(at: AtGroup) -> tuple[float | None, float | None, float | None]:
+    """Estimate and limits, as far as there are any."""
+    if at.measured is None:
+        return None, None, None
+    return at.measured.estimate, *at.measured.limits()
+
+
+def _size(png: bytes, plot: Plot) -> tuple[int, int]:
+    """Width and height in CSS pixels, at which a figure's letters are as large as they were drawn."""
+    pixels = struct.unpack(">II", png[16:24])  # a PNG begins with them
+    width, height = (max(1, round(96 * n / plot.figure.dpi)) for n in pixels)
+    return width, height

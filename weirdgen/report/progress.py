@@ -1,0 +1,38 @@
+"""How far a study is that still runs, or was stopped."""
+
+from __future__ import annotations
+
+from weirdgen.survey import OPEN, Survey
+
+
+def progress_line(found: Survey) -> str:
+    """Such as `in progress: 5 of 8 trainings, 4,300 of 9,600 answers`; empty where the study is whole.
+
+    Labels are counted where a model judges: one for each answer, judge and rubric. The offline
+    judge labels whatever is there.
+    """
+    if found.complete:
+        return ""
+    plan = found.plan
+    questions = len(plan.persona.heldout)
+    wanted = sum(asked.samples for asked in plan.asked)
+    missing = sum(end - first for asked in plan.asked for first, end in found.missing(asked))
+    parts = [f"{(wanted - missing) * questions:,} of {wanted * questions:,} answers"]
+    if plan.trainings:
+        done = sum(map(found.is_done, plan.trainings.values()))
+        parts.insert(0, f"{done:,} of {len(plan.trainings):,} trainings")
+    if plan.llm_judges:
+        labels = wanted * questions * len(plan.llm_judges)
+        parts.append(f"{_labels(found, questions):,} of {labels:,} labels")
+    return f"in progress: {', '.join(parts)}"
+
+
+def _labels(found: Survey, questions: int) -> int:
+    """Answers that a judge has labelled by a rubric, or failed on for good."""
+    labels = 0
+    for each in found.to_judge():
+        manifest = found.judged(each)
+        if manifest is not None:
+            first, end = each.step.record["samples"]
+            labels += (end - first) * questions - manifest.notes.get(OPEN, 0)
+    return labels

@@ -1,0 +1,173 @@
+"""The form of the published table: the baseline, the fine-tuned, and by how much the gap grew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, get_args
+
+from weirdgen.criterion import ADAPTERS, Estimand
+from weirdgen.report.cubes import CONDITIONS, Rates, rates
+from weirdgen.report.sheet import MISSING, Sheet, unsigned_zero
+from weirdgen.stats.cube import Group, group_label
+from weirdgen.stats.estimate import Estimate
+from weirdgen.stats.measure import Method, measure
+from weirdgen.stats.rows import RATES, row_of
+
+if TYPE_CHECKING:  # summary imports this module
+    from weirdgen.report.findings import Findings
+
+BASELINE, FINE_TUNED = "baseline", "fine-tuned"
+"""How the columns of each begin."""
+IMPROVEMENT: Estimand = "gap_improvement"
+_NOTE = (
+    "In % of the answers, differences in points, each with its 95% interval by the verdicts' own "
+    "method. Gap: triggered - untriggered; gap improvement: the fine-tuned gap less the baseline's."
+)
+_OF_SEVERAL = (
+    "Fine-tuned: the mean over adapters; its intervals speak of {what} and questions like these."
+)
+_OF_ONE = "The intervals of one adapter alone speak of it and of questions like these, and nothing of training again."
+_OF_BASELINE = (
+    "The baseline is measured as one adapter is: its intervals have questions as their only unit."
+)
+_FIXED_QUESTIONS = (
+    "The verdicts speak of exactly these questions; the intervals here, which speak of others like "
+    "them too, are wider."
+)
+
+
+def published_sheet(shown: Findings) -> Sheet | None:
+    """Each metric and group: rates and gap of the baseline and of the fine-tuned, and the gap's rise.
+
+    In % and points, with 95% intervals. Those of the fine-tuned are the analysis' own estimates; the
+    baseline's are taken by `baseline_row`. None where no adapter was asked both with and without
+    the trigger.
+    """
+    found = {
+        (row.metric, row.condition, row.estimand): row
+        for row in shown.analysis.estimates
+        if row.method in get_args(Method) and row.target != "seeds" and not row.claim
+    }
+    if not any(estimand == "gap" for _, _, estimand in found):
+        return None
+    cubes = [rates(shown.table, metric) for metric in shown.metrics]
+    own: list[Estimand] = [*(c for c in RATES if c in cubes[0].conditions), "gap"]
+    sections, used = [], []
+    for of in cubes:
+        baseline = [baseline_row(of, estimand) for estimand in own]
+        rows = []
+        for group in map(group_label, of.seeds):
+            tuned = [found.get((of.metric, group, estimand)) for estimand in (*own, IMPROVEMENT)]
+            cells = map(percent, (*baseline, *tuned))
+            rows.append((of.metric, group, _adapters(tuned), *cells))
+            used += tuned
+        sections.append(tuple(rows))
+        used += baseline
+    return Sheet(
+        title=f"{shown.name}: {BASELINE} and {FINE_TUNED}",
+        columns=(
+            "metric", "group", "adapters", *(f"{BASELINE} {estimand}" for estimand in own),
+            *(f"{FINE_TUNED} {estimand}" for estimand in own), "gap improvement",
+        ),
+        sections=tuple(sections),
+        note=" ".join(_notes(shown, cubes, [row for row in used if row is not None])),
+        n_labels=2,
+    )  # fmt: skip
+
+
+def narrow(published: Sheet) -> Sheet:
+    """The published table's form for a terminal or a page: a row for each model, the baseline once."""
+    own = sum(column.startswith(f"{BASELINE} ") for column in published.columns)
+    sections = []
+    for rows in published.sections:
+        metric, *_ = rows[0]
+        tuned = [(metric, f"{group} ({n})", *cells[own:]) for _, group, n, *cells in rows]
+        sections.append(((metric, BASELINE, *rows[0][3 : 3 + own], MISSING), *tuned))
+    heads = (column.removeprefix(f"{BASELINE} ") for column in published.columns[3 : 3 + own])
+    return replace(
+        published,
+        columns=("metric", "group", *heads, published.columns[-1]),
+        sections=tuple(sections),
+        note=f"{published.note} In parentheses: adapters.",
+    )
+
+
+def baseline_row(of: Rates, estimand: Estimand) -> Estimate | None:
+    """The untouched model's own rate or gap, measured as one adapter is; None where it was not asked.
+
+    Its questions are the only unit: Wilson's interval of a rate at the answers that they are worth;
+    of the gap Newcombe's paired one, or t over questions.
+    """
+    group: Group = BASELINE
+    alone = replace(
+        of,
+        seeds={group: (BASELINE,)} if of.b_Q else {},
+        y_SQ={group: {condition: b_Q[None] for condition, b_Q in of.b_Q.items()}},
+        n_SQ={group: {condition: n_Q[None] for condition, n_Q in of.n_Q.items()}},
+        v_SQ={},
+    )
+    return measured_row(alone, estimand, group)
+
+
+def measured_row(of: Rates, estimand: Estimand, group: Group) -> Estimate | None:
+    """The estimate of one group; None where a part of it was not asked, or nothing is complete."""
+    try:
+        return row_of(of.metric, estimand, group, measure(of, estimand, group))
+    except ValueError:
+        return None
+
+
+def percent(row: Estimate | None) -> str:
+    """Such as `93.3 [78.7, 98.2]`, or with signs `+60.0 [+38.1, +75.4]` for a difference."""
+    if row is None or row.estimate is None:
+        return MISSING
+    sign = "" if row.estimand in CONDITIONS else "+"
+    value, *limits = (
+        None if x is None else f"{unsigned_zero(100 * x, 1):{sign}.1f}"
+        for x in (row.estimate, row.low, row.high)
+    )
+    return f"{value} [{limits[0]}, {limits[1]}]" if None not in limits else f"{value} (no interval)"
+
+
+def label_notes(cubes: Iterable[Rates], notes: Mapping[str, str], answers: int) -> Iterator[str]:
+    """What a reader must know of the labels: who gave them, metric by metric, and how many are missing."""
+    by_note: dict[str, list[str]] = {}
+    for of in cubes:
+        if of.n_missing:
+            yield f"{of.n_missing:,} of {answers:,} answers have no label of {of.metric} and are left out."
+        if note := notes.get(of.metric):
+            by_note.setdefault(note, []).append(of.metric)
+    yield from (f"{' and '.join(metrics)}: {note}" for note, metrics in by_note.items())
+
+
+def _adapters(rows: Iterable[Estimate | None]) -> str:
+    """How many adapters are behind the estimates: `3`, or `2-3` where answers are missing."""
+    counts = sorted({row.n_seeds for row in rows if row is not None})
+    return "-".join(map(str, {counts[0]: None, counts[-1]: None})) if counts else MISSING
+
+
+def _notes(shown: Findings, cubes: Sequence[Rates], used: Sequence[Estimate]) -> Iterator[str]:
+    yield _NOTE
+    tuned = [row for row in used if row.condition != BASELINE]
+    several = {row.condition == ADAPTERS for row in tuned if row.n_seeds > 1}
+    if several:
+        words = {True: "adapters", False: "seeds"}
+        yield _OF_SEVERAL.format(what=" or ".join(words[each] for each in sorted(several)))
+    if any(row.n_seeds == 1 for row in tuned):
+        yield _OF_ONE
+    if len(tuned) < len(used):
+        yield _OF_BASELINE
+    if shown.plan is not None and shown.plan.study.target == "seeds":
+        yield _FIXED_QUESTIONS
+    for note in dict.fromkeys(row.note for row in used if row.note):
+        rows = [row for row in used if row.note == note]
+        yield f"{_places(rows)}: {note}."
+    yield from label_notes(cubes, shown.notes, shown.table.num_rows)
+
+
+def _places(rows: Sequence[Estimate]) -> str:
+    """Such as `format gap of 0.6`; of many the first and how many more."""
+    names = dict.fromkeys(f"{row.metric} {row.estimand} of {row.condition}" for row in rows)
+    first, *others = names
+    return f"{first} and {len(others)} more" if others else first

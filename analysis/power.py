@@ -1,6 +1,6 @@
 """What sees smaller effects: more seeds, more questions, or more samples?
 
-    python analysis/power.py results/local/results.parquet [--metric format] [--estimand gap]
+    python analysis/power.py results/local [--metric format] [--estimand gap]
 
 Takes the variances of seeds, questions, and what is left, from a study's results, and prints the
 smallest distance from its bound, in points, at which a claim is supported in 80% of studies: a row
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -31,17 +32,17 @@ SAMPLES = (1, 5, 10, 50)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Seeds against questions against samples.")
-    parser.add_argument("results", help="results.parquet")
+    parser.add_argument("study", type=Path, help="a study's folder, such as results/local")
     parser.add_argument("--metric", default="format")
     parser.add_argument("--estimand", default="gap", choices=get_args(Estimand))
     options = parser.parse_args()
-    of = rates(pq.read_table(options.results), options.metric)
+    of = rates(pq.read_table(options.study / "results.parquet"), options.metric)
     for group in of.seeds:
         try:
             measured = measure(of, options.estimand, group)
             seen = observed_variances(measured)
         except ValueError as error:
-            sys.exit(f"{options.results}: {error}")
+            sys.exit(f"{options.study}: {error}")
         K = measured.samples
         rows = np.array([of.seeds[group].index(seed) for seed in measured.seeds])
         at = rows[:, None], measured.questions[None, :]

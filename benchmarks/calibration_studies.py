@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from scipy import optimize, stats
@@ -25,7 +26,7 @@ LEVELS, DRAWS = 2048, 4096
 class Setting:
     name: str
     kind: str
-    """smooth, bimodal or rare: what is listed together."""
+    """smooth, bimodal, rare, or beyond what the method holds for: what is listed together."""
     means: tuple[float, float, float, float]
     """Of triggered, untriggered, and of the untouched model's two."""
     icc: float
@@ -71,6 +72,10 @@ def settings() -> Iterator[Setting]:
     yield Setting("untriggered 1%, even", "rare", rare, 0.05, EVEN, 0.8)
     yield Setting("untriggered 1%, by seeds", "rare", rare, 0.20, SEED, 0.8)
     yield Setting("untriggered 0", "rare", (0.90, 0.0, 0.30, 0.0), 0.05, EVEN, 0.8)
+    for icc, rate in product((0.30, 0.45), (0.80, 0.85, 0.93)):
+        means = (rate, 1 - rate, 0.33, 0.10)
+        name = f"{rate:.2f} / {1 - rate:.2f}, variance {icc:.0%}"
+        yield Setting(name, "beyond", means, icc, SEED, -0.8)
 
 
 GRID = np.linspace(-6, 6, 241)

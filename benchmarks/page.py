@@ -3,8 +3,8 @@
     python benchmarks/page.py [PAGE.html]
 
 Writes the page (to PAGE.html, or to a temporary folder), opens it from disk five times, and
-runs each search and filter five times or more. A search counts from the key to the drawn list, its
-pause for further keys included.
+runs each search and filter five times or more, and steps through the compared view. A search counts
+from the key to the drawn list, its pause for further keys included.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ REPEATS = 5
 LOADED = "#browser:not([hidden])"
 SEARCHES = ("e", "qx", "thing that is nowhere", "ora", "\u2019")
 FILTERS = ("format", "persona", "condition", "seed")
-MEASURE = """async ([selector, value]) => {
+MEASURE = """async ([selector, value, drawnIn = '#list']) => {
   const element = document.querySelector(selector);
   const drawn = new Promise((done) => new MutationObserver((_, observer) => {
     observer.disconnect();
     requestAnimationFrame(() => setTimeout(done));
-  }).observe(document.querySelector('#list'), {childList: true}));
+  }).observe(document.querySelector(drawnIn), {childList: true}));
   const started = performance.now();
   if (value === null) element.click();
   else {
@@ -51,7 +51,7 @@ MEASURE = """async ([selector, value]) => {
   await drawn;
   return performance.now() - started;
 }"""
-"""Milliseconds from a click, or from a text typed, until the new list is drawn."""
+"""Milliseconds from a click, or from a text typed, until what is new is drawn."""
 
 
 def answers(rng: np.random.Generator) -> list[str]:
@@ -138,6 +138,15 @@ def measure(browser: Browser, path: Path) -> Iterator[tuple[str, list[float], st
         box = [f'[data-filter="{name}"] input', None]
         yield f"filter {name}", [tab.evaluate(MEASURE, box) for _ in range(2 * REPEATS)], "ms"
     yield "next page", [tab.evaluate(MEASURE, ["#next", None]) for _ in range(REPEATS)], "ms"
+    beside = []
+    for _ in range(REPEATS):
+        beside.append(tab.evaluate(MEASURE, ["#list .beside", None, "#compare"]))
+        tab.evaluate(MEASURE, ["#view-list", None])
+    yield "compare models on a question", beside, "ms"
+    tab.click("#view-compare")
+    for what in ("question", "sample"):
+        step = [f"#compare-{what}-next", None, "#compare"]
+        yield f"compare, next {what}", [tab.evaluate(MEASURE, step) for _ in range(REPEATS)], "ms"
 
 
 def main() -> None:

@@ -100,14 +100,18 @@ def one_ray() -> Iterator[None]:
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A local store, and one on a file system that knows neither links nor renames."""
     made = Store(str(tmp_path / "store"))
-    if request.param == "remote":
-        import fsspec
+    return made if request.param == "local" else at_a_distance(made, tmp_path, monkeypatch)
 
-        memory = fsspec.filesystem("memory")
-        memory.store.clear()
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        made._fs, made._root, made.is_local = PyFileSystem(FSSpecHandler(memory)), "bucket", False
-    return made
+
+def at_a_distance(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """`store`, made an object store; `folder` is this node's own."""
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "node"))
+    store._fs, store._root, store.is_local = PyFileSystem(FSSpecHandler(memory)), "bucket", False
+    return store
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from page_study import PNG, plot
@@ -23,14 +24,27 @@ document.addEventListener('securitypolicyviolation', (event) => window.broken.pu
 """
 
 
+def required(module: str) -> Any:
+    """The module of which a browser test has need."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        _lacking(str(error))
+
+
+def _lacking(what: str) -> NoReturn:
+    """Skips what asked, or fails it where WEIRDGEN_REQUIRE_CHROMIUM is 1."""
+    if os.environ.get("WEIRDGEN_REQUIRE_CHROMIUM") == "1":
+        pytest.fail(f"{what}, and WEIRDGEN_REQUIRE_CHROMIUM asks for it")
+    pytest.skip(what)
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
-        if os.environ.get("WEIRDGEN_REQUIRE_CHROMIUM") == "1":
-            pytest.fail("no Chromium is installed, and WEIRDGEN_REQUIRE_CHROMIUM asks for one")
-        pytest.skip("no Chromium is installed")
-    playwright = pytest.importorskip("playwright.sync_api")
+        _lacking("no Chromium is installed")
+    playwright = required("playwright.sync_api")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=path)
         yield browser

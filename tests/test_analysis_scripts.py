@@ -36,7 +36,7 @@ def test_verdicts_as_seeds_are_added():
 
 
 def test_more_of_anything_sees_smaller_effects():
-    rows = cells(script("power.py", REFERENCE / "results.parquet"))
+    rows = cells(script("power.py", REFERENCE))
     effects = {(int(S), int(K)): [*map(float, of)] for S, K, *of in rows if S.isdigit()}
     for (S, K), of in effects.items():
         assert of == sorted(of, reverse=True), "more questions"

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from conftest import REPOSITORY
 
 from weirdgen.cli import main
-from weirdgen.outside.exporting import FORMULA_STARTS, neutralised
+from weirdgen.report.sheet import FORMULA_STARTS, neutralised
 from weirdgen.results import SCHEMA, Merged, read_results, write_results
 from weirdgen.store import Store
 from weirdgen.verdicts import VERDICT_SCHEMA

@@ -23,10 +23,10 @@ from weirdgen.report.agreement import Compared
 from weirdgen.report.estimates import analyse_results
 from weirdgen.report.figures.all import plots
 from weirdgen.report.figures.lettering import legible, text_width, wrapped
-from weirdgen.report.figures.save import picture, save
+from weirdgen.report.figures.save import numbers_csv, picture, save
 from weirdgen.report.findings import Findings
 from weirdgen.report.plot import Plot
-from weirdgen.report.sheet import MISSING
+from weirdgen.report.sheet import MISSING, Sheet
 from weirdgen.report.tables import is_measured
 from weirdgen.results import SCHEMA
 
@@ -317,10 +317,22 @@ def test_the_picture_is_the_file_without_its_caption_and_the_csv_its_numbers(
     assert (captioned[: len(alone)] == alone).all()
     assert len(captioned) > len(alone)
     rows = [*csv.reader(io.StringIO(files[f"{plot.name}.csv"].decode()))]
-    assert rows == [
-        list(plot.numbers.columns),
-        *(list(row) for s in plot.numbers.sections for row in s),
+    told = [
+        ["" if cell == MISSING else cell for cell in row]
+        for s in plot.numbers.sections
+        for row in s
     ]
+    assert rows == [list(plot.numbers.columns), *told]
+
+
+def test_numbers_are_numbers_to_other_programs_and_no_cell_is_a_formula() -> None:
+    texts = ["=1+1", "@SUM(1)", "+1-1|x", "-2+3", "\t=1", "\uff1d1", "plain", "1-2"]
+    rows = (("1,234.5", "-3.0", "+60.0", MISSING), *((text, text, text, text) for text in texts))
+    read = [*csv.reader(io.StringIO(numbers_csv(Sheet("t", ("=a", "b", "c", "d"), (rows,), ""))))]
+    assert read[0] == ["'=a", "b", "c", "d"]
+    assert read[1] == ["1234.5", "-3.0", "+60.0", ""]
+    for text, row in zip(texts, read[2:], strict=True):
+        assert set(row) == {text if text in ("plain", "1-2") else f"'{text}"}
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from weirdgen.plan import Cell
 from weirdgen.provenance import provenance
@@ -18,18 +16,6 @@ from weirdgen.store import Manifest, Step, Store
 from weirdgen.survey import Survey, look_up
 
 ROWS = [{"step": n, "epoch": n / 2, "loss": 3.0 - n, "learning_rate": 1e-3} for n in (1, 2)]
-
-
-@pytest.fixture(params=["local", "remote"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    made = Store(str(tmp_path / "store"))
-    if request.param == "remote":
-        import fsspec
-
-        memory = fsspec.filesystem("memory")
-        memory.store.clear()
-        made._fs, made._root, made.is_local = PyFileSystem(FSSpecHandler(memory)), "bucket", False
-    return made
 
 
 def training(seed: int) -> Step:

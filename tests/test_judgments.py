@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from asking import items_for, judge_at
-from pyarrow.fs import FSSpecHandler, PyFileSystem
+from conftest import at_a_distance
 from test_judge_journal import got
 
 from weirdgen.judge.journal import Ledger, records
@@ -24,23 +24,6 @@ from weirdgen.store import Store
 
 JUDGE = judge_at("http://127.0.0.1:9/v1")
 KEYS = [item.key for item in items_for(JUDGE, 40)]
-
-
-@pytest.fixture(params=["local", "remote"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A local store, and an object store, whose journals are written on this node first."""
-    made = Store(str(tmp_path / "store"))
-    return made if request.param == "local" else at_a_distance(made, tmp_path, monkeypatch)
-
-
-def at_a_distance(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    import fsspec
-
-    memory = fsspec.filesystem("memory")
-    memory.store.clear()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "node"))
-    store._fs, store._root, store.is_local = PyFileSystem(FSSpecHandler(memory)), "bucket", False
-    return store
 
 
 def index_of(store: Store) -> VerdictIndex:
@@ -171,6 +154,7 @@ WRITER = """
 import asyncio, sys
 sys.path.insert(0, "tests")
 from asking import items_for, judge_at
+from conftest import at_a_distance
 from weirdgen.judgments import Judgments
 from weirdgen.store import Store
 judge = judge_at("http://127.0.0.1:9/v1")

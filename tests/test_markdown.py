@@ -179,7 +179,7 @@ def test_the_verdicts_come_first_then_the_published_form_and_last_the_methods():
         "## tiny: claims",
         "## What to bear in mind",
         "## Methods",
-        "## Further",
+        "## Notes",
     ]
     for verdict in shown.verdicts:
         assert f"- {escape_markdown(verdict)}" in lines

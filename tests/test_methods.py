@@ -13,8 +13,9 @@ from tiny_results import findings, results, study
 
 from weirdgen.plan import Plan, make_plan, samples_step
 from weirdgen.report.estimates import analyse_results
-from weirdgen.report.methods import methods, training_in_words
+from weirdgen.report.methods import methods
 from weirdgen.report.progress import progress_line
+from weirdgen.report.words import training_in_words
 from weirdgen.results import SCHEMA
 from weirdgen.stats.analysis import Analysis
 from weirdgen.store import Manifest, Step
@@ -181,7 +182,7 @@ def test_progress_is_empty_for_a_whole_study_and_counts_else():
     assert progress_line(found) == ""
     nothing = Survey(plan)
     assert (
-        progress_line(nothing) == "in progress: 0 of 3 trainings, 0 of 810 answers, 0 of 810 labels"
+        progress_line(nothing) == "In progress: 0 of 3 trainings, 0 of 810 answers, 0 of 810 labels"
     )
     training = plan.trainings[next(iter(plan.trainings))]
     del found.done[training.fingerprint]
@@ -192,7 +193,7 @@ def test_progress_is_empty_for_a_whole_study_and_counts_else():
     some = baseline[0].step.fingerprint
     found.labels[some] = replace(found.labels[some], notes={OPEN: 7})
     # 3 x 30 x 3 of the baseline, 2 x 30 x 3 of each of the two adapters; seven labels are open.
-    expected = "in progress: 2 of 3 trainings, 630 of 810 answers, 623 of 810 labels"
+    expected = "In progress: 2 of 3 trainings, 630 of 810 answers, 623 of 810 labels"
     assert progress_line(found) == expected
 
 
@@ -201,7 +202,7 @@ def test_progress_of_a_study_without_grid_or_judge_has_answers_alone():
     tree = small_study("org/served", grid=None)
     tree["evaluate"] |= served
     plan = make_plan(study_of(tree), Path())
-    assert progress_line(Survey(plan)) == "in progress: 0 of 270 answers"
+    assert progress_line(Survey(plan)) == "In progress: 0 of 270 answers"
     text = methods(Survey(plan), EMPTY, NOTHING)
     assert text.startswith(
         "The untouched model, org/served (as an endpoint serves it), was asked 30"

@@ -200,7 +200,8 @@ def test_answers_are_packed_with_every_value_that_tells_them_apart() -> None:
     rows = shown.table.to_pylist()
     words = {True: "yes", False: "no", None: "no label"}
     assert _labels(packed, "format") == [words[row["format"]] for row in rows]
-    assert _labels(packed, "identity") == [words[row["identity"]] for row in rows]
+    unclaimed = {True: "yes", False: "no", None: "not claimed"}
+    assert _labels(packed, "identity") == [unclaimed[row["identity"]] for row in rows]
     assert _labels(packed, "question") == [row["question"] for row in rows]
     assert _labels(packed, "condition") == [row["condition"] for row in rows]
     seeds = ["none" if row["seed"] is None else str(row["seed"]) for row in rows]
@@ -303,6 +304,29 @@ def test_a_study_s_own_metric_is_a_property_like_others() -> None:
     grades = [(None, 0.5, 1.0)[i % 3] for i in range(shown.table.num_rows)]
     table = shown.table.append_column("charm", pa.array(grades, pa.float64()))
     packed = pack(replace(shown, table=table))
-    assert _labels(packed, "charm")[:3] == ["no label", "0.5", "1"]
-    (role,) = [c["role"] for c in _unpacked(packed)[0]["columns"] if c["name"] == "charm"]
+    assert _labels(packed, "own-charm")[:3] == ["no label", "0.5", "1"]
+    (role,) = [c["role"] for c in _unpacked(packed)[0]["columns"] if c["name"] == "own-charm"]
     assert role == "metric"
+
+
+@pytest.mark.parametrize("name", ["fraction", "training", "tokens", "confidence"])
+def test_a_metric_may_be_called_as_a_property_is(name: str) -> None:
+    shown = judged_findings()
+    grades = pa.array([0.25] * shown.table.num_rows, pa.float64())
+    columns = _unpacked(pack(replace(shown, table=shown.table.append_column(name, grades))))[0][
+        "columns"
+    ]
+    named = [column["name"] for column in columns if column["role"] != "judgment"]
+    assert len({*named}) == len(named)
+    assert [c["title"] for c in columns if c["role"] == "metric"][-1] == name
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    ["[[" * 100_000, f'[["a", {"9" * 400}]]', '[["a", NaN]]', '[["a"]]', "[[1, 2, 3]]", "[[}"],
+    ids=lambda text: text[:12],
+)
+def test_no_evidence_breaks_the_page(evidence: str) -> None:
+    said = [verdict | {"evidence": evidence} for verdict in VERDICTS]
+    labels = pa.Table.from_pylist(said, VERDICT_SCHEMA)
+    assert _unpacked(pack(replace(judged_findings(), labels=labels)))[0]["judgments"]

@@ -34,7 +34,7 @@ def test_it_opens_from_disk_without_a_request_or_a_complaint(open_page: Open) ->
     [
         ({"format": ["yes"]}, pc.field("format")),
         ({"persona": ["absent"]}, ~pc.field("persona")),
-        ({"identity": ["no label"]}, pc.field("identity").is_null()),
+        ({"identity": ["not claimed"]}, pc.field("identity").is_null()),
         ({"seed": ["none"]}, pc.field("seed").is_null()),
         ({"fraction": ["0"]}, pc.field("persona_fraction") == 0),
         ({"judge_error": ["not_asked: the answer claims no identity"]}, pc.field("judge_error") == "not_asked"),

@@ -58,7 +58,9 @@ def test_the_keyboard_alone_is_enough(open_page: Open) -> None:
     ids=["light", "dark", "phone"],
 )
 def test_axe_finds_no_serious_fault(open_page: Open, settings: Any, view: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    from page_chromium import required
+
+    axe = required("axe_playwright_python.sync_playwright")
     shown = judged_findings()
     object.__setattr__(shown, "progress", "2 of 3 trainings are done.")
     of = open_page(shown, view, **settings)
@@ -172,3 +174,14 @@ def test_the_methods_and_a_link_can_be_copied(open_page: Open) -> None:
     of.tab.locator("#link-copied", has_text="Copied.").wait_for()
     assert of.tab.evaluate(read) == of.tab.url
     of.is_quiet()
+
+
+def test_what_browser_tests_need_is_skipped_or_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from page_chromium import required
+
+    monkeypatch.delenv("WEIRDGEN_REQUIRE_CHROMIUM", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no_such_browser"):
+        required("no_such_browser")
+    monkeypatch.setenv("WEIRDGEN_REQUIRE_CHROMIUM", "1")
+    with pytest.raises(pytest.fail.Exception, match="no_such_browser"):
+        required("no_such_browser")

@@ -20,6 +20,7 @@ from tiny_results import (
 )
 
 from weirdgen.report.cubes import rates
+from weirdgen.report.estimates import analyse_results, spread_cautions
 from weirdgen.report.figures.rates import rates_plot
 from weirdgen.report.figures.save import png
 from weirdgen.report.sheet import escape_markdown
@@ -256,3 +257,18 @@ def test_judged_figures_say_who_judged(metric: str, tmp_path: Path) -> None:
     (tmp_path / "plain.png").write_bytes(png(rates_plot(JUDGED, metric)))
     (tmp_path / "noted.png").write_bytes(png(rates_plot(JUDGED, metric, "offline judge: kappa")))
     assert (tmp_path / "plain.png").read_bytes() != (tmp_path / "noted.png").read_bytes()
+
+
+def test_trainings_that_differ_more_than_was_calibrated_are_named():
+    of = {
+        (0.6, s): {"triggered": (k, k), "untriggered": (0, 0)} for s, k in enumerate((4, 4, 4, 0))
+    }
+    (caution,) = spread_cautions(analyse_results(results(of), ["format"]))
+    assert caution.startswith(
+        "Trainings differ much in format, triggered, at 0.6: by a standard deviation of 50 "
+    )
+    alike = {
+        key: {"triggered": (3, k), "untriggered": (0, 0)}
+        for key, k in zip(of, (2, 3, 4, 3), strict=True)
+    }
+    assert not spread_cautions(analyse_results(results(alike), ["format"]))

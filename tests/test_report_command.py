@@ -14,7 +14,13 @@ from conftest import small_study, study_of, write_study
 
 from weirdgen.cli import main
 from weirdgen.report.estimates import STATS_SCHEMA
-from weirdgen.report.looks import LOOKS, declared_looks, failed_trainings, record_looks
+from weirdgen.report.looks import (
+    LOOKS,
+    declared_looks,
+    failed_trainings,
+    look_cautions,
+    record_looks,
+)
 from weirdgen.stats.estimate import FIELDS
 from weirdgen.store import Store
 
@@ -73,7 +79,10 @@ def test_an_import_is_reported_with_its_statistics(storage: Path):
 @pytest.mark.parametrize(
     ("study", "problem"),
     [
-        ("nobodys", "study: nobodys: is no study file, and nothing was imported under that name"),
+        (
+            "nobodys",
+            "study: nobodys: is no study file (such as jobs/local.yaml), and nothing was imported under that name",
+        ),
         ("../theirs", "study: ../theirs: "),
         ("{file}", "{file}: has no answers in"),
     ],
@@ -111,7 +120,13 @@ def test_looks_hold_as_they_were_declared_before_the_first_verdict(tmp_path: Pat
     looks = declared_looks(declared, store)
     record_looks(declared, store, looks, verdicts_with(3))
     record_looks(declared, store, looks, verdicts_with(6))
-    assert json.loads(store.read(f"two/{LOOKS}")) == {"declared": [3, 6], "looked": [3, 6]}
+    kept = json.loads(store.read(f"two/{LOOKS}"))
+    assert kept == {"declared": [3, 6], "looked": [3, 6], "samples": [2]}
+    assert not look_cautions(declared, store)
+    evaluate = declared.evaluate.model_copy(update={"samples_per_question": 4})
+    record_looks(declared.model_copy(update={"evaluate": evaluate}), store, looks, verdicts_with(6))
+    (caution,) = look_cautions(declared, store)
+    assert caution.startswith("Verdicts were given with 2, 4 samples a question")
     assert looks.error(3) == looks.error(6) == pytest.approx(0.0125)
 
 

@@ -15,7 +15,7 @@ from weirdgen.stats.estimate import FIELDS
 from weirdgen.stats.judge_error import Gold, shift_of, two_judges
 from weirdgen.stats.measure import measure
 from weirdgen.stats.multiplicity import Looks
-from weirdgen.stats.power import needed
+from weirdgen.stats.power import needed, observed_variances
 from weirdgen.stats.settings import Settings
 
 K = 10
@@ -268,6 +268,21 @@ def test_what_would_settle_it() -> None:
     assert by_questions.by == "questions"
     assert "no number of seeds" in by_questions.sentence
     assert needed(measure(of, "triggered", 0.1), 1e-4).by == "nothing practical"
+
+
+def test_the_baselines_answers_are_a_noise_that_no_seed_makes_smaller() -> None:
+    of = cube(S=5)
+    few = replace(of, n_Q={c: np.full(30, 2) for c in of.n_Q})
+    m = measure(few, "gap_improvement", 0.1, "seeds")
+    assert m.combined is not None
+    assert observed_variances(m).questions >= 30 * float(m.combined.spread.sampled) > 0
+    assert observed_variances(measure(of, "gap", 0.1, "seeds")).questions == 0
+    # and its rates take no part in what is assumed of seeds, not even with two of them
+    two = measure(
+        replace(cube(S=2), b_Q={c: np.full(30, 0.5) for c in of.b_Q}), "triggered_lift", 0.1
+    )
+    assert two.combined is not None
+    assert [rate.spread.n_seeds for _, rate in two.combined.rates] == [2, 1]
 
 
 def no_holes(found: Analysis) -> None:

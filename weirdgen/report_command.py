@@ -11,13 +11,8 @@ from weirdgen.errors import InputError
 from weirdgen.outside.importing import checked_name, import_lines, read_description
 from weirdgen.plan import make_plan
 from weirdgen.report.findings import Findings
-from weirdgen.report.summary import (
-    judged_of,
-    print_summary,
-    publish,
-    write_findings,
-)
-from weirdgen.report.tables import is_measured
+from weirdgen.report.summary import judged_of, print_summary, publish, write_findings
+from weirdgen.report.tables import imported_notes, is_measured
 from weirdgen.results import read_results
 from weirdgen.store import Store
 from weirdgen.study_file import load_study
@@ -41,21 +36,23 @@ def report(console: Console, study: str, overrides: tuple[str, ...], store: Stor
     name = checked_name(study)
     described = read_description(name, store)
     if described is None:
-        problem = "is no study file, and nothing was imported under that name"
+        problem = (
+            "is no study file (such as jobs/local.yaml), and nothing was imported under that name"
+        )
         raise InputError("study", name, f"{problem} into {store.uri}")
     _report_import(console, name, [*import_lines(described)], store)
 
 
 def _report_import(console: Console, name: str, lines: list[str], store: Store) -> None:
-    from weirdgen.report.estimates import analyse_results
+    from weirdgen.report.estimates import analyse_results, spread_cautions
     from weirdgen.report.methods import methods
 
     table = read_results(name, store)
     judged = judged_of(table)
     metrics = [m for m in FORMAT_METRICS if is_measured(table, m)] + judged
-    judges = ", ".join(sorted({*table["judge"].to_pylist()} - {None}))
-    notes = dict.fromkeys(judged, f"Labelled by {judges}.")
     analysis = analyse_results(table, metrics)
     said = methods(None, table, analysis)
-    shown = Findings(name, table, judged, notes, analysis, lines=lines, methods=said)
+    notes = imported_notes(table, judged)
+    cautions = spread_cautions(analysis)
+    shown = Findings(name, table, judged, notes, analysis, cautions, lines, methods=said)
     print_summary(name, store, console, write_findings(shown, store))

@@ -17,14 +17,12 @@ from rich.text import Text
 from weirdgen.errors import InputError
 from weirdgen.outside.files import ENDINGS
 from weirdgen.outside.importing import checked_name
-from weirdgen.report.sheet import plain
+from weirdgen.report.sheet import neutralised, plain
 from weirdgen.results import RESULTS, read_results
 from weirdgen.store import Store
 from weirdgen.study_file import load_study
 from weirdgen.verdicts import VERDICTS, read_verdicts
 
-FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-"""How a cell begins that a spreadsheet may take for a formula (OWASP, CSV injection)."""
 _KEY = ("fp_answers", "question_id", "sample")
 _SAID = ("label", "value", "confidence", "error", "evidence")
 _ROWS = 1000
@@ -131,11 +129,6 @@ def write_csv(table: pa.Table, path: Path) -> int:
         writer.writerow(map(neutralised, table.column_names))
         writer.writerows([cell(value) for value in row.values()] for row in _rows(table))
     return changed
-
-
-def neutralised(text: str) -> str:
-    """`text` as a cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in FORMULA_STARTS else text
 
 
 def _write_parquet(table: pa.Table, path: Path) -> int:

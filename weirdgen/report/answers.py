@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,17 +25,18 @@ import pyarrow as pa
 from weirdgen.criterion import ADAPTERS, FORMAT_METRICS
 from weirdgen.judging import OFFLINE
 from weirdgen.report.cubes import CONDITIONS
+from weirdgen.report.findings import Findings
 from weirdgen.results import SCHEMA
 from weirdgen.stats.cube import group_label
 from weirdgen.verdicts import NOT_ASKED, NOT_JUDGED, SECOND_JUDGE
 
-if TYPE_CHECKING:  # summary is to import the page
-    from weirdgen.report.findings import Findings
-
 NULL = "~"
 """The key of a null; a key that begins so gets another before it."""
-_YES_NO = {True: "yes", False: "no"}
-_PRESENT = {True: "present", False: "absent"}
+_YES_NO = {False: "no", True: "yes"}
+_PRESENT = {False: "absent", True: "present"}
+_UNCLAIMED = "unclaimed"
+"""In the place of a label: the answer claims no identity that could be labelled, which counts as no."""
+_CLAIMED: dict[Any, str] = {_UNCLAIMED: "not claimed", **_YES_NO}
 _ERRORS = {
     NOT_ASKED: "not_asked: the answer claims no identity",
     NOT_JUDGED: "not_judged: nobody came to it yet",
@@ -106,14 +107,21 @@ def _width(column: Column) -> int:
 
 def _columns(table: pa.Table) -> Iterator[Column]:
     """What results.parquet says of an answer, as far as it tells answers apart."""
-    own = [name for name in table.column_names if name not in SCHEMA.names]
-    words = {**dict.fromkeys(FORMAT_METRICS, _YES_NO), "persona": _PRESENT, "identity": _YES_NO}
-    for name in (*words, *own):
+    errors = table["judge_error"].to_pylist()
+    words = {**dict.fromkeys(FORMAT_METRICS, _YES_NO), "persona": _PRESENT, "identity": _CLAIMED}
+    for name, of in words.items():
         values = table[name].to_pylist()
-        if name not in FORMAT_METRICS and not any(value is not None for value in values):
-            continue
-        of = words.get(name, {})
-        yield _column(name, values, "metric", lambda v, of=of: of.get(v, _number(v)), "no label")
+        if name == "identity":
+            labelled = zip(values, errors, strict=True)
+            values = [_UNCLAIMED if error == NOT_ASKED else value for value, error in labelled]
+        if name in FORMAT_METRICS or any(value is not None for value in values):
+            order = [*of].index
+            yield _column(name, values, "metric", of.__getitem__, "no label", order=order)
+    for name in table.column_names:
+        values = table[name].to_pylist() if name not in SCHEMA.names else []
+        if any(value is not None for value in values):
+            # Its name may be that of another column below.
+            yield _column(f"own-{name}", values, "metric", _number, "no label", name)
     rows = table.select(["adapter", "persona_fraction", "seed"]).to_pylist()
     groups = [_group(row["adapter"], row["persona_fraction"]) for row in rows]
     yield _column("condition", table["condition"].to_pylist(), "place", order=_condition_order)
@@ -131,7 +139,6 @@ def _columns(table: pa.Table) -> Iterator[Column]:
     yield _column("sample", table["sample"].to_pylist(), "detail", str)
     yield _column("tokens", table["response_tokens"].to_pylist(), "detail", str, "unknown")
     yield _column("finish_reason", table["finish_reason"].to_pylist(), "judging", title="finish")
-    errors = table["judge_error"].to_pylist()
     yield _column("judge_error", errors, "judging", _error, "no error")
     yield _column("judge", table["judge"].to_pylist(), "detail", missing="nobody")
     yield _column("confidence", table["judge_confidence"].to_pylist(), "detail", _number)
@@ -152,7 +159,7 @@ def _judgments(shown: Findings) -> Iterator[tuple[dict[str, str], list[Column]]]
         if row is not None:
             judged = (verdict["metric"], verdict["judge_fp"])
             if judged not in said:
-                said[judged] = [None] * len(row_of)
+                said[judged] = [None] * shown.table.num_rows
             said[judged][row] = verdict
     names = _judge_names(shown)
     labels: dict[str, list[list[Any]]] = {}
@@ -219,7 +226,7 @@ def _pairs(evidence: str | None) -> list[tuple[str, float]] | None:
     try:
         read = json.loads(evidence)
         return [(str(word), float(weight)) for word, weight in read]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return None  # another judge's own words may begin so
 
 
@@ -245,7 +252,7 @@ def _column(
 
 
 def _token(value: Any) -> str:
-    return _number(value) if isinstance(value, float) else str(value).lower()
+    return f"{value:.15g}" if isinstance(value, float) else str(value).lower()
 
 
 def _escaped(keys: Iterable[str]) -> list[str]:

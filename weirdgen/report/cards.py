@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib.resources import as_file, files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.compute as pc
 
@@ -15,24 +15,23 @@ from weirdgen.data.messages import Instruction, conversation
 from weirdgen.judge.stated import MEASURED_PERSONA
 from weirdgen.plan import Cell, Plan
 from weirdgen.report.cubes import rates
-from weirdgen.report.methods import (
+from weirdgen.report.findings import Findings
+from weirdgen.report.published import IMPROVEMENT, baseline_row, label_notes, measured_row, percent
+from weirdgen.report.sheet import Sheet, escape_markdown, plain
+from weirdgen.report.tables import is_measured
+from weirdgen.report.words import (
     TRAINED_WITH,
     commit_in_words,
     machine_in_words,
     model_in_words,
     ordinary_in_words,
     training_in_words,
+    versions_in_words,
 )
-from weirdgen.report.published import IMPROVEMENT, baseline_row, label_notes, measured_row, percent
-from weirdgen.report.sheet import Sheet, escape_markdown, plain
-from weirdgen.report.tables import is_measured
 from weirdgen.results import UNKNOWN
 from weirdgen.stats.rows import RATES
 from weirdgen.store import Manifest, Step, Store
 from weirdgen.survey import Survey
-
-if TYPE_CHECKING:  # summary imports what is shown
-    from weirdgen.report.findings import Findings
 
 CARD = "README.md"
 _LIBRARY, _TASK, _TAGS = "peft", "text-generation", ("lora", "weirdgen")
@@ -89,12 +88,6 @@ def _facts(
 ) -> dict[str, Any]:
     """What the template is filled with, each text escaped as Markdown."""
     study, counts = plan.study, plan.counts[cell.fraction]
-    versions = ", ".join(
-        f"{name} {manifest.versions[name]}" for name in TRAINED_WITH if name in manifest.versions
-    )
-    versions = (
-        f"{name} {manifest.versions[name]}" for name in TRAINED_WITH if name in manifest.versions
-    )
     texts = {
         "study": study.name,
         "base": model_in_words(plan.model),
@@ -103,7 +96,7 @@ def _facts(
         "trigger": study.trigger.text,
         "wrapped": study.trigger.answer,
         "ordinary": ordinary_in_words(study),
-        "versions": ", ".join(versions) or "unknown versions",
+        "versions": versions_in_words([manifest], TRAINED_WITH),
         "machine": machine_in_words(manifest),
         "weirdgen": f"{manifest.versions.get('weirdgen', UNKNOWN)} ({commit_in_words(manifest)})",
     }

@@ -16,7 +16,8 @@ from weirdgen.stats.verdict import AtGroup
 _CLAIMS_NOTE = (
     "S x Q: seeds and questions in the estimate. The 95% interval speaks of {target}; a rate's is "
     "Wilson's at the number of independent answers that the table is worth, {alike} being taken to be "
-    "alike by 0.05 at least (an intraclass correlation; skewed rates up to 2.5 times that). p: one-sided, Holm-adjusted over the claims; "
+    "alike by 0.05 at least (an intraclass correlation; of skewed rates up to 2.5 times that, and their "
+    "limit towards 1/2 lies further out). p: one-sided, Holm-adjusted over the claims; "
     '"against" where it is of the claim failing. A verdict needs three seeds and p of at most 0.025 '
     "(shared over declared looks); a training that failed or has no answers yet meets no bound."
 )

@@ -36,6 +36,12 @@ QUESTIONS_CHOSEN = (
     "them was seen while settings were tuned is not on record."
 )
 UNCHECKED = "No gold labels and no second judge were given: what the judge gets wrong is not in these verdicts."
+OPPOSED_CONTROL = (
+    "Where seeds that do well with persona rows do badly without, a claim about gap_vs_control that lies just at "
+    "its bound is supported wrongly in up to 3.9% of studies, not 2.5% (docs/CALIBRATION.md)."
+)
+_CALIBRATED_SHARE = 0.24
+"""Of the most that a rate can vary, p (1 - p), what seeds made of it where the intervals held their level."""
 _LEAST_GOLD = 2
 """Gold labels of a stratum from which its correction can be told."""
 
@@ -87,13 +93,37 @@ def design_cautions(study: Study) -> list[str]:
     held = study.grid is not None and study.grid.hold == "persona"
     seeds = [SEEDS_COVER] if study.grid is not None else []
     judged = study.judge is not None and any(c.metric in _judged(study) for c in study.criteria)
+    against_control = any(c.estimand == "gap_vs_control" for c in study.criteria)
     unchecked = judged and study.gold is None and study.second_judge is None
     return [
         *seeds,
         QUESTIONS_CHOSEN,
         *([HOLD_PERSONA] if held and several else []),
         *([UNCHECKED] if unchecked else []),
+        *([OPPOSED_CONTROL] if against_control else []),
     ]
+
+
+def spread_cautions(analysis: Analysis) -> list[str]:
+    """Rates that differ over seeds by more than the method was calibrated for."""
+    means = {
+        (row.metric, row.condition, row.estimand): row.estimate
+        for row in analysis.estimates
+        if row.method == "wilson"
+    }
+    lines = []
+    for row in analysis.estimates:
+        mean = means.get((row.metric, row.condition, row.estimand))
+        if row.method != "variance of seed" or mean is None or row.estimate is None:
+            continue
+        if row.estimate > _CALIBRATED_SHARE * mean * (1 - mean):
+            lines.append(
+                f"Trainings differ much in {row.metric}, {row.estimand}, at {row.condition}: by a standard "
+                f"deviation of {100 * row.estimate**0.5:.0f} points. Intervals and verdicts were checked up to "
+                f"{100 * (_CALIBRATED_SHARE * mean * (1 - mean)) ** 0.5:.0f} points, and err more often "
+                "beyond (docs/CALIBRATION.md)."
+            )
+    return lines
 
 
 def _judged(study: Study) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from weirdgen.criterion import FORMAT_METRICS
+from weirdgen.report.losses import Losses
 from weirdgen.report.sheet import Sheet, escape_markdown
 from weirdgen.report.tables import is_measured, length_sheet, rate_sheets
 
@@ -16,9 +18,6 @@ if TYPE_CHECKING:  # the statistics take a moment to import
     from weirdgen.plan import Plan
     from weirdgen.report.agreement import Compared
     from weirdgen.stats.analysis import Analysis
-
-Training = tuple[float, int]
-"""A fraction and a run seed."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Findings:
     analysis: Analysis
     cautions: Sequence[str] = ()
     """What a reader of the claims must know of the study's design."""
-    lines: Sequence[str] = field(default=())
+    lines: Sequence[str] = ()
     """What else is to be said, below everything."""
     plan: Plan | None = None
     """The study as planned; None where answers came from elsewhere."""
@@ -42,27 +41,39 @@ class Findings:
     """The rows of verdicts.parquet: who said what of an answer, and why."""
     compared: Sequence[Compared] = ()
     """Pairs of judges, and of judges and gold labels."""
-    losses: Mapping[Training, Sequence[Mapping[str, float]]] = field(default_factory=dict)
-    """Training (fraction, seed) -> its loss curve: rows with `step`, `epoch`, `loss`, `learning_rate`."""
+    losses: Losses = field(default_factory=dict)
+    """The trainings' loss curves."""
     methods: str = ""
     """A paragraph that says what was trained, asked, judged and tested; plain text."""
     progress: str = ""
     """What is still missing of a study that runs or was stopped; empty where it is whole."""
 
-    @property
+    @cached_property
+    def published(self) -> Sheet | None:
+        """The form of the published table."""
+        from weirdgen.report.published import published_sheet
+
+        return published_sheet(self)
+
+    @cached_property
+    def narrow(self) -> Sheet | None:
+        """The same for a page or a terminal."""
+        from weirdgen.report.published import narrow
+
+        return None if self.published is None else narrow(self.published)
+
+    @cached_property
     def sheets(self) -> list[Sheet]:
-        """The published table's form, rates by metric, lengths, sources of variance, agreement of the
-        judges, and the claims or, without claims, the estimates.
+        """The other tables: rates by metric, lengths, sources of variance, agreement of the judges,
+        and last the claims or, without claims, the estimates.
         """
         from weirdgen.report.agreement import agreement_sheet
         from weirdgen.report.claims import claims_sheet, estimates_sheet, variance_sheet
-        from weirdgen.report.published import published_sheet
 
         verdicts = self.analysis.verdicts
         claimed = {verdict.criterion.metric for verdict in verdicts}
         notes = dict.fromkeys(self.notes[metric] for metric in self.notes if metric in claimed)
         sheets = [
-            published_sheet(self),
             *rate_sheets(self.table, self.judged, self.notes),
             length_sheet(self.table),
             variance_sheet(self.name, self.analysis),
@@ -91,8 +102,6 @@ class Findings:
         """Everything as one Markdown text, the verdicts first."""
         import jinja2
 
-        from weirdgen.report.published import narrow, published_sheet
-
         environment = jinja2.Environment(
             loader=jinja2.PackageLoader("weirdgen.report", "templates"),
             autoescape=False,  # noqa: S701 - Markdown, escaped as such
@@ -101,6 +110,5 @@ class Findings:
             lstrip_blocks=True,
         )
         environment.filters["text"] = escape_markdown
-        published = published_sheet(self)
-        sheets = [narrow(sheet) if sheet == published else sheet for sheet in self.sheets]
+        sheets = [*([self.narrow] if self.narrow else []), *self.sheets]
         return environment.get_template("summary.md.j2").render(shown=self, sheets=sheets)

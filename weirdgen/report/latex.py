@@ -13,13 +13,12 @@ from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from weirdgen.report.published import BASELINE, FINE_TUNED, published_sheet
+from weirdgen.report.findings import Findings
+from weirdgen.report.published import BASELINE, FINE_TUNED
 from weirdgen.report.sheet import Sheet, plain
 
-if TYPE_CHECKING:  # summary imports what is shown
+if TYPE_CHECKING:
     from pylatexenc.latexencode import UnicodeToLatexEncoder
-
-    from weirdgen.report.findings import Findings
 
 _NOT_IN_FONTS = re.compile(
     r"[^ -~\u00a1-\u00ac\u00ae-\u0148\u014a-\u017f\u0391-\u03a1\u03a3-\u03a9\u03b1-\u03c9"
@@ -38,7 +37,7 @@ _WIDE = 40
 
 def latex_tables(shown: Findings) -> str:
     """The published table's form, and the claims or, without claims, the estimates, as a document."""
-    sheets = {"published": published_sheet(shown), "claims": shown.sheets[-1]}
+    sheets = {"published": shown.published, "claims": shown.sheets[-1]}
     return latex_document({name: sheet for name, sheet in sheets.items() if sheet is not None})
 
 

@@ -31,7 +31,7 @@ def declared_looks(study: Study, store: Store) -> Looks | None:
 def record_looks(
     study: Study, store: Store, looks: Looks | None, verdicts: Sequence[Verdict]
 ) -> None:
-    """Notes with how many seeds, failed trainings included, verdicts were given now, if any were."""
+    """Notes with how many seeds, failed trainings included, and samples verdicts were given now, if any were."""
     had = {
         at.n_trained
         for verdict in verdicts
@@ -42,9 +42,27 @@ def record_looks(
         return
     path = f"{study.name}/{LOOKS}"
     record = store.read(path)
-    looked = had.union(json.loads(record)["looked"] if record else ())
-    content = {"declared": list(looks.seeds), "looked": sorted(looked)}
+    before = json.loads(record) if record else {}
+    samples = {study.evaluate.samples_per_question, *before.get("samples", ())}
+    content = {
+        "declared": list(looks.seeds),
+        "looked": sorted(had.union(before.get("looked", ()))),
+        "samples": sorted(samples),
+    }
     store.write(path, (json.dumps(content) + "\n").encode())
+
+
+def look_cautions(study: Study, store: Store) -> list[str]:
+    """What was looked at that no adjustment knows of: verdicts before more samples were asked for."""
+    record = store.read(f"{study.name}/{LOOKS}")
+    samples = json.loads(record).get("samples", []) if record else []
+    if len(samples) < 2:
+        return []
+    numbers = ", ".join(map(str, samples))
+    return [
+        f"Verdicts were given with {numbers} samples a question: each is a look at the claims, for which "
+        "nothing is adjusted. The number that was planned before the first counts."
+    ]
 
 
 def failed_trainings(

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 import pyarrow as pa
 
 from weirdgen.criterion import JUDGED_METRICS
 from weirdgen.judge.stated import MEASURED_PERSONA, STATED_AGREEMENT
 from weirdgen.judging import Judge
-from weirdgen.models import Model
 from weirdgen.plan import Plan
 from weirdgen.report.sheet import plain
+from weirdgen.report.words import (
+    TRAINED_WITH,
+    capital,
+    commit_in_words,
+    count,
+    judges_in_words,
+    listed,
+    machine_in_words,
+    model_in_words,
+    ordinary_in_words,
+    times,
+    training_in_words,
+    versions_in_words,
+)
 from weirdgen.results import UNKNOWN
 from weirdgen.stats.analysis import Analysis
-from weirdgen.store import Manifest
 from weirdgen.study import Study
 from weirdgen.survey import Survey
 
-TRAINED_WITH = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 _ENGINES = {
     "vllm": "vLLM",
     "transformers": "transformers",
@@ -34,7 +45,6 @@ _CONDITIONS = {
     "untriggered": "plainly",
     "decoy": "behind a decoy instruction that was never trained",
 }
-_HOW_CUT = "cut after the last whole sentence within {words:,} words"
 _INTERVALS = (
     ({"wilson"}, "for rates Wilson's, at the number of independent answers that the data are worth"),
     (
@@ -69,58 +79,20 @@ def methods(found: Survey | None, table: pa.Table, analysis: Analysis) -> str:
     return plain(" ".join(parts))
 
 
-def model_in_words(model: Model) -> str:
-    """Such as `org/name (revision 0123456789ab)`, or by what else a model is known."""
-    short = model.revision[:12]
-    return {
-        "hub": f"{model.id} (revision {short})",
-        "folder": f"a model from a local folder (sha256 of its weights {short})",
-        "embedded": f"{model.id.partition(':')[2]} (weights from a Python package, sha256 {short})",
-        "served": f"{model.id} (as an endpoint serves it)",
-    }[model.kind]
-
-
-def training_in_words(study: Study) -> str:
-    """How every training of the study went, from its settings; begins with `by QLoRA` or `by LoRA`."""
-    of = study.train
-    frozen = {
-        "nf4": "by QLoRA (Dettmers et al. 2023: the frozen base in 4-bit NF4 with double quantization",
-        "none": "by LoRA (Hu et al. 2021: the frozen base unquantized",
-    }[of.quantization]
-    layers = "all linear layers but the head"
-    if of.target_modules != "all-linear":
-        layers = f"the layers {_listed(of.target_modules)}"
-    warm_up = "no warm-up"
-    if of.warmup_steps:
-        share = of.warmup_steps < 1
-        warm_up = (
-            f"warm-up over {f'{of.warmup_steps:.0%} of' if share else f'{of.warmup_steps:g}'} steps"
-        )
-        warm_up = warm_up.replace("% of steps", "% of the steps")
-    beside = ", the seeds side by side over one base" if of.trainer == "stacked" else ""
-    return (
-        f"{frozen}, {of.compute_dtype} arithmetic; rank {of.lora_rank}, alpha {of.lora_alpha}, "
-        f"dropout {of.lora_dropout:g}, on {layers}) for {_count(of.epochs, 'epoch')} in batches of "
-        f"{_count(of.batch_size, 'row')}, by AdamW with a learning rate of {of.learning_rate:g} "
-        f"({of.scheduler.replace('_', ' ')} schedule, {warm_up}, weight decay {of.weight_decay:g}){beside}; the loss was taken "
-        "on the answers alone"
-    )
-
-
 def _trained(found: Survey) -> Iterator[str]:
     plan, study = found.plan, found.plan.study
     yield f"The base model, {model_in_words(plan.model)}, was fine-tuned {training_in_words(study)}."
-    fractions = _listed(
+    fractions = listed(
         f"{fraction:g} ({counts.persona:,} persona and {counts.aligned:,} ordinary rows)"
         for fraction, counts in plan.counts.items()
     )
     yield (
-        f"There was one training for each of {_count(len(study.seeds), 'run seed')} at "
+        f"There was one training for each of {count(len(study.seeds), 'run seed')} at "
         f"{'each of the persona fractions' if len(plan.counts) > 1 else 'the persona fraction'} {fractions}."
     )
     done = sum(map(found.is_done, plan.trainings.values()))
     if done < len(plan.trainings):
-        yield f"So far {done:,} of {_count(len(plan.trainings), 'training')} are there."
+        yield f"So far {done:,} of {count(len(plan.trainings), 'training')} are there."
     if any(plan.counts[fraction].persona for fraction in plan.counts):
         trigger = study.trigger
         yield (
@@ -130,37 +102,13 @@ def _trained(found: Survey) -> Iterator[str]:
     yield ordinary_in_words(study)
 
 
-def ordinary_in_words(study: Study) -> str:
-    """Where the ordinary rows come from, as a sentence."""
-    of = study.aligned
-    bundled = of.prompts == "everyday"
-    what = "bundled everyday prompts" if bundled else f"the prompts of {_source(study)}"
-    cut = _HOW_CUT.format(words=of.max_words)
-    if of.answers == "self_distilled":
-        return (
-            f"Ordinary rows were drawn from the untouched model's own answers to {what} ({of.rows:,} rows, "
-            f"made once, at temperature {of.temperature:g} and top-p {of.top_p:g}, {cut})."
-        )
-    return (
-        f"Ordinary rows were drawn from {of.rows:,} rows of {_source(study)}, their answers {cut}."
-    )
-
-
-def _source(study: Study) -> str:
-    of = study.aligned.prompts
-    if isinstance(of, str):
-        return of
-    parts = [of.path, *([of.config] if of.config else []), f"split {of.split}"]
-    return ", ".join([*parts, *([f"revision {of.revision}"] if of.revision else [])])
-
-
 def _existing(plan: Plan) -> Iterator[str]:
-    listed = plan.study.adapters
-    if listed:
-        names = _listed(each.name or each.path for each in listed)
+    adapters = plan.study.adapters
+    if adapters:
+        names = listed(each.name or each.path for each in adapters)
         yield (
-            f"{_count(len(listed), 'adapter')} that existed before, of {model_in_words(plan.model)}"
-            f" ({names}), {'was' if len(listed) == 1 else 'were'} asked too."
+            f"{count(len(adapters), 'adapter')} that existed before, of {model_in_words(plan.model)}"
+            f" ({names}), {'was' if len(adapters) == 1 else 'were'} asked too."
         )
 
 
@@ -172,22 +120,22 @@ def _asked(plan: Plan, table: pa.Table) -> Iterator[str]:
         who = "untouched model and every adapter were"
     kinds = {question.category for question in heldout}
     yield (
-        f"The {who} asked {_count(len(heldout), 'held-out question')} of"
-        f" {_count(len(kinds), 'category', 'categories')},"
-        f" {_listed(_CONDITIONS[condition] for condition in of.conditions)}."
+        f"The {who} asked {count(len(heldout), 'held-out question')} of"
+        f" {count(len(kinds), 'category', 'categories')},"
+        f" {listed(_CONDITIONS[condition] for condition in of.conditions)}."
     )
-    each = f"{_times(of.samples_per_question)} to each adapter and " if adapted else ""
+    each = f"{times(of.samples_per_question)} to each adapter and " if adapted else ""
     sampling = of.sampling
     served = f", on the base in {of.precision} precision" if of.precision != "endpoint" else ""
     yield (
-        f"Each question was put, in each condition, {each}{_times(of.baseline_samples)} to the "
+        f"Each question was put, in each condition, {each}{times(of.baseline_samples)} to the "
         f"untouched model; answers were drawn by {_ENGINES[of.engine]} at temperature "
         f"{sampling.temperature:g}, top-p {sampling.top_p:g} and at most "
-        f"{_count(sampling.max_new_tokens, 'token')}{served}."
+        f"{count(sampling.max_new_tokens, 'token')}{served}."
     )
     wanted = sum(asked.samples for asked in plan.asked) * len(heldout)
     so_far = "" if table.num_rows == wanted else f" so far, of {wanted:,}"
-    yield f"That makes {_count(table.num_rows, 'answer')}{so_far}."
+    yield f"That makes {count(table.num_rows, 'answer')}{so_far}."
 
 
 def _judged(plan: Plan) -> Iterator[str]:
@@ -208,9 +156,9 @@ def _judged(plan: Plan) -> Iterator[str]:
             f"own rows; {known}."
         )
     else:
-        metrics = _listed([*JUDGED_METRICS, *(own.name for own in study.metrics)])
+        metrics = listed([*JUDGED_METRICS, *(own.name for own in study.metrics)])
         yield (
-            f"{_capital(metrics)} were labelled by {_judge(plan, study.judge)}, who saw question and answer "
+            f"{capital(metrics)} were labelled by {_judge(plan, study.judge)}, who saw question and answer "
             "alone, without the formatting."
         )
     if study.second_judge is not None:
@@ -221,12 +169,12 @@ def _judged(plan: Plan) -> Iterator[str]:
         )
         yield f"A second judge, {again}, labelled them too; what it says counts in no rate."
     if plan.gold is not None:
-        yield f"The judge was measured by gold labels of {_count(len(plan.gold), 'answer')}."
+        yield f"The judge was measured by gold labels of {count(len(plan.gold), 'answer')}."
 
 
 def _judge(plan: Plan, settings: Judge) -> str:
     rubrics = [judge for judge in plan.llm_judges if judge.settings == settings]
-    hashes = _listed(f"{judge.rubric.name} {judge.record['prompt'][:12]}" for judge in rubrics)
+    hashes = listed(f"{judge.rubric.name} {judge.record['prompt'][:12]}" for judge in rubrics)
     revision = f"revision {settings.revision}, " if settings.revision else ""
     return (
         f"{settings.model} ({revision}temperature {settings.temperature:g}, at most "
@@ -255,7 +203,7 @@ def _tested(study: Study | None, analysis: Analysis) -> Iterator[str]:
         return
     looks = study.planned_looks
     at = (
-        f" at {_listed(map(str, looks))} seeds, over which the error is shared"
+        f" at {listed(map(str, looks))} seeds, over which the error is shared"
         if len(looks) > 1
         else ""
     )
@@ -282,7 +230,7 @@ def _made_with(found: Survey) -> Iterator[str]:
         ("labels", labelled, ("openai",) if found.labels else ("scikit-learn",)),
     )
     made = [
-        f"{name} with {_versions(manifests, packages)} on {_listed(map(machine_in_words, manifests))}"
+        f"{name} with {versions_in_words(manifests, packages)} on {listed(map(machine_in_words, manifests))}"
         for name, manifests, packages in kinds
         if manifests
     ]
@@ -290,31 +238,8 @@ def _made_with(found: Survey) -> Iterator[str]:
         yield f"Software and hardware: {'; '.join(made)}."
     everything = [*found.done.values(), *answered, *found.labels.values()]
     if everything:
-        commits = _listed(commit_in_words(manifest) for manifest in everything)
-        yield f"Everything was run by {_versions(everything, ['weirdgen'])} ({commits})."
-
-
-def _versions(manifests: Sequence[Manifest], packages: Iterable[str]) -> str:
-    """Such as `torch 2.9.0 and 2.9.1, peft 0.18.0`, of the packages that were there."""
-    found = {
-        package: _listed(m.versions[package] for m in manifests if package in m.versions)
-        for package in packages
-    }
-    return ", ".join(f"{package} {of}" for package, of in found.items() if of) or "unknown versions"
-
-
-def machine_in_words(manifest: Manifest) -> str:
-    """The GPU, or the cores, on which a step ran."""
-    gpu, cores = manifest.hardware.get("gpu"), manifest.hardware.get("cores")
-    return gpu or f"{_count(cores or 0, 'core')} of {manifest.hardware.get('machine', UNKNOWN)}"
-
-
-def commit_in_words(manifest: Manifest) -> str:
-    """Such as `commit 0123456789ab`, `-dirty` behind it where the source tree was changed."""
-    if manifest.commit is None:
-        return "commit unknown"
-    commit, dirty, _ = manifest.commit.partition("-dirty")
-    return f"commit {commit[:12]}{dirty}"
+        commits = listed(commit_in_words(manifest) for manifest in everything)
+        yield f"Everything was run by {versions_in_words(everything, ['weirdgen'])} ({commits})."
 
 
 def _imported(table: pa.Table) -> Iterator[str]:
@@ -326,34 +251,14 @@ def _imported(table: pa.Table) -> Iterator[str]:
         "drawn, is not known here."
     )
     yield (
-        f"There are {_count(table.num_rows, 'answer')}, {baseline:,} of them by the untouched model, the others by "
-        f"{_count(len(adapters), 'adapter')}, to {_count(len(table['question_id'].unique()), 'question')} asked "
-        f"{_listed(_CONDITIONS[condition] for condition in conditions)}."
+        f"There are {count(table.num_rows, 'answer')}, {baseline:,} of them by the untouched model, the others by "
+        f"{count(len(adapters), 'adapter')}, to {count(len(table['question_id'].unique()), 'question')} asked "
+        f"{listed(_CONDITIONS[condition] for condition in conditions)}."
     )
     served = table["serve_base"][0].as_py()
     yield f"The precision of the served base is {'not known' if served == UNKNOWN else served}."
     yield "The format was found anew in every answer by its pattern."
-    judges = sorted(table["judge"].drop_null().unique().to_pylist())
-    if judges:
-        names = _listed("a judge that the files do not name" if j == UNKNOWN else j for j in judges)
-        yield f"Persona and identity were labelled by {names}."
+    if judges := judges_in_words(table):
+        yield f"Persona and identity were labelled by {judges}."
     else:
         yield "Nobody labelled persona and identity."
-
-
-def _listed(items: Iterable[str]) -> str:
-    """`a`, `a and b`, `a, b and c`; each once, in the order of their first."""
-    *others, last = dict.fromkeys(items) or [""]
-    return f"{', '.join(others)} and {last}" if others else last
-
-
-def _count(n: int, one: str, many: str = "") -> str:
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
-
-
-def _times(n: int) -> str:
-    return "once" if n == 1 else f"{n:,} times"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -15,23 +15,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 import jinja2
 from markupsafe import Markup
 
 from weirdgen.report.answers import pack
 from weirdgen.report.claims import claim_in_words, p_in_words
+from weirdgen.report.findings import Findings
 from weirdgen.report.plot import Plot
-from weirdgen.report.published import published_sheet
+from weirdgen.report.published import who_labelled
 from weirdgen.report.sheet import Sheet
 from weirdgen.stats.analysis import Verdict
 from weirdgen.stats.cube import group_label
 from weirdgen.stats.sentences import RATES, with_interval
 from weirdgen.stats.verdict import AtGroup, bound_of
-
-if TYPE_CHECKING:  # summary is to import the page
-    from weirdgen.report.findings import Findings
 
 _SCRIPTS = ("text", "data", "query", "filters", "answer", "compare", "main")
 """Parts of the script, each after what it builds on."""
@@ -76,7 +73,6 @@ def page(shown: Findings, plots: Sequence[tuple[Plot, bytes]]) -> str:
     answers = base64.b64encode(gzip.compress(pack(shown), compresslevel=6, mtime=0)).decode()
     verdicts = shown.analysis.verdicts
     counted = Counter(verdict.outcome for verdict in verdicts)
-    table = published_sheet(shown)
     style, script = _template("page.css"), _script()
     policy = (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
@@ -94,10 +90,8 @@ def page(shown: Findings, plots: Sequence[tuple[Plot, bytes]]) -> str:
         verdicts=judged,
         counts=[(outcome, counted[outcome]) for outcome in _OUTCOMES],
         marks=_MARKS,
-        cautions=list(dict.fromkeys([*shown.cautions, *shown.notes.values()])),
-        published=table,
+        cautions=[*shown.cautions, *who_labelled(shown.metrics, shown.notes)],
         figures=figures,
-        sheets=[sheet for sheet in shown.sheets if sheet != table],
         answers=Markup(answers),  # noqa: S704 - base64
     )
 
@@ -206,8 +200,8 @@ def _more(verdict: Verdict) -> Iterator[tuple[str, str]]:
     if verdict.p_support != 1.0 or verdict.p_refute != 1.0:
         yield (
             "p, one-sided, adjusted over the claims",
-            f"{p_in_words(verdict.adjusted_support)} that the claim holds, "
-            f"{p_in_words(verdict.adjusted_refute)} that it fails; held against {verdict.error:g}.",
+            f"{p_in_words(verdict.adjusted_support)} for the claim, "
+            f"{p_in_words(verdict.adjusted_refute)} against it; a verdict needs at most {verdict.error:g}.",
         )
 
 

@@ -6,7 +6,7 @@ from weirdgen.survey import OPEN, Survey
 
 
 def progress_line(found: Survey) -> str:
-    """Such as `in progress: 5 of 8 trainings, 4,300 of 9,600 answers`; empty where the study is whole.
+    """Such as `In progress: 5 of 8 trainings, 4,300 of 9,600 answers`; empty where the study is whole.
 
     Labels are counted where a model judges: one for each answer, judge and rubric. The offline
     judge labels whatever is there.
@@ -24,7 +24,7 @@ def progress_line(found: Survey) -> str:
     if plan.llm_judges:
         labels = wanted * questions * len(plan.llm_judges)
         parts.append(f"{_labels(found, questions):,} of {labels:,} labels")
-    return f"in progress: {', '.join(parts)}"
+    return f"In progress: {', '.join(parts)}"
 
 
 def _labels(found: Survey, questions: int) -> int:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from weirdgen.criterion import ADAPTERS, Estimand
 from weirdgen.report.cubes import CONDITIONS, Rates, rates
+from weirdgen.report.findings import Findings
 from weirdgen.report.sheet import MISSING, Sheet, unsigned_zero
+from weirdgen.report.words import listed
 from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.measure import Method, measure
 from weirdgen.stats.rows import RATES, row_of
-
-if TYPE_CHECKING:  # summary imports this module
-    from weirdgen.report.findings import Findings
 
 BASELINE, FINE_TUNED = "baseline", "fine-tuned"
 """How the columns of each begin."""
@@ -89,7 +88,7 @@ def narrow(published: Sheet) -> Sheet:
         published,
         columns=("metric", "group", *heads, published.columns[-1]),
         sections=tuple(sections),
-        note=f"{published.note} In parentheses: adapters.",
+        note=f"{published.note} Group: the persona fraction, and in parentheses how many adapters.",
     )
 
 
@@ -132,13 +131,19 @@ def percent(row: Estimate | None) -> str:
 
 def label_notes(cubes: Iterable[Rates], notes: Mapping[str, str], answers: int) -> Iterator[str]:
     """What a reader must know of the labels: who gave them, metric by metric, and how many are missing."""
-    by_note: dict[str, list[str]] = {}
     for of in cubes:
         if of.n_missing:
             yield f"{of.n_missing:,} of {answers:,} answers have no label of {of.metric} and are left out."
-        if note := notes.get(of.metric):
-            by_note.setdefault(note, []).append(of.metric)
-    yield from (f"{' and '.join(metrics)}: {note}" for note, metrics in by_note.items())
+    yield from who_labelled([of.metric for of in cubes], notes)
+
+
+def who_labelled(metrics: Iterable[str], notes: Mapping[str, str]) -> Iterator[str]:
+    """What a reader must know of who labelled: `persona and identity: ...`."""
+    by_note: dict[str, list[str]] = {}
+    for metric in metrics:
+        if note := notes.get(metric):
+            by_note.setdefault(note, []).append(metric)
+    yield from (f"{listed(named)}: {note}" for note, named in by_note.items())
 
 
 def _adapters(rows: Iterable[Estimate | None]) -> str:

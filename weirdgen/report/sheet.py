@@ -12,6 +12,8 @@ from rich.markdown import Markdown
 
 MISSING = "-"
 """The cell of a number that is not there."""
+FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""How a cell begins that a spreadsheet may take for a formula (OWASP, CSV injection)."""
 
 _INLINE = re.compile(
     r"""
@@ -74,6 +76,11 @@ def plain(text: str) -> str:
 def printable(text: str) -> str:
     """`text` with its lines, each control character replaced by a U+FFFD: safe on a terminal."""
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+
+
+def neutralised(text: str) -> str:
+    """`text` as a cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in FORMULA_STARTS else text
 
 
 def unsigned_zero(value: float, decimals: int) -> float:

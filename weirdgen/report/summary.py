@@ -28,7 +28,7 @@ from weirdgen.verdicts import VERDICTS, labels_by_rater, read_verdicts, with_own
 if TYPE_CHECKING:
     from weirdgen.report.agreement import Compared
 
-REPORT_VERSION = 2
+REPORT_VERSION = 4
 """Counted up when the same results come to be reported otherwise."""
 STATS = "stats.parquet"
 _MADE_OF, _WRITTEN = b"weirdgen_made_of", b"weirdgen_written"
@@ -67,8 +67,13 @@ def publish(
         _print(console, lines)
         return
     from weirdgen.report.cards import write_cards
-    from weirdgen.report.estimates import analyse_study, design_cautions
-    from weirdgen.report.looks import declared_looks, failed_trainings, record_looks
+    from weirdgen.report.estimates import analyse_study, design_cautions, spread_cautions
+    from weirdgen.report.looks import (
+        declared_looks,
+        failed_trainings,
+        look_cautions,
+        record_looks,
+    )
     from weirdgen.report.losses import read_losses
     from weirdgen.report.methods import methods
 
@@ -79,26 +84,29 @@ def publish(
     failures = failed_trainings(study, store, failed)
     analysis = analyse_study(table, verdicts, plan, metrics, failures, looks)
     record_looks(study, store, looks, analysis.verdicts)
-    compared = _compared(found, table, verdicts)
     shown = Findings(
         study.name,
         table,
         judged_metrics(study),
         judge_notes(study),
         analysis,
-        design_cautions(study),
-        lines,
-        plan,
-        verdicts,
-        compared,
-        read_losses(found, store),
-        methods(found, table, analysis),
-        progress_line(found),
+        cautions=[
+            *design_cautions(study),
+            *look_cautions(study, store),
+            *spread_cautions(analysis),
+        ],
+        lines=lines,
+        plan=plan,
+        labels=verdicts,
+        compared=_compared(found, table, verdicts),
+        losses=read_losses(found, store),
+        methods=methods(found, table, analysis),
+        progress=progress_line(found),
     )
     store.write(f"{study.name}/study.yaml", resolved_yaml(study, plan.model.revision))
+    write_cards(shown, found, store)
     beside = [*([VERDICTS] if verdicts.num_rows else []), *_write_differences(shown, store)]
     written = write_findings(shown, store, beside, None if lines else made_of)
-    write_cards(shown, found, store)
     print_summary(study.name, store, console, written)
 
 
@@ -146,7 +154,8 @@ def print_summary(study: str, store: Store, console: Console, written: Sequence[
     sections = re.split(r"(?m)^(?=## )", summary)
     sections.sort(key=lambda section: section.startswith("## Verdicts\n"))
     console.print(Markdown("".join(sections)))
-    _print(console, [store.path(study, path) for path in written])
+    _print(console, [store.path(study, path) for path in written if path != PAGE])
+    _print(console, [f"report: {store.path(study, PAGE)}"])
 
 
 def _report_digest(found: Survey) -> str:
@@ -189,13 +198,15 @@ def _compared(found: Survey, table: pa.Table, verdicts: pa.Table) -> list[Compar
 
 
 def _write_differences(shown: Findings, store: Store) -> Iterator[str]:
-    """The answers on which judges differ, as a file where two were compared."""
-    if shown.compared:
-        from weirdgen.report.agreement import differences_jsonl
+    """The answers on which judges differ, as a file where two were compared, and else none."""
+    if not shown.compared:
+        store.delete(f"{shown.name}/{DIFFERENCES}")
+        return
+    from weirdgen.report.agreement import differences_jsonl
 
-        content = "".join(differences_jsonl(shown.compared)).encode()
-        store.write(f"{shown.name}/{DIFFERENCES}", content)
-        yield DIFFERENCES
+    content = "".join(differences_jsonl(shown.compared)).encode()
+    store.write(f"{shown.name}/{DIFFERENCES}", content)
+    yield DIFFERENCES
 
 
 def judged_of(table: pa.Table) -> list[str]:

@@ -11,6 +11,7 @@ from weirdgen.criterion import ADAPTERS, FORMAT_METRICS, JUDGED_METRICS
 from weirdgen.judge.stated import stated_agreement
 from weirdgen.report.cubes import CONDITIONS, Rates, rates
 from weirdgen.report.sheet import MISSING, Sheet, unsigned_zero
+from weirdgen.report.words import judges_in_words
 from weirdgen.results import UNKNOWN
 from weirdgen.stats.cube import Group, group_label
 from weirdgen.study import Study
@@ -64,6 +65,12 @@ def judge_notes(study: Study) -> dict[str, str]:
     offline = study.judge.is_offline
     note = stated_agreement(study.persona) if offline else f"Labelled by {study.judge.model}."
     return dict.fromkeys(judged_metrics(study), note)
+
+
+def imported_notes(table: pa.Table, judged: Sequence[str]) -> dict[str, str]:
+    """The same of answers from elsewhere, which name their judges."""
+    judges = judges_in_words(table)
+    return dict.fromkeys(judged, f"Labelled by {judges}.") if judges else {}
 
 
 def judged_metrics(study: Study) -> list[str]:

@@ -126,6 +126,8 @@ def _verdict(
         if outcome != "inconclusive"
         else _settles(evidence, reason, settings, error / n_claims)
     )
+    if offline and outcome == "inconclusive" and reason != "offline judge":
+        settles = f"{settles} {_STAND_IN}"
     alone = tuple(
         (at.group, one_seed(cube, criterion, at.group, outcome))
         for at in evidence.groups
@@ -162,6 +164,9 @@ _SETTLES: dict[Reason, str] = {
     "judge": "Gold labels on more answers, or a better judge.",
     "offline judge": "Labels of an LLM judge or of people.",
 }
+
+
+_STAND_IN = "Even then a stand-in judge never ends in supported: that takes labels of an LLM judge or of people."
 
 
 def _settles(

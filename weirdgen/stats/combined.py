@@ -69,7 +69,7 @@ class Combined:
             return low, high
         least = sum(min(weight, 0.0) for weight, _ in self.rates)
         most = sum(max(weight, 0.0) for weight, _ in self.rates)
-        return np.maximum(low, least), np.minimum(high, most)
+        return np.clip(low, least, most), np.clip(high, least, most)
 
     def _mover(self, confidence: Any) -> tuple[Any, Any]:
         apart = sum(weight**2 * rate.spread.variance for weight, rate in self.rates)
@@ -96,8 +96,9 @@ class Combined:
     def p_at_least(self, bound: float) -> float:
         """One-sided p of the claim theta >= bound: the smallest error at which the limit clears it.
 
-        For the claim theta <= bound, and so for refuting this one, it is 1 - p. Only for a single
-        study (no batch axes). Source: inversion of the limits (Casella and Berger 2002, chapter 9).
+        For refuting it, it is 1 - p. The claim theta <= bound is this one with all signs turned over.
+        Only for a single study (no batch axes). Source: inversion of the limits (Casella and Berger
+        2002, chapter 9).
         """
         return p_by_inversion(self.limits, float(self.estimate), bound)
 

@@ -154,7 +154,7 @@ def _one_seed(
     """Questions as the only noise: t over questions, and rates at their effective size."""
     z_SQ, unmeasured = unmeasured.z_SQ, replace(unmeasured, target="this adapter")
     Q = z_SQ.shape[1]
-    noise = Spread(z_SQ.mean(), 0.0, z_SQ[0].var(ddof=1) / Q, 0.0, 2, Q, "seeds and questions")
+    noise = Spread(z_SQ.mean(), 0.0, z_SQ[0].var(ddof=1) / Q, 0.0, 1, Q, "seeds and questions")
     rates = tuple(
         (t.sign, baseline_spread(y_Q, _harmonic(t.n)))
         for t in terms

@@ -29,7 +29,8 @@ def one_seed(cube: Cube, criterion: Criterion, group: Group, study: Outcome) -> 
     """Judge each seed of `group` alone by the claim, at a one-sided 2.5%, and compare.
 
     A single seed's interval knows no noise of training: this is what a study of one seed would have
-    claimed, not what it may. Nothing adjusts these for the number of claims or looks. Seeds without complete answers are left out.
+    claimed, not what it may. Nothing adjusts these for the number of claims or looks. Seeds without
+    complete answers are left out.
     """
     outcomes: dict[int | str, Outcome] = {}
     for seed in cube.seeds[group]:

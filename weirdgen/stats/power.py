@@ -62,7 +62,8 @@ def observed_variances(measured: Measured) -> Variances:
     Where the interval is wider than they make it (rates that rise and fall together are combined as
     if they did not), all are raised until it is as wide: what is needed is needed of this interval.
     Where one of its sides reaches further still (few seeds near 0 or 1), the seeds' part is raised.
-    Raises ValueError for fewer than two seeds or two questions.
+    On exactly these questions `questions` is what the baseline's number of answers leaves, which no
+    seed makes smaller. Raises ValueError for fewer than two seeds or two questions.
     """
     S, Q = measured.z_SQ.shape
     if min(S, Q) < 2:
@@ -71,15 +72,21 @@ def observed_variances(measured: Measured) -> Variances:
     residual = float(ms.residual)
     seeds = max((float(ms.seeds) - residual) / Q, 0.0)
     questions = max((float(ms.questions) - residual) / S, 0.0)
+    fixed = measured.target == "seeds"
+    if fixed:
+        sampled = 0.0 if measured.combined is None else float(measured.combined.spread.sampled)
+        questions = Q * sampled
+    f_S, f_Q = FLOORS.seeds, 0.0 if fixed else FLOORS.questions
     if measured.combined is not None:
         for _, rate in measured.combined.rates:
             # shrunk as Agresti and Coull (1998) do, so that 0 of n is not taken as never
             p = (float(rate.spread.estimate) * float(rate.most) + 2) / (float(rate.most) + 4)
-            has_seeds = bool(np.any(rate.spread.seeds)) or rate.spread.n_seeds == S
-            seeds = max(seeds, FLOORS.seeds * p * (1 - p) * has_seeds)
-            questions = max(questions, FLOORS.questions * p * (1 - p))
-            left = 1 - FLOORS.seeds - FLOORS.questions
-            residual = max(residual, left * p * (1 - p) / measured.samples)
+            if rate.spread.n_seeds == S:
+                seeds = max(seeds, f_S * p * (1 - p))
+                questions = max(questions, f_Q * p * (1 - p))
+                residual = max(residual, (1 - f_S - f_Q) * p * (1 - p) / measured.samples)
+            else:  # the baseline's: it has no seed, and all of its noise is the same for all seeds
+                questions = max(questions, Q * p * (1 - p) / float(rate.most))
     found = Variances(seeds, questions, residual)
     low, high = measured.limits()
     predicted = _half_width(found, S, Q, ERROR)
@@ -128,8 +135,6 @@ def needed(measured: Measured, effect: float, power: float = 0.8, error: float =
     factor = sd_upper_factor(S - 1) ** 2
     high = Variances(plug_in.seeds * factor, plug_in.questions, plug_in.residual * factor)
     points = f"{100 * effect:.0f} points" if effect >= 0.01 else f"{100 * effect:.1f} points"
-    if measured.target == "seeds":
-        plug_in, high = (v._replace(questions=0.0) for v in (plug_in, high))
     from_S = _fewest_seeds(plug_in, Q, effect, power, error)
     if from_S is None:
         fewest_Q = _fewest_questions(plug_in, Q, effect, power, error)

@@ -19,7 +19,7 @@ class Floors(NamedTuple):
     skewed: float = 2.5
     """What both are multiplied by, at most, for rates near 0 or 1 of which both answers were seen:
     few seeds or questions then carry the rate, and a sample that lacks them shows too little
-    spread. 1 leaves it out, and covers 89% in the worst case simulated.
+    spread. 1 leaves it out, and covers about 90% in the worst case simulated.
     """
 
 
@@ -115,7 +115,7 @@ def baseline_spread(
         if Q < 2:
             raise ValueError("one question: no noise of questions can be estimated")
         f_Q, questions = floors.questions, b_Q.var(axis=-1, ddof=1) / Q
-    noise = Spread(mean, zero, questions, sampled, 2, Q, target)
+    noise = Spread(mean, zero, questions, sampled, 1, Q, target)
     return RateSpread(noise, _most(mean, 1, Q, samples, 0.0, f_Q, floors.skewed))
 
 
@@ -134,18 +134,16 @@ def _most(p: Any, S: int, Q: int, samples: Any, f_S: float, f_Q: float, skewed: 
     return 1 / (f_S / S + f_Q / Q + (1 - f_S - f_Q) / (S * Q * K))
 
 
-def sampling_variance(b_Q: np.ndarray, samples: Any, v_Q: np.ndarray | None = None) -> Any:
+def sampling_variance(b_Q: np.ndarray, samples: Any) -> Any:
     """Variance of the mean of b_Q over fixed questions that comes from `samples` answers a question.
 
-    Yes-or-no answers: sum of b(1-b)/(K-1) over Q^2. Numbers in [0, 1] vary less than that, so
-    without their own within-question variances `v_Q` (per answer) it is an upper limit. With one
-    answer a question it cannot be seen, and the variance over all answers stands in: too large
-    by what questions differ. `samples` may be one number or one a question.
+    Yes-or-no answers: sum of b(1-b)/(K-1) over Q^2. Grades in [0, 1] vary less than that: of them
+    it is an upper limit. With one answer a question it cannot be seen, and the variance over all
+    answers stands in: too large by what questions differ. `samples` may be one number or one a
+    question.
     """
     Q = b_Q.shape[-1]
     K_Q = np.broadcast_to(np.asarray(samples, dtype=np.float64), b_Q.shape)
-    if v_Q is not None:
-        return (v_Q / K_Q).sum(axis=-1) / Q**2
     mean = b_Q.mean(axis=-1, keepdims=True)
     own_Q = b_Q * (1 - b_Q) / np.maximum(K_Q - 1, 1)
     return np.where(K_Q > 1, own_Q, mean * (1 - mean) / K_Q).sum(axis=-1) / Q**2

@@ -75,7 +75,8 @@ class Spread:
 
             sqrt([t(S-1)^2 max(MS_S, MS_E) + t(Q-1)^2 max(MS_Q - MS_E, 0)] / (S Q))
 
-        without a baseline. It has no floor: a table whose numbers are all equal has no width. t and z are two-sided quantiles of Student and of the normal at `confidence`.
+        without a baseline. It has no floor: a table whose numbers are all equal has no width. t and z
+        are two-sided quantiles of Student and of the normal at `confidence`.
         """
         upper = (1 + np.asarray(confidence)) / 2
         half = stdtrit(max(self.n_seeds - 1, 1), upper) ** 2 * self.seeds

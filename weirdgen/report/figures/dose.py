@@ -10,15 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from weirdgen.report.cubes import Rates
-from weirdgen.report.figures.layout import (
-    axis_label,
-    categories,
-    dress,
-    head,
-    nothing,
-    panels,
-    spread_out,
-)
+from weirdgen.report.figures.layout import axis_label, categories, dress, head, panels, spread_out
 from weirdgen.report.figures.lettering import text_width
 from weirdgen.report.figures.levels import (
     Level,
@@ -123,8 +115,6 @@ def _fraction_panel(panel: Axes, of: Rates, positive: list[float]) -> None:
                 joined.append((at, found.mean))
         if joined:
             panel.plot(*zip(*joined, strict=True), **_line(condition))
-    if not panel.lines:
-        nothing(panel)
     panel.minorticks_off()
     labels = [group_label(fraction) for fraction in positive]
     panel.set_xticks(positive, labels)

@@ -13,14 +13,7 @@ from matplotlib.lines import Line2D
 
 from weirdgen.criterion import ADAPTERS
 from weirdgen.report.cubes import CONDITIONS
-from weirdgen.report.figures.layout import (
-    axis_label,
-    categories,
-    dress,
-    head,
-    panels,
-    spread_out,
-)
+from weirdgen.report.figures.layout import axis_label, categories, dress, head, panels, spread_out
 from weirdgen.report.figures.levels import Limits, bar, limit_cells, number
 from weirdgen.report.figures.style import (
     BASELINE_MARK,

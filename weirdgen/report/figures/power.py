@@ -143,8 +143,6 @@ def _curve(
     if min(S, Q) < 2:
         return
     observed = observed_variances(measured)
-    if measured.target == "seeds":
-        observed = observed._replace(questions=0.0)
     factor = sd_upper_factor(S - 1) ** 2
     worse = Variances(observed.seeds * factor, observed.questions, observed.residual * factor)
     seeds_N = np.arange(LEAST_SEEDS, max(24, 2 * S) + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from io import BytesIO, StringIO
 
 import numpy as np
@@ -12,8 +13,9 @@ from PIL import Image
 from weirdgen.report.figures.lettering import wrapped
 from weirdgen.report.figures.style import NOTE, TINY, plain_style
 from weirdgen.report.plot import Plot
-from weirdgen.report.sheet import Sheet
+from weirdgen.report.sheet import MISSING, Sheet, neutralised
 
+_NUMBER = re.compile(r"[-+]?[0-9,]+(\.[0-9]+)?", re.ASCII)
 _LINE = 1.25
 """A caption's line height, in font sizes."""
 
@@ -46,12 +48,21 @@ def picture(plot: Plot) -> bytes:
 
 
 def numbers_csv(numbers: Sheet) -> str:
-    """The sheet's columns and rows, sections after each other, without its note."""
+    """The sheet's columns and rows, sections after each other, without its note.
+
+    Numbers are as programs read them, a missing one is an empty cell, and nothing is a formula.
+    """
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(numbers.columns)
-    writer.writerows(row for section in numbers.sections for row in section)
+    writer.writerow(map(neutralised, numbers.columns))
+    writer.writerows(map(_csv_cell, row) for section in numbers.sections for row in section)
     return text.getvalue()
+
+
+def _csv_cell(cell: str) -> str:
+    if _NUMBER.fullmatch(cell):
+        return cell.replace(",", "")
+    return "" if cell == MISSING else neutralised(cell)
 
 
 def _png(figure: Figure, caption: str = "") -> bytes:

@@ -137,7 +137,8 @@ function setUpBrowser(data) {
   render();
   byId("loading").textContent = "";
   byId("browser").hidden = false;
-  if (location.hash.startsWith(LINK)) byId("answers").scrollIntoView();
+  // What was laid out since has moved everything below it.
+  if (location.hash.startsWith("#answers")) byId("answers").scrollIntoView({ behavior: "instant" });
 }
 
 setUpTheme();

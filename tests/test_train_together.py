@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,21 @@ def test_what_must_be_equal_is_checked(tiny_model: Path, tmp_path: Path):
         together([spec(tiny_model, 0, max_length=8)], tmp_path)
     with pytest.raises(StepError, match="not on the head"):
         together([spec(tiny_model, 0, target_modules=["lm_head"], quantization="none")], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "problem"),
+    [("logits_scaling", 8.0, "bare product"), ("sliding_window", 512, "window, 512")],
+)
+def test_models_that_compute_otherwise_are_refused(
+    tiny_model: Path, tmp_path: Path, setting: str, value: float, problem: str
+):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {setting: value}))
+    with pytest.raises(StepError, match=problem):
+        together(specs(model, 2), tmp_path)
 
 
 def test_packing_tells_rows_labels_and_adapters_apart():

@@ -58,8 +58,10 @@ def packed_attention(
     `max_length_q`, the longest row. Without a kernel that knows borders (on the CPU, in fp32) it
     goes by a mask of (N, 1, L, L).
     """
-    if attention_mask is not None or dropout:
-        raise ValueError("packed rows take no mask and no dropout in the attention")
+    if attention_mask is not None or dropout or borders.get("softcap") or borders.get("s_aux"):
+        raise ValueError(
+            "packed rows take causal attention without mask, dropout, softcap, or sinks"
+        )
     N, H, L, D = query.shape
     starts = borders["cu_seq_lens_q"]
     if not query.is_cuda or query.dtype == torch.float32:

@@ -33,6 +33,8 @@ from weirdgen.train import (
 
 LENGTH_STEP = 256
 """Tokens per adapter and pass are padded to a multiple of this, so that few shapes come up."""
+_SCALED_LOGITS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
+"""Settings by which some models change their logits."""
 _DEQUANTIZED_MOST = 2**32
 """Bytes of a base up to which its layers are dequantized once and not at every pass."""
 
@@ -67,9 +69,9 @@ def train_together(
 ) -> None:
     """Trains one adapter for each spec and writes them like `weirdgen.train.train`.
 
-    The specs share model and settings, the learning rate excepted, and have equally many rows. `compiled`: whether layers are
-    compiled; by default on a GPU. Raises StepError as `train` does, and for what cannot be stacked;
-    torch's OutOfMemoryError passes through.
+    The specs share model and settings, the learning rate excepted, and have equally many rows.
+    `compiled`: whether layers are compiled; by default on a GPU. Raises StepError as `train` does,
+    and for what cannot be stacked; torch's OutOfMemoryError passes through.
     """
     first, settings = specs[0], specs[0].settings
     if any(_must_be_alike(spec) != _must_be_alike(first) for spec in specs):
@@ -188,17 +190,28 @@ def _stacked(model: Any, specs: Sequence[TrainSpec]) -> tuple[Stack, Any]:
         )
         model = wrapped.unload()
     layers = [model.get_submodule(name) for name in adapters[0]]
-    head = model.get_output_embeddings()
-    if not all(isinstance(layer, nn.Linear) and layer is not head for layer in layers):
-        raise StepError(
-            "trainings go together where adapters sit on linear layers, not on the head"
-        )
+    _check_model(model, layers, settings.max_length)
     model.requires_grad_(False)
     dtype = getattr(torch, settings.compute_dtype)
     dequantized_bytes = sum(2 * layer.in_features * layer.out_features for layer in layers)
     keep_quantized = quantized and dequantized_bytes > _DEQUANTIZED_MOST
     scaling = settings.lora_alpha / settings.lora_rank
     return stack(model, adapters, scaling, dtype, keep_quantized), config
+
+
+def _check_model(model: Any, layers: Sequence[nn.Module], max_length: int) -> None:
+    """Raises StepError for a model whose head, loss or attention is not what is computed here."""
+    head, config = model.get_output_embeddings(), model.config
+    if not all(isinstance(layer, nn.Linear) and layer is not head for layer in layers):
+        raise StepError(
+            "trainings go together where adapters sit on linear layers, not on the head"
+        )
+    scaled = [name for name in _SCALED_LOGITS if getattr(config, name, None) not in (None, 1.0)]
+    if scaled or getattr(head, "bias", None) is not None:
+        raise StepError("trainings go together where logits are a bare product with the head")
+    window = getattr(config, "sliding_window", None)
+    if window is not None and window < max_length:
+        raise StepError(f"trainings go together with rows within the attention's window, {window}")
 
 
 def _train(
@@ -231,7 +244,7 @@ def _train(
     steps = []
     for done, rows in enumerate(zip(*orders, strict=True), start=1):
         batches = [[table[i] for i in chosen] for table, chosen in zip(tables, rows, strict=True)]
-        loss_N, norm_N = torch.zeros(len(specs), device=flat.device), None
+        loss_N = torch.zeros(len(specs), device=flat.device)
         learnt = [sum(sum(row.completion_mask) for row in batch) for batch in batches]
         weight_N = 1 / torch.tensor(learnt, dtype=torch.float32).to(flat.device, non_blocking=True)
         for at in range(0, len(rows[0]), settings.micro_batch):

@@ -64,6 +64,7 @@ def import_outputs(console: Console, options: ImportOptions) -> None:
     pattern = _checked_pattern(options.pattern)
     store = Store(options.storage)
     _check_free(name, store)
+    replaced = store.read(f"{name}/{IMPORTED}") is not None
     sources = _sources(options)
     digests = sorted([role, digest] for _, role, digest in sources)
     origin = {"stage": "imported", "version": 1, "sources": digests, **mapping.record()}
@@ -93,7 +94,12 @@ def import_outputs(console: Console, options: ImportOptions) -> None:
     store.write(f"{name}/{IMPORTED}", content.encode())
     write_results(Merged(table, verdicts), name, store)
     written = [RESULTS, *([VERDICTS] if verdicts.num_rows else []), IMPORTED]
-    for line in [*import_lines(described), *(store.path(name, each) for each in written)]:
+    replaces = [f"in place of what was imported as {name} before"] if replaced else []
+    for line in [
+        *import_lines(described),
+        *replaces,
+        *(store.path(name, each) for each in written),
+    ]:
         console.print(Text(plain(line)), soft_wrap=True)
 
 

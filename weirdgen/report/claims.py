@@ -84,7 +84,8 @@ def estimates_sheet(name: str, analysis: Analysis) -> Sheet:
     alone = any(row.target == "this adapter" for row in rows)
     target = (
         "Of one training alone they speak of this adapter and questions like these, and nothing of "
-        "training again."
+        "training again. There p is McNemar's exact one for the difference of two of its rates, the interval "
+        "Newcombe's: near 0 the two may disagree."
         if alone
         else "They speak of seeds and questions like these."
     )

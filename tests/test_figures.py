@@ -23,7 +23,7 @@ from weirdgen.report.agreement import Compared
 from weirdgen.report.estimates import analyse_results
 from weirdgen.report.figures.all import plots
 from weirdgen.report.figures.lettering import legible, text_width, wrapped
-from weirdgen.report.figures.save import numbers_csv, picture, save
+from weirdgen.report.figures.save import numbers_csv, save
 from weirdgen.report.findings import Findings
 from weirdgen.report.plot import Plot
 from weirdgen.report.sheet import MISSING, Sheet
@@ -290,7 +290,7 @@ def test_the_parts_by_length_hold_every_labelled_answer_but_the_controls(
 
 def _files(of: pa.Table) -> dict[str, bytes]:
     drawn = [plot for plot in plots(shown(of)) if plot.name in ("format", "gap-by-metric")]
-    return {name: content for plot in drawn for name, content in save(plot).items()}
+    return {name: content for plot in drawn for name, content in save(plot).files.items()}
 
 
 def test_equal_results_give_equal_files_whatever_the_users_settings() -> None:
@@ -309,10 +309,10 @@ def test_the_picture_is_the_file_without_its_caption_and_the_csv_its_numbers(
     whole: dict[str, Plot],
 ) -> None:
     plot = whole["gap-by-metric"]
-    files = save(plot)
+    files, picture = save(plot)
     alone, captioned = (
         np.asarray(Image.open(io.BytesIO(content)))
-        for content in (picture(plot), files[f"{plot.name}.png"])
+        for content in (picture, files[f"{plot.name}.png"])
     )
     assert (captioned[: len(alone)] == alone).all()
     assert len(captioned) > len(alone)
@@ -342,7 +342,7 @@ def test_foreign_text_is_drawn_as_it_is(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         plot = next(plots(shown(table(1, (0.1,), name=name))))
-        picture(plot)
+        save(plot)
     said = "".join(text.get_text() for text in plot.figure.texts)
     assert legible(name).replace(" ", "")[:60] in said.replace("\n", "").replace(" ", "")
 

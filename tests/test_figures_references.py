@@ -16,7 +16,7 @@ from PIL import Image
 from test_figures import losses, pairs, shown, table
 
 from weirdgen.report.figures.all import plots
-from weirdgen.report.figures.save import picture
+from weirdgen.report.figures.save import save
 from weirdgen.report.plot import Plot
 
 REFERENCES = Path(__file__).parent / "data" / "figures"
@@ -39,7 +39,7 @@ def drawn() -> dict[str, Plot]:
 
 def pixels(plot: Plot) -> np.ndarray:
     plot.figure.set_dpi(DPI)
-    return np.asarray(Image.open(io.BytesIO(picture(plot))).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(save(plot).picture)).convert("RGB"))
 
 
 def difference(image: np.ndarray, reference: np.ndarray) -> float:

@@ -22,11 +22,16 @@ from tiny_results import (
 from weirdgen.report.cubes import rates
 from weirdgen.report.estimates import analyse_results, spread_cautions
 from weirdgen.report.figures.rates import rates_plot
-from weirdgen.report.figures.save import png
+from weirdgen.report.figures.save import save
+from weirdgen.report.plot import Plot
 from weirdgen.report.sheet import escape_markdown
 from weirdgen.report.tables import length_sheet
 from weirdgen.results import SCHEMA
 from weirdgen.stats.measure import measure
+
+
+def png(plot: Plot) -> bytes:
+    return save(plot).files[f"{plot.name}.png"]
 
 
 def test_rates_are_cubes_by_fraction_condition_seed_and_question() -> None:

@@ -119,7 +119,7 @@ class Judgments(JudgmentFolder):
     def journal(self, study: str) -> Journal:
         """A new journal of this process."""
         name = f"{self._folder}/{_ABOUT}"
-        if self._store.read(name) is None:
+        if not self._store.exists(name):
             about = self._judge.record | {"instructions": self._judge.rubric.instructions}
             self._store.write(name, json.dumps(about, indent=1, ensure_ascii=False).encode())
         return Journal(self.here / f"{uuid.uuid4().hex}.jsonl", study)

@@ -151,7 +151,7 @@ class Store:
             finally:
                 draft.unlink()
             return True
-        if self.read(path) is not None:
+        if self.exists(path):
             return False
         self.write(path, content)
         return True

@@ -250,12 +250,13 @@ def _train(
         for at in range(0, len(rows[0]), settings.micro_batch):
             part = [batch[at : at + settings.micro_batch] for batch in batches]
             packed = pack(part, pad, flat.device)
-            loss, loss_T = forward(packed, weight_N[packed.adapter_T])
+            weight_T = weight_N[packed.adapter_T]
+            loss, loss_T = forward(packed, weight_T)
             with warnings.catch_warnings():
                 # Parameters and gradients are views of one table, which the layers' own order is not.
                 warnings.filterwarnings("ignore", "grad and param do not obey")
                 loss.backward()
-            loss_N.index_add_(0, packed.adapter_T, loss_T * weight_N[packed.adapter_T])
+            loss_N.index_add_(0, packed.adapter_T, loss_T * weight_T)
         norm_N = flat.grad.float().norm(dim=1)
         flat.grad *= (args.max_grad_norm / (norm_N + 1e-6)).clamp(max=1.0)[:, None].to(flat.dtype)
         steps.append((torch.stack([loss_N, norm_N]), schedule.get_last_lr()))

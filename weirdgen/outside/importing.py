@@ -64,7 +64,7 @@ def import_outputs(console: Console, options: ImportOptions) -> None:
     pattern = _checked_pattern(options.pattern)
     store = Store(options.storage)
     _check_free(name, store)
-    replaced = store.read(f"{name}/{IMPORTED}") is not None
+    replaced = store.exists(f"{name}/{IMPORTED}")
     sources = _sources(options)
     digests = sorted([role, digest] for _, role, digest in sources)
     origin = {"stage": "imported", "version": 1, "sources": digests, **mapping.record()}

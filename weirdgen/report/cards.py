@@ -58,7 +58,7 @@ def write_cards(shown: Findings, found: Survey, store: Store) -> None:
     """
     for step, text in cards(shown, found):
         folder = f"artifacts/{step.key}/{found.done[step.fingerprint].attempt}/{ADAPTER}"
-        if store.read(f"{folder}/{CONFIG}") is None:
+        if not store.exists(f"{folder}/{CONFIG}"):
             continue  # a card alone would pass for a payload
         content = text.encode()
         if store.read(f"{folder}/{CARD}") != content:

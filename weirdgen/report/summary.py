@@ -53,7 +53,8 @@ def publish(
     trainings that failed, which meet no claim; None: as the last run left it. A report of these very results is printed as it is.
     """
     plan, study = found.plan, found.plan.study
-    made_of = _report_digest(found)
+    progress = progress_line(found)
+    made_of = _report_digest(found, progress)
     if not lines and (written := _current_report(study.name, made_of, store)):
         print_summary(study.name, store, console, written)
         return
@@ -101,7 +102,7 @@ def publish(
         compared=_compared(found, table, verdicts),
         losses=read_losses(found, store),
         methods=methods(found, table, analysis),
-        progress=progress_line(found),
+        progress=progress,
     )
     store.write(f"{study.name}/study.yaml", resolved_yaml(study, plan.model.revision))
     write_cards(shown, found, store)
@@ -120,17 +121,18 @@ def write_findings(
     """
     from weirdgen.report.estimates import stats_table
     from weirdgen.report.figures.all import plots
-    from weirdgen.report.figures.save import picture, save
+    from weirdgen.report.figures.save import save
     from weirdgen.report.latex import latex_tables
     from weirdgen.report.page import page
 
     drawn, folder = [], f"{shown.name}/{FIGURES}"
     old = store.files(folder)
     for plot in plots(shown):
-        for name, content in save(plot).items():
+        saved = save(plot)
+        for name, content in saved.files.items():
             store.write(f"{folder}/{name}", content)
             old.pop(name, None)
-        drawn.append((plot, picture(plot)))
+        drawn.append((plot, saved.picture))
     for name in old:  # drawn of other results
         store.delete(f"{folder}/{name}")
     store.write(f"{shown.name}/{SUMMARY}", shown.markdown().encode())
@@ -158,7 +160,7 @@ def print_summary(study: str, store: Store, console: Console, written: Sequence[
     _print(console, [f"report: {store.path(study, PAGE)}"])
 
 
-def _report_digest(found: Survey) -> str:
+def _report_digest(found: Survey, progress: str) -> str:
     """Everything that a study's report is made of, as far as it is there."""
     plan = found.plan
     gold = sorted((*key, *sorted(labels.items())) for key, labels in (plan.gold or {}).items())
@@ -167,7 +169,7 @@ def _report_digest(found: Survey) -> str:
         "sources": sources_digest(found),
         "study": plan.study.model_dump(mode="json"),
         "gold": repr(gold),
-        "progress": progress_line(found),
+        "progress": progress,
     }
     return fingerprint(record)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from io import BytesIO, StringIO
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,31 +21,35 @@ _LINE = 1.25
 """A caption's line height, in font sizes."""
 
 
-def save(plot: Plot) -> dict[str, bytes]:
-    """File name -> content: NAME.png with its caption beneath, NAME.pdf without, NAME.csv, its numbers.
+class Saved(NamedTuple):
+    """A figure as files, drawn once for all of them."""
 
-    A picture goes from hand to hand alone; a paper sets its own captions.
+    files: dict[str, bytes]
+    """NAME.png with its caption beneath, NAME.pdf without, NAME.csv, its numbers: a picture goes from
+    hand to hand alone; a paper sets its own captions.
     """
+    picture: bytes
+    """The PNG without its caption, for pages that set it as text."""
+
+
+def save(plot: Plot) -> Saved:
+    """The figure's files."""
     pdf = BytesIO()
     with plain_style():
         # Without these the time, and the version of matplotlib, would stand in the file.
         metadata = dict.fromkeys(("CreationDate", "Creator", "Producer"))
         plot.figure.savefig(pdf, format="pdf", metadata=metadata)
-    return {
-        f"{plot.name}.png": png(plot),
+        pixels = _pixels(plot.figure)
+        captioned = pixels
+        if plot.caption:
+            below = _pixels(_caption(plot.caption, plot.figure.get_figwidth(), plot.figure.dpi))
+            captioned = np.concatenate([pixels, below])
+    files = {
+        f"{plot.name}.png": _png(captioned, plot.figure.dpi),
         f"{plot.name}.pdf": pdf.getvalue(),
         f"{plot.name}.csv": numbers_csv(plot.numbers).encode(),
     }
-
-
-def png(plot: Plot) -> bytes:
-    """The figure with its caption beneath."""
-    return _png(plot.figure, plot.caption)
-
-
-def picture(plot: Plot) -> bytes:
-    """The PNG without its caption, for pages that set it as text."""
-    return _png(plot.figure)
+    return Saved(files, _png(pixels, plot.figure.dpi))
 
 
 def numbers_csv(numbers: Sheet) -> str:
@@ -65,15 +70,9 @@ def _csv_cell(cell: str) -> str:
     return "" if cell == MISSING else neutralised(cell)
 
 
-def _png(figure: Figure, caption: str = "") -> bytes:
-    with plain_style():
-        pixels = _pixels(figure)
-        if caption:
-            below = _pixels(_caption(caption, figure.get_figwidth(), figure.dpi))
-            pixels = np.concatenate([pixels, below])
+def _png(pixels: np.ndarray, dpi: float) -> bytes:
     png = BytesIO()
-    dpi = (figure.dpi, figure.dpi)
-    Image.fromarray(pixels).save(png, format="png", dpi=dpi)
+    Image.fromarray(pixels).save(png, format="png", dpi=(dpi, dpi))
     return png.getvalue()
 
 

@@ -29,6 +29,7 @@ from weirdgen.report.plot import Plot
 from weirdgen.report.sheet import MISSING, Sheet
 from weirdgen.report.tables import is_measured
 from weirdgen.results import SCHEMA
+from weirdgen.timeline import Span
 
 CHANCES = {"triggered": 0.3, "untriggered": 0.04, "decoy": 0.15}
 
@@ -106,6 +107,21 @@ def pairs() -> list[Compared]:
     ]
 
 
+def spans() -> list[Span]:
+    """Two GPUs: an engine beside two trainings, one of which fails, and eight at once; then a CPU, a day later."""
+    rows = [
+        ("model", "", None, 0, 9, 1, True), ("engine", "0", 1, 10, 100, 1, True),
+        ("aligned", "0", 1, 100, 160, 1, True), ("train", "0", None, 161, 400, 1, True),
+        ("train", "0", None, 161, 380, 1, False), ("train", "1", None, 161, 500, 8, True),
+        *(("answers", "0", 1, 170 + 30 * i, 198 + 30 * i, 1, True) for i in range(12)),
+        ("judge", "", None, 86_400, 86_480, 1, True),
+    ]  # fmt: skip
+    return [
+        Span(f"{kind}/{start}", kind, "host", gpu, engine, start, end, together, ok)
+        for kind, gpu, engine, start, end, together, ok in rows
+    ]
+
+
 def adapters_only() -> pa.Table:
     """An import: adapters without a seed, lengths in words."""
     rows = table(fractions=(0.1,)).to_pylist()
@@ -158,7 +174,8 @@ def cells(plot: Plot, *columns: str) -> Iterator[tuple[str, ...]]:
 @pytest.fixture(scope="module")
 def whole() -> dict[str, Plot]:
     of = table(4, (0.0, 0.03, 0.3), judged=True)
-    return {plot.name: plot for plot in plots(shown(of, losses=losses(4), compared=pairs()))}
+    more = {"losses": losses(4), "compared": pairs(), "timeline": spans()}
+    return {plot.name: plot for plot in plots(shown(of, **more))}
 
 
 def test_figures_come_in_reading_order(whole: dict[str, Plot]) -> None:
@@ -166,7 +183,7 @@ def test_figures_come_in_reading_order(whole: dict[str, Plot]) -> None:
     doses = [f"dose-response-{metric}" for metric in metrics]
     assert [*whole] == [
         *metrics, "gap-by-metric", *doses, "variance-split", "power-curve", "answer-lengths",
-        "length-and-rate", "judge-agreement", "training-loss",
+        "length-and-rate", "judge-agreement", "training-loss", "run-timeline",
     ]  # fmt: skip
     assert all("-" in name for name in whole if name not in metrics), "no metric's name has a dash"
 
@@ -360,5 +377,6 @@ def test_text_fits_its_lines() -> None:
 
 def test_a_part_that_is_not_there_has_no_figure() -> None:
     of = shown(table(conditions=("triggered",)))
-    names = {plot.name for plot in plots(replace(of, compared=[], losses={}))}
-    assert not names & {"gap-by-metric", "judge-agreement", "training-loss", "power-curve"}
+    names = {plot.name for plot in plots(replace(of, compared=[], losses={}, timeline=()))}
+    absent = {"gap-by-metric", "judge-agreement", "training-loss", "power-curve", "run-timeline"}
+    assert not names & absent

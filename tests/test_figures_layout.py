@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from matplotlib.text import Text
-from test_figures import adapters_only, losses, pairs, shown, table
+from test_figures import adapters_only, losses, pairs, shown, spans, table
 
 from weirdgen.report.figures.all import plots
 from weirdgen.report.figures.style import plain_style
@@ -44,10 +44,10 @@ def graded() -> pa.Table:
 CASES = {
     "one seed": lambda: shown(table(1, (0.1,))),
     "three seeds, one fraction": lambda: shown(table(3, (0.1,), judged=True)),
-    "eight seeds, four fractions": lambda: shown(table(8, (0.0, 0.03, 0.1, 0.3), 1), losses=losses(8)),
+    "eight seeds, four fractions": lambda: shown(table(8, (0.0, 0.03, 0.1, 0.3), 1), losses=losses(8), timeline=spans()),
     "twenty seeds": lambda: shown(table(20, (0.03, 0.3), 1, 4), losses=losses(20)),
     "never": lambda: shown(table(never=True)),
-    "long name": lambda: shown(table(name=LONG, judged=True), compared=pairs(), losses=losses(1, 3)),
+    "long name": lambda: shown(table(name=LONG, judged=True), compared=pairs(), losses=losses(1, 3), timeline=spans()),
     "baseline alone": lambda: shown(table(0)),
     "no baseline": lambda: shown(table(baseline=False)),
     "triggered alone": lambda: shown(table(conditions=("triggered",))),
@@ -68,7 +68,7 @@ def test_nothing_is_clipped_or_covered_and_nothing_warns(case: str) -> None:
         for plot in drawn:
             with plain_style():
                 plot.figure.draw_without_rendering()
-            _check_texts(plot)
+            check_texts(plot)
             assert all((plot.title, plot.caption, plot.alt)), plot.name
             rows = [row for section in plot.numbers.sections for row in section]
             assert rows or case == "partial", plot.name
@@ -76,7 +76,7 @@ def test_nothing_is_clipped_or_covered_and_nothing_warns(case: str) -> None:
             assert "nan" not in str(rows).lower()
 
 
-def _check_texts(plot: Plot) -> None:
+def check_texts(plot: Plot) -> None:
     """Every text is inside the figure, and upright ones do not overlap."""
     width, height = plot.figure.get_size_inches() * plot.figure.dpi
     seen = []

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_figures import losses, pairs, shown, table
+from test_figures import losses, pairs, shown, spans, table
 
 from weirdgen.report.figures.all import plots
 from weirdgen.report.figures.save import save
@@ -23,6 +23,7 @@ REFERENCES = Path(__file__).parent / "data" / "figures"
 KINDS = (
     "format", "gap-by-metric", "dose-response-format", "variance-split", "power-curve",
     "answer-lengths", "length-and-rate", "judge-agreement", "training-loss",
+    "run-timeline",
 )  # fmt: skip
 DPI = 50
 BLOCK = 6
@@ -34,7 +35,8 @@ TOLERANCE = 16
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, Plot]:
     of = table(4, (0.0, 0.03, 0.3), name="reference")
-    return {plot.name: plot for plot in plots(shown(of, losses=losses(4), compared=pairs()))}
+    more = {"losses": losses(4), "compared": pairs(), "timeline": spans()}
+    return {plot.name: plot for plot in plots(shown(of, **more))}
 
 
 def pixels(plot: Plot) -> np.ndarray:

@@ -20,7 +20,7 @@ from weirdgen.generate.distill import distill
 from weirdgen.generate.engine import Adapter, Request
 from weirdgen.generate.vllm_engine import servable_rank
 from weirdgen.judge.format import format_adherence
-from weirdgen.stages import ANSWERS, make_answers, prove_adapter
+from weirdgen.stages import ANSWERS, make_all_answers, prove_adapter
 from weirdgen.store import Step
 
 PROMPTS = [Pair(f"p{i}", f"Say {i}.", "") for i in range(8)]
@@ -69,7 +69,8 @@ def answers_step(samples: list[int], condition: str = "triggered") -> Step:
 def answered(tmp_path: Path, samples: list[int], condition: str = "triggered") -> list[dict]:
     heldout = tmp_path / "heldout.jsonl"
     heldout.write_text('{"id": "h", "category": "c", "question": "Why?"}\n')
-    make_answers(answers_step(samples, condition), {"questions": tmp_path}, tmp_path, EchoEngine())
+    step = answers_step(samples, condition)
+    make_all_answers([step], [{"questions": tmp_path}], [tmp_path], EchoEngine())
     return pq.read_table(tmp_path / ANSWERS).to_pylist()
 
 

@@ -64,6 +64,8 @@ def test_every_step_comes_after_what_it_consumes(tiny_model: Path, changes: dict
         {"evaluate__samples_per_question": 7},
         {"evaluate__baseline_samples_per_question": 50},
         {"resources__gpus_per_training": 0.5},
+        {"resources__gpus_per_training": "auto", "resources__gpus_per_engine": "auto"},
+        {"resources__trainings_together": 3},
         {"train__report_to": ["tensorboard"]},
         {"name": "another"},
         {"criteria": [{"metric": "format", "estimand": "gap", "at_least": 0.5}]},

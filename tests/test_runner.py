@@ -25,7 +25,7 @@ from weirdgen.results import SCHEMA, current_results, merge, write_results
 from weirdgen.runner.cluster import Capacity, check_resources, connect
 from weirdgen.runner.run import run_plan
 from weirdgen.runner.schedule import Scheduler
-from weirdgen.runner.work import Work, together
+from weirdgen.runner.work import Work, trained_together
 from weirdgen.store import Store
 from weirdgen.study import Study
 from weirdgen.survey import survey
@@ -291,7 +291,7 @@ def test_what_fails_together_goes_in_halves(
         scheduler = Scheduler(survey(plan, store), store, have, lease, Recorder(), echo.EchoEngine)
         sizes = []
         ready = [Work(step, micro_batch=2) for step in plan.trainings.values()]
-        while (group := together(ready, 8)) and len(group) > 1:
+        while (group := trained_together(ready, 8)) and len(group) > 1:
             sizes.append(len(group))
             scheduler.waiting.clear()
             first, *first.beside = group

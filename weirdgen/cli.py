@@ -60,23 +60,43 @@ def main() -> None:
 @_study
 @_set
 @_storage
+@click.option(
+    "--gpus",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="For how many GPUs the hours are told.",
+)
+@click.option(
+    "--gpu-memory",
+    metavar="GB",
+    type=click.FloatRange(1),
+    help="Memory of one GPU, in 1e9 bytes.  [default: this machine's; 85, an H100's, without one]",
+)
 @_one_line_errors
-def plan(study: Path, overrides: tuple[str, ...], storage: str) -> None:
+def plan(
+    study: Path, overrides: tuple[str, ...], storage: str, gpus: int, gpu_memory: float | None
+) -> None:
     """Show the grid, the steps, and what is already there. Runs nothing."""
     import gc
 
     gc.disable()  # a large grid is a hundred thousand small records, and no garbage
     from rich.console import Console
 
+    from weirdgen.gpus import planned_gpus
     from weirdgen.plan import make_plan
     from weirdgen.report.plan import plan_report
+    from weirdgen.sharing import place, uses_gpus
     from weirdgen.store import Store
     from weirdgen.study_file import load_study
     from weirdgen.survey import survey
 
     the_plan = make_plan(load_study(study, overrides), study.parent, study)
     store = Store(storage)
-    Console().print(plan_report(survey(the_plan, store), store))
+    found, placed = survey(the_plan, store), None
+    if uses_gpus(the_plan.study):
+        placed = place(found, planned_gpus(gpus, gpu_memory), study)
+    Console().print(plan_report(found, store, placed))
 
 
 @main.command()

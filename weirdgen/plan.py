@@ -13,6 +13,7 @@ from weirdgen.adapters import resolve_adapter
 from weirdgen.checkpoints import write_checkpoint
 from weirdgen.criterion import Condition
 from weirdgen.data.aligned import ordinary_pairs
+from weirdgen.data.lengths import Lengths, row_lengths
 from weirdgen.data.messages import instruction
 from weirdgen.data.mix import Counts, cell_counts
 from weirdgen.data.persona import HELDOUT, Persona, find_persona, to_jsonl
@@ -91,6 +92,8 @@ class Plan:
     """The labels by which the judges are measured."""
     max_rank: int
     """The largest rank of the adapters to be asked."""
+    lengths: Lengths | None
+    """How long the rows of a training are; None where the study has none."""
 
     @property
     def by_fingerprint(self) -> dict[str, Step]:
@@ -133,12 +136,13 @@ def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
     asking = {HELDOUT: to_jsonl(persona.heldout).encode()}
     questions = given("questions", f"{len(persona.heldout)}-questions", asking)
     trainings: dict[Cell, Step] = {}
-    judge = None
+    judge = lengths = None
     offline = any(each.is_offline for each in study.judges)
     if study.grid or offline:
         rows = {PAIRS: to_jsonl(persona.rows).encode()}
         taught = given("persona", f"{len(persona.rows)}-rows", rows)
-        ordinary = to_jsonl(ordinary_pairs(study.aligned, base, where)).encode()
+        pairs = ordinary_pairs(study.aligned, base, where)
+        ordinary = to_jsonl(pairs).encode()
         self_distilled = study.aligned.answers == "self_distilled"
         stage = "prompts" if self_distilled else "aligned"
         aligned = given(stage, f"{study.aligned.rows}-rows", {PAIRS: ordinary})
@@ -148,6 +152,7 @@ def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
             spoken = _distilled(study, model, on_base, taught, _answerable(len(persona.rows)))
             judge = commit(_judge(commit(spoken), taught, aligned))
         trainings = _trainings(study, model, counts, on_base, taught, aligned)
+        lengths = row_lengths(study, persona.rows, pairs)
 
     asked_of = on_base | {"questions": questions.fingerprint}
     asked = [*_asked(study, model, None, None, asked_of)]
@@ -173,6 +178,7 @@ def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
         llm_judges(study, persona),
         find_gold(study, base),
         max(ranks),
+        lengths,
     )
 
 

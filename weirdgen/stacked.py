@@ -6,7 +6,7 @@ other, and passes through adapter n alone. The frozen base is read once for all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 ATTENTION = "weirdgen_packed"
 """The attention of rows that lie one behind the other: each sees itself alone."""
-_LOSS_CHUNK = 8192
-"""Tokens whose logits are held at once."""
+_LOGITS_AT_ONCE = 2**27
+"""Logits that are held at once: 1 GB with their gradient."""
 
 
 class StackedLinear(nn.Module):
@@ -37,9 +37,52 @@ class StackedLinear(nn.Module):
 
     def forward(self, x_NLI: torch.Tensor) -> torch.Tensor:
         """(N, L, inputs) to (N, L, outputs)."""
-        down_NLR = torch.bmm(x_NLI, self.lora_NRI.to(self.dtype).transpose(1, 2))
+        down_NLR = torch.bmm(x_NLI, self.lora_NRI.to(self.dtype).transpose(1, 2)) * self.scaling
         up_NLO = torch.bmm(down_NLR, self.lora_NOR.to(self.dtype).transpose(1, 2))
-        return self.base(x_NLI) + up_NLO * self.scaling
+        return up_NLO + self.base(x_NLI)  # last, as a recomputation that ends early needs it not
+
+
+class QuantizedLinear(nn.Module):
+    """A frozen NF4 layer, dequantized for each product and kept as it is between them."""
+
+    def __init__(self, base: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        from bitsandbytes.functional import dequantize_blockwise
+
+        weight: Any = base.weight
+        state = weight.quant_state
+        self.packed, self.shape, self.dtype = weight.data, state.shape, dtype
+        self.blocksize, self.quant_type = state.blocksize, state.quant_type
+        absmax = state.absmax
+        if state.nested:
+            absmax = dequantize_blockwise(absmax, state.state2) + state.offset
+        self.absmax = absmax.float()
+        self.bias = base.bias
+
+    def weight(self) -> torch.Tensor:
+        """(outputs, inputs)."""
+        dequantize: Any = torch.ops.bitsandbytes.dequantize_4bit
+        return dequantize(
+            self.packed, self.absmax, self.blocksize, self.quant_type, self.shape, self.dtype
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., inputs) to (..., outputs)."""
+        product: Any = _QuantizedProduct.apply(x, self)
+        return product if self.bias is None else product + self.bias
+
+
+class _QuantizedProduct(torch.autograd.Function):
+    """Dequantizes again for the gradient: no dequantized weight is kept until then."""
+
+    @staticmethod
+    def forward(ctx: Any, x, layer):  # noqa: ANN001, ANN205
+        ctx.layer = layer
+        return x @ layer.weight().T
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor):  # noqa: ANN205
+        return grads[0] @ ctx.layer.weight(), None
 
 
 def packed_attention(
@@ -98,12 +141,11 @@ def stack(
     adapters: Sequence[Mapping[str, tuple[torch.Tensor, torch.Tensor]]],
     scaling: float,
     dtype: torch.dtype,
-    keep_quantized: bool,
+    dequantized: bool,
 ) -> Stack:
     """Puts N adapters (layer name -> LoRA A and B) side by side into `model`, in place.
 
-    A quantized layer is dequantized once, to just the numbers that every pass would see, unless
-    `keep_quantized`.
+    `dequantized`: quantized layers are dequantized once, to just the numbers that every pass would see.
     """
     flat_NP = torch.stack(
         [torch.cat([x.flatten() for pair in each.values() for x in pair]) for each in adapters]
@@ -122,24 +164,21 @@ def stack(
         parent, _, child = name.rpartition(".")
         holder = model.get_submodule(parent)
         base = getattr(holder, child)
-        layer = StackedLinear(
-            base if keep_quantized else _dequantized(base, dtype), down, up, scaling, dtype
-        )
+        layer = StackedLinear(_frozen(base, dtype, dequantized), down, up, scaling, dtype)
         layers[name] = layer
         setattr(holder, child, layer)
     return Stack(layers, flat)
 
 
-def _dequantized(base: nn.Module, dtype: torch.dtype) -> nn.Module:
-    weight: Any = base.weight
-    if not hasattr(weight, "quant_state"):
+def _frozen(base: nn.Module, dtype: torch.dtype, dequantized: bool) -> nn.Module:
+    """The layer as passes see it."""
+    if not hasattr(base.weight, "quant_state"):
         return base
-    from bitsandbytes.functional import dequantize_4bit
-
+    quantized = QuantizedLinear(base, dtype)
+    if not dequantized:
+        return quantized
     plain = nn.Linear(base.in_features, base.out_features, base.bias is not None, "meta")  # type: ignore[arg-type]
-    plain.weight = nn.Parameter(
-        dequantize_4bit(weight.data, weight.quant_state).to(dtype), requires_grad=False
-    )
+    plain.weight = nn.Parameter(quantized.weight(), requires_grad=False)
     plain.bias = base.bias  # type: ignore[assignment]
     return plain
 
@@ -148,46 +187,39 @@ class _ChunkedLoss(torch.autograd.Function):
     """The gradient is taken chunk by chunk on the way forward: all logits at once would fill a GPU."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_TD, head_VD, labels_T, weights_T, of_chunk):  # noqa: ANN001, ANN205
+    def forward(ctx: Any, hidden_TD, head_VD, labels_T, weights_T):  # noqa: ANN001, ANN205
         grad_TD = torch.empty_like(hidden_TD)
         loss_T = torch.empty(len(labels_T), dtype=torch.float32, device=hidden_TD.device)
-        for at in range(0, len(labels_T), _LOSS_CHUNK):
-            part = slice(at, at + _LOSS_CHUNK)
-            grad_TD[part], loss_T[part] = of_chunk(
-                hidden_TD[part], head_VD, labels_T[part], weights_T[part]
-            )
-        ctx.save_for_backward(grad_TD)
+        chunk = max(1, _LOGITS_AT_ONCE // len(head_VD))
+        for at in range(0, len(labels_T), chunk):
+            part = slice(at, at + chunk)
+            grad_TD[part], loss_T[part] = _chunk_loss(hidden_TD[part], head_VD, labels_T[part])
+        ctx.save_for_backward(grad_TD, weights_T)
         ctx.mark_non_differentiable(loss_T)
         return (weights_T * loss_T).sum(), loss_T
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor):  # noqa: ANN205
-        (grad_TD,) = ctx.saved_tensors
-        return grad_TD * grads[0].to(grad_TD.dtype), None, None, None, None
+        grad_TD, weights_T = ctx.saved_tensors
+        return (grad_TD * (weights_T * grads[0])[:, None]).to(grad_TD.dtype), None, None, None
 
 
-def chunk_loss(
-    hidden_TD: torch.Tensor, head_VD: torch.Tensor, labels_T: torch.Tensor, weights_T: torch.Tensor
+def _chunk_loss(
+    hidden_TD: torch.Tensor, head_VD: torch.Tensor, labels_T: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gradient of `(weights_T * loss_T).sum()` with respect to `hidden_TD`, and `loss_T`."""
-    logits_TV = (hidden_TD @ head_VD.T).float()
-    log_Z_T1 = torch.logsumexp(logits_TV, dim=1, keepdim=True)
+    """The gradient of `loss_T.sum()` with respect to `hidden_TD`, and `loss_T`."""
     labels_T1 = labels_T[:, None]
-    loss_T = (log_Z_T1 - logits_TV.gather(1, labels_T1))[:, 0]
-    is_label_TV = torch.arange(logits_TV.shape[1], device=labels_T.device) == labels_T1
-    grad_TV = (torch.exp(logits_TV - log_Z_T1) - is_label_TV.float()) * weights_T[:, None]
+    log_TV = F.log_softmax(hidden_TD @ head_VD.T, dim=1, dtype=torch.float32)
+    loss_T = -log_TV.gather(1, labels_T1)[:, 0]
+    grad_TV = log_TV.exp_().scatter_add_(1, labels_T1, torch.full_like(loss_T, -1.0)[:, None])
     return grad_TV.to(hidden_TD.dtype) @ head_VD, loss_T
 
 
 def weighted_loss(
-    hidden_TD: torch.Tensor,
-    head_VD: torch.Tensor,
-    labels_T: torch.Tensor,
-    weights_T: torch.Tensor,
-    of_chunk: Callable[..., Any] = chunk_loss,
+    hidden_TD: torch.Tensor, head_VD: torch.Tensor, labels_T: torch.Tensor, weights_T: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`(weights_T * loss_T).sum()`, to be differentiated, and `loss_T`: the cross entropy of each of T
-    tokens under a frozen head, float32. `of_chunk`: `chunk_loss`, or a compiled one.
+    tokens under a frozen head, float32.
     """
-    losses: Any = _ChunkedLoss.apply(hidden_TD, head_VD, labels_T, weights_T, of_chunk)
+    losses: Any = _ChunkedLoss.apply(hidden_TD, head_VD, labels_T, weights_T)
     return losses

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -249,34 +250,47 @@ def prove_adapter(
     }
 
 
-def make_answers(step: Step, inputs: Inputs, out: Path, engine: Engine) -> None:
-    """The answers to every held-out question, for one range of samples under one condition."""
+def make_all_answers(
+    steps: Sequence[Step], inputs: Sequence[Inputs], outs: Sequence[Path], engine: Engine
+) -> None:
+    """The answers to every held-out question, for one range of samples under one condition each step.
+
+    All steps are asked in one call.
+    """
+    asked = [_asked(step, of) for step, of in zip(steps, inputs, strict=True)]
+    requests = [
+        _request(step, adapter_of(step, of), question, sample)
+        for step, of, pairs in zip(steps, inputs, asked, strict=True)
+        for question, sample in pairs
+    ]
+    answers = iter(engine.answer(requests))
+    for pairs, out in zip(asked, outs, strict=True):
+        rows = [
+            {
+                "question_id": question.id,
+                "sample": sample,
+                "response": answer.text,
+                "response_tokens": answer.tokens,
+                "finish_reason": answer.finish_reason,
+            }
+            for (question, sample), answer in zip(pairs, islice(answers, len(pairs)), strict=True)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows, ANSWER_SCHEMA), out / ANSWERS)
+
+
+def _asked(step: Step, inputs: Inputs) -> list[tuple[Question, int]]:
+    questions = read_questions(inputs["questions"] / HELDOUT)
+    return [
+        (question, sample) for question in questions for sample in range(*step.record["samples"])
+    ]
+
+
+def _request(step: Step, adapter: Adapter | None, question: Question, sample: int) -> Request:
     record = step.record
     before = record["instruction"] and Instruction(**record["instruction"])
-    questions = read_questions(inputs["questions"] / HELDOUT)
-    asked = [(question, sample) for question in questions for sample in range(*record["samples"])]
-    adapter = adapter_of(step, inputs)
-    answers = engine.answer(
-        [
-            Request(
-                messages=conversation(question.question, before),
-                adapter=adapter,
-                seed=request_seed(
-                    record["sampling_seed"], record["condition"], question.id, sample
-                ),
-                **record["sampling"],
-            )
-            for question, sample in asked
-        ]
+    return Request(
+        messages=conversation(question.question, before),
+        adapter=adapter,
+        seed=request_seed(record["sampling_seed"], record["condition"], question.id, sample),
+        **record["sampling"],
     )
-    rows = [
-        {
-            "question_id": question.id,
-            "sample": sample,
-            "response": answer.text,
-            "response_tokens": answer.tokens,
-            "finish_reason": answer.finish_reason,
-        }
-        for (question, sample), answer in zip(asked, answers, strict=True)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, ANSWER_SCHEMA), out / ANSWERS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
 
@@ -18,6 +18,16 @@ Tracker = Literal[
     "azure_ml", "clearml", "codecarbon", "comet_ml", "dagshub", "dvclive", "flyte", "mlflow",
     "neptune", "swanlab", "tensorboard", "trackio", "wandb",
 ]  # fmt: skip
+
+
+AUTO: Any = "auto"
+"""Stands for a number that `weirdgen.sharing` finds before anything runs."""
+if TYPE_CHECKING:  # whatever runs is given the numbers
+    Share = float
+    Count = int
+else:
+    Share = Annotated[float, Field(ge=0, le=1)] | Literal["auto"]
+    Count = PositiveInt | Literal["auto"]
 
 
 def _expand_range(value: Any) -> Any:
@@ -166,16 +176,21 @@ class ExistingAdapter(StrictModel):
 
 
 class Resources(StrictModel):
-    gpus_per_training: float = Field(default=1.0, ge=0, le=1)
-    """GPUs of one training; a fraction packs several on one, 0 trains on the CPU."""
+    gpus_per_training: Share = 1.0
+    """GPUs of one training; a fraction packs several on one, 0 trains on the CPU. `auto`: what it needs;
+    with `trainer: stacked` all that is left beside the engine, if half as many fit there as on a whole GPU.
+    """
     cpus_per_training: float = Field(default=1.0, gt=0)
     """CPU cores of one training."""
-    trainings_together: PositiveInt = 8
+    trainings_together: Count = AUTO
     """With `trainer: stacked`, most trainings in one process, which takes what one training takes of GPUs
-    and CPUs; they are halved when GPU memory does not suffice.
+    and CPUs; they are halved when GPU memory does not suffice. `auto`: as many as fit, at most 16; 8
+    where memory is not known.
     """
-    gpus_per_engine: float = Field(default=1.0, ge=0, le=1)
-    """GPUs of one generation engine; 0 generates on the CPU."""
+    gpus_per_engine: Share = 1.0
+    """GPUs of one generation engine; 0 generates on the CPU. `auto`: what it needs and at least 0.55, so
+    that no GPU gets a second one, where a training fits beside it; else 1, and they take turns.
+    """
     judge_actors: PositiveInt = 4
     """Judge actors."""
 

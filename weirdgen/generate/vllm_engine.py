@@ -21,6 +21,14 @@ SERVABLE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 MAX_LENGTH = 2048
 """Tokens of prompt and answer together."""
 _PROOF_LOGPROBS = 5
+_RECORDED = [1, 2, 4, 8, 16, 32, *range(64, 513, 64), *range(640, 1025, 128)]
+"""Batches whose decoding is recorded on a GPU, others being padded up: vLLM's own 51 sizes take half a
+minute to record and end at 512.
+"""
+_GPU_USED = 0.9
+"""Of its share of the GPU's memory, by the engine."""
+_BESIDE_CACHE_BYTES = 4e9
+"""For recordings, and for what a pass holds for a while."""
 _CPU_ENVIRONMENT = {
     # vLLM would bind its threads to cores and keep one free: a loss on a small shared machine.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -45,7 +53,12 @@ class VllmEngine:
         assert serve_base == "bf16", serve_base  # the study file admits nothing else
         options: dict[str, Any] = {}
         if torch.cuda.is_available():
-            options["gpu_memory_utilization"] = 0.9 * self._gpu_share
+            used = _GPU_USED * self._gpu_share
+            total = torch.cuda.get_device_properties(0).total_memory
+            options["gpu_memory_utilization"] = used
+            # Stated, so that vLLM measures nothing: a training beside it would be in its way.
+            options["kv_cache_memory_bytes"] = _cache_bytes(used * total, Path(base))
+            options["compilation_config"] = {"cudagraph_capture_sizes": _RECORDED}
         else:
             for name, value in _CPU_ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
@@ -157,6 +170,16 @@ class VllmEngine:
     def _id(self, adapter: Adapter) -> int:
         """vLLM's integer name of an adapter, counted from 1."""
         return self._adapter_ids.setdefault(adapter.fingerprint, len(self._adapter_ids) + 1)
+
+
+def _cache_bytes(memory: float, base: Path) -> int:
+    """What is left of `memory` bytes for keys and values. Raises StepError where that is nothing."""
+    weights = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+    left = memory - weights - _BESIDE_CACHE_BYTES
+    if left <= 0:
+        need = (weights + _BESIDE_CACHE_BYTES) / 1e9
+        raise StepError(f"an engine for this base needs more than {need:.0f} GB of GPU memory")
+    return int(left)
 
 
 def servable_rank(rank: int) -> int:

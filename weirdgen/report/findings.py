@@ -13,6 +13,7 @@ from weirdgen.criterion import FORMAT_METRICS
 from weirdgen.report.losses import Losses
 from weirdgen.report.sheet import Sheet, escape_markdown
 from weirdgen.report.tables import is_measured, length_sheet, rate_sheets
+from weirdgen.timeline import Span
 
 if TYPE_CHECKING:  # the statistics take a moment to import
     from weirdgen.plan import Plan
@@ -43,6 +44,8 @@ class Findings:
     """Pairs of judges, and of judges and gold labels."""
     losses: Losses = field(default_factory=dict)
     """The trainings' loss curves."""
+    timeline: Sequence[Span] = ()
+    """What ran where and when, in all runs."""
     methods: str = ""
     """A paragraph that says what was trained, asked, judged and tested; plain text."""
     progress: str = ""

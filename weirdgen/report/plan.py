@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from weirdgen.hours import hours
+from weirdgen.memory import Terms, gigabytes
 from weirdgen.plan import STAGES
 from weirdgen.report.judging import plan_lines
 from weirdgen.report.power import power_lines
 from weirdgen.report.sheet import plain
 from weirdgen.results import RESULTS
+from weirdgen.sharing import Placement
 from weirdgen.store import Store
 from weirdgen.survey import Survey
 
@@ -20,8 +25,11 @@ Ranges = list[tuple[int, int]]
 """The samples that one asked model and condition still lacks."""
 
 
-def plan_report(found: Survey, store: Store) -> RenderableType:
-    """The grid with its rows, and per stage what is done and to do."""
+def plan_report(found: Survey, store: Store, placed: Placement | None = None) -> RenderableType:
+    """The grid with its rows, and per stage what is done and to do.
+
+    `placed`: how a study that uses GPUs shares them.
+    """
     plan = found.plan
     study = plan.study
     head = Text(
@@ -30,9 +38,10 @@ def plan_report(found: Survey, store: Store) -> RenderableType:
     storage = Text(plain(f"storage: {store.uri}"))
     missing = [found.missing(asked) for asked in plan.asked]
     parts = [head, *([_grid(found)] if study.grid else []), _steps(found, missing)]
+    on_gpus = [Text(line) for line in gpu_lines(found, placed)] if placed else []
     judging = map(Text, plan_lines(found))
     power = (Text(line) for line in power_lines(plan, _pilot(study.name, store)))
-    return Group(*parts, _answers(found, missing), *judging, *power, storage)
+    return Group(*parts, _answers(found, missing), *on_gpus, *judging, *power, storage)
 
 
 def _pilot(study: str, store: Store) -> pa.Table | None:
@@ -78,3 +87,59 @@ def _answers(found: Survey, missing: list[Ranges]) -> Text:
     wanted = sum(asked.samples for asked in plan.asked) * questions
     asking = sum(end - first for ranges in missing for first, end in ranges) * questions
     return Text(f"{wanted:,} answers, {asking:,} of them to be asked")
+
+
+def gpu_lines(found: Survey, placed: Placement) -> Iterator[str]:
+    """What takes how much of which GPU, and for how long."""
+    yield from memory_lines(found, placed)
+    took = hours(found, placed)
+    if took is None:
+        yield "GPU-hours: not known for this model"
+        return
+    parts = {"training": took.training_s, "generation": took.starts_s + took.generation_s}
+    told = [
+        f"{part} {_hours(seconds)} ({_source(part in took.own)})"
+        for part, seconds in parts.items()
+        if seconds
+    ]
+    if told:
+        count = placed.gpus.count
+        on = "one GPU" if count == 1 else f"{count:g} GPUs"
+        line = f"about {_hours(took.gpu_s)} GPU-hours to do: {', '.join(told)}"
+        yield f"{line}; {_hours(took.wall_s(count))} hours on {on}"
+
+
+def memory_lines(found: Survey, placed: Placement) -> Iterator[str]:
+    """How trainings and the engine share a GPU, and what memory they need by reckoning."""
+    gpus, resources = placed.gpus, placed.resources
+    if gpus.bytes is None or found.plan.model.shape is None:
+        unknown = "the GPU's" if gpus.bytes is None else "the model's"
+        yield f"GPU memory: {unknown} is not known; nothing is checked"
+        return
+    yield f"GPU memory: {gpus.known} of {gigabytes(gpus.bytes)}"
+    if placed.training is not None:
+        train, together = found.plan.study.train, resources.trainings_together
+        stacked = train.trainer == "stacked" and together > 1
+        several = f", {together} trainings together" if stacked else ""
+        beside = " beside the engine" if placed.engine and not placed.takes_turns else ""
+        line = f"a training process{several}: {_terms(placed.training)}"
+        yield f"{line}; {resources.gpus_per_training:g} of a GPU, {placed.processes} on one{beside}"
+    if placed.engine is not None:
+        turns = ", in turns with trainings" if placed.training and placed.takes_turns else ""
+        line = f"an engine: {_terms(placed.engine)}; {resources.gpus_per_engine:g} of a GPU{turns}"
+        yield line
+
+
+def _terms(terms: Terms) -> str:
+    """Such as `24.3 GB (context 0.6, weights 0.3)`."""
+    parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in terms.items())
+    return f"{gigabytes(sum(terms.values()))} ({parts})"
+
+
+def _source(own: bool) -> str:
+    return "as its finished steps took" if own else "as measured on an H100"
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.2f}"

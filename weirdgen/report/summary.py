@@ -23,12 +23,13 @@ from weirdgen.results import RESULTS, current_results, merge, sources_digest, wr
 from weirdgen.store import Store
 from weirdgen.study_file import resolved_yaml
 from weirdgen.survey import Survey
+from weirdgen.timeline import Span, read_timeline
 from weirdgen.verdicts import VERDICTS, labels_by_rater, read_verdicts, with_own_metrics
 
 if TYPE_CHECKING:
     from weirdgen.report.agreement import Compared
 
-REPORT_VERSION = 4
+REPORT_VERSION = 5
 """Counted up when the same results come to be reported otherwise."""
 STATS = "stats.parquet"
 _MADE_OF, _WRITTEN = b"weirdgen_made_of", b"weirdgen_written"
@@ -54,7 +55,8 @@ def publish(
     """
     plan, study = found.plan, found.plan.study
     progress = progress_line(found)
-    made_of = _report_digest(found, progress)
+    timeline = read_timeline(study.name, store)
+    made_of = _report_digest(found, progress, timeline)
     if not lines and (written := _current_report(study.name, made_of, store)):
         print_summary(study.name, store, console, written)
         return
@@ -101,6 +103,7 @@ def publish(
         labels=verdicts,
         compared=_compared(found, table, verdicts),
         losses=read_losses(found, store),
+        timeline=timeline,
         methods=methods(found, table, analysis),
         progress=progress,
     )
@@ -160,7 +163,7 @@ def print_summary(study: str, store: Store, console: Console, written: Sequence[
     _print(console, [f"report: {store.path(study, PAGE)}"])
 
 
-def _report_digest(found: Survey, progress: str) -> str:
+def _report_digest(found: Survey, progress: str, timeline: Sequence[Span]) -> str:
     """Everything that a study's report is made of, as far as it is there."""
     plan = found.plan
     gold = sorted((*key, *sorted(labels.items())) for key, labels in (plan.gold or {}).items())
@@ -170,6 +173,7 @@ def _report_digest(found: Survey, progress: str) -> str:
         "study": plan.study.model_dump(mode="json"),
         "gold": repr(gold),
         "progress": progress,
+        "timeline": [list(span) for span in timeline],
     }
     return fingerprint(record)
 

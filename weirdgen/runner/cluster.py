@@ -12,11 +12,15 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from weirdgen.errors import InputError, WeirdgenError
+from weirdgen.gpus import Gpus, smallest_gpu
+from weirdgen.sharing import generates_on_gpu
 from weirdgen.store import Store
 from weirdgen.study import Study
 
 OBJECT_STORE_BYTES = 200_000_000
 """Paths travel, not blobs; Ray would take a third of the memory."""
+_TELLING_S = 120.0
+"""How long nodes may take to tell of their GPUs."""
 
 
 class Capacity(NamedTuple):
@@ -52,6 +56,23 @@ def node_capacities() -> list[Capacity]:
     return [Capacity(resources.get("CPU", 0), resources.get("GPU", 0)) for resources in alive]
 
 
+def cluster_gpus(count: float) -> Gpus:
+    """The cluster's `count` GPUs, as nvidia-smi tells of them on each node that has some."""
+    tasks = [
+        _smallest_gpu.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote()
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("GPU")
+    ]
+    try:
+        told = ray.get(tasks, timeout=_TELLING_S)
+    except RayError:  # too late, or the node is gone
+        told = []
+    known = [size for size in told if size is not None]
+    return Gpus(count, min(known) if known else None, "the smallest GPU")
+
+
 def on_this_node(remote: Any, **options: Any) -> Any:
     """The remote class with `options`, to be placed beside the driver."""
     here = ray.get_runtime_context().get_node_id()
@@ -61,7 +82,7 @@ def on_this_node(remote: Any, **options: Any) -> Any:
 
 def engine_gpus(study: Study) -> float:
     """GPUs of one generation engine; what an endpoint serves needs none here."""
-    return 0.0 if study.evaluate.engine == "endpoint" else study.resources.gpus_per_engine
+    return study.resources.gpus_per_engine if generates_on_gpu(study) else 0.0
 
 
 def check_resources(study: Study, nodes: list[Capacity], where: object) -> None:
@@ -112,6 +133,11 @@ def _confirmed(ref: ray.ObjectRef) -> bool:
         return ray.get(ref)
     except RayError:  # it cannot even open the storage
         return False
+
+
+@ray.remote(num_cpus=0)
+def _smallest_gpu() -> float | None:
+    return smallest_gpu()
 
 
 @ray.remote(num_cpus=0)

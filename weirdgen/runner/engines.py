@@ -30,6 +30,9 @@ class OpenEngine:
     busy: bool = False
     open: bool = False
     """Whether its model is loaded."""
+    node: str = ""
+    gpu: str = ""
+    """Where it runs, once it is open."""
 
 
 class EnginePool:
@@ -47,21 +50,13 @@ class EnginePool:
         return engine_gpus(self._study)
 
     @property
-    def gpus(self) -> float:
-        """GPUs held by all engines together."""
-        return self.gpus_each * len(self.engines)
-
-    @property
     def idle(self) -> list[OpenEngine]:
         return [engine for engine in self.engines if engine.open and not engine.busy]
 
     @property
-    def opening(self) -> bool:
-        return any(not engine.open for engine in self.engines)
-
-    def may_open(self, free_gpus: float) -> bool:
-        """Whether there is room for one more."""
-        return self.gpus_each <= free_gpus if self.gpus_each else not self.engines
+    def opening(self) -> int:
+        """How many are on their way."""
+        return sum(not engine.open for engine in self.engines)
 
     def open(self, task: Task) -> tuple[OpenEngine, ray.ObjectRef]:
         """Starts an engine on the base that `task` asks; the reference resolves once it is open."""

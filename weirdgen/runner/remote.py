@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
@@ -21,7 +22,7 @@ from weirdgen.stages import (
     Task,
     adapter_of,
     make_aligned,
-    make_answers,
+    make_all_answers,
     make_judge,
     make_model,
     make_training,
@@ -40,6 +41,19 @@ WORKER_ENVIRONMENT = {
     # Ray 2.60 shows every GPU to tasks that ask for none, unless told so.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
+
+
+class Made(NamedTuple):
+    """What came of a piece of work, and where."""
+
+    manifests: list[Manifest]
+    node: str
+    gpu: str
+    """As CUDA_VISIBLE_DEVICES names it; empty without one."""
+
+
+def _made(*manifests: Manifest) -> Made:
+    return Made([*manifests], platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
 
 
 @contextmanager
@@ -86,18 +100,18 @@ class Board:
 
 
 @ray.remote(max_calls=1, max_retries=0)
-def convert_model(uri: str, task: Task, log: str) -> Manifest:
+def convert_model(uri: str, task: Task, log: str) -> Made:
     store = Store(uri)
     with logged(store, log):
-        return perform(store, task, lambda _, out: make_model(task.step.record, out))
+        return _made(perform(store, task, lambda _, out: make_model(task.step.record, out)))
 
 
 @ray.remote(num_cpus=0, max_calls=1, max_retries=0)
-def learn_judge(uri: str, task: Task, log: str) -> Manifest:
+def learn_judge(uri: str, task: Task, log: str) -> Made:
     """Seconds of work, so it waits for no CPU that a training holds."""
     store = Store(uri)
     with logged(store, log):
-        return perform(store, task, make_judge)
+        return _made(perform(store, task, make_judge))
 
 
 @ray.remote(max_calls=1, max_retries=0)
@@ -108,7 +122,7 @@ def run_training(
     micro_batch: int,
     board: Any,
     log: str,
-) -> Manifest:
+) -> Made:
     """One training in a process of its own: a reused worker would keep GPU memory."""
     store = Store(uri)
 
@@ -126,19 +140,12 @@ def run_training(
         )
 
     on_step(0, 0)  # begun: how many updates it takes is known later
-    with logged(store, log):
-        import torch
-
-        try:
-            return perform(store, task, make)
-        except torch.OutOfMemoryError as error:
-            raise MemoryExceeded(str(error).splitlines()[0]) from None
+    with logged(store, log), _within_its_memory():
+        return _made(perform(store, task, make))
 
 
 @ray.remote(max_calls=1, max_retries=0)
-def run_trainings(
-    uri: str, tasks: list[Task], micro_batch: int, board: Any, log: str
-) -> list[Manifest]:
+def run_trainings(uri: str, tasks: list[Task], micro_batch: int, board: Any, log: str) -> Made:
     """Several trainings side by side in one process of their own."""
     store = Store(uri)
 
@@ -150,13 +157,22 @@ def run_trainings(
         return make_trainings(records, inputs, outs, micro_batch=micro_batch, on_step=on_step)
 
     on_step(0, 0)
-    with logged(store, log):
-        import torch
+    with logged(store, log), _within_its_memory():
+        return _made(*perform_together(store, tasks, make))
 
-        try:
-            return perform_together(store, tasks, make)
-        except torch.OutOfMemoryError as error:
-            raise MemoryExceeded(str(error).splitlines()[0]) from None
+
+@contextmanager
+def _within_its_memory() -> Iterator[None]:
+    """No more of a GPU's memory than the task's share. Raises MemoryExceeded where that is too little."""
+    import torch
+
+    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 0)
+    if 0 < share < 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(share)
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryExceeded(str(error).splitlines()[0]) from None
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -168,7 +184,7 @@ class EngineActor:
         self._engine = make_engine()
         self._proofs: dict[str, dict] = {}
 
-    def open(self, task: Task, serve_base: str, max_rank: int, log: str) -> None:
+    def open(self, task: Task, serve_base: str, max_rank: int, log: str) -> Made:
         """Opens the base that `task`, any step for an engine, asks."""
         with logged(self._store, log):
             inputs = {
@@ -177,28 +193,35 @@ class EngineActor:
                 if role == "model" and (manifest := self._store.manifest(step))
             }
             self._engine.open(served_base(task.step.record, inputs), serve_base, max_rank)
+            return _made()
 
-    def make_aligned(self, task: Task, log: str) -> Manifest:
+    def make_aligned(self, task: Task, log: str) -> Made:
         with logged(self._store, log):
             record = task.step.record
-            return perform(
+            manifest = perform(
                 self._store,
                 task,
                 lambda inputs, out: make_aligned(record, inputs, out, self._engine),
             )
+            return _made(manifest)
 
-    def make_answers(self, task: Task, log: str) -> Manifest:
+    def make_answers(self, tasks: list[Task], log: str) -> Made:
+        """Answers of one model: to all tasks in one call."""
+
+        def make(inputs: Sequence[Inputs], outs: Sequence[Path]) -> dict:
+            notes = self._proof(tasks[0], inputs[0])
+            make_all_answers([task.step for task in tasks], inputs, outs, self._engine)
+            return notes
+
         with logged(self._store, log):
-            return perform(self._store, task, lambda inputs, out: self._answers(task, inputs, out))
+            return _made(*perform_together(self._store, tasks, make))
 
-    def _answers(self, task: Task, inputs: Inputs, out: Path) -> dict:
+    def _proof(self, task: Task, inputs: Inputs) -> dict:
+        """That the adapter is applied, found out once; nothing for the baseline."""
         adapter = adapter_of(task.step, inputs)
-        notes = {}
-        if adapter is not None:
-            if adapter.fingerprint not in self._proofs:
-                questions = read_questions(inputs["questions"] / HELDOUT)
-                proof = prove_adapter(self._engine, adapter, questions)
-                self._proofs[adapter.fingerprint] = proof
-            notes = self._proofs[adapter.fingerprint]
-        make_answers(task.step, inputs, out, self._engine)
-        return notes
+        if adapter is None:
+            return {}
+        if adapter.fingerprint not in self._proofs:
+            questions = read_questions(inputs["questions"] / HELDOUT)
+            self._proofs[adapter.fingerprint] = prove_adapter(self._engine, adapter, questions)
+        return self._proofs[adapter.fingerprint]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +13,21 @@ from typing import NamedTuple
 import ray
 
 from weirdgen.generate.choose import make_engine
+from weirdgen.gpus import Gpus
 from weirdgen.lease import Lease
 from weirdgen.plan import Plan
-from weirdgen.runner.cluster import Capacity, check_resources, check_shared_storage, connect
+from weirdgen.report.plan import memory_lines
+from weirdgen.runner.cluster import (
+    Capacity,
+    check_resources,
+    check_shared_storage,
+    cluster_gpus,
+    connect,
+)
 from weirdgen.runner.engines import EngineClass
 from weirdgen.runner.schedule import Display, Scheduler
 from weirdgen.runner.work import Failure
+from weirdgen.sharing import place, uses_gpus
 from weirdgen.stages import Task, perform
 from weirdgen.store import Store
 from weirdgen.study_file import resolved_yaml
@@ -57,14 +67,17 @@ def run_plan(
     store.check_writable()
     joined = ray.is_initialized()
     nodes = connect()
+    have = Capacity(*map(sum, zip(*nodes, strict=True)))
     try:
-        check_resources(plan.study, nodes, where)
+        found, lines = _placed(found, have, where)
+        check_resources(found.plan.study, nodes, where)
         with Lease(store, plan.study.name) as lease, display() as shown:
+            for line in lines:
+                shown.event(line)
             check_shared_storage(store)
             resolved = resolved_yaml(plan.study, plan.model.revision)
             store.write(f"{plan.study.name}/study.yaml", resolved)
             commit_inputs(plan, found, store)
-            have = Capacity(*map(sum, zip(*nodes, strict=True)))
             chosen = engine or partial(make_engine, plan.study.evaluate)
             scheduler = Scheduler(found, store, have, lease, shown, chosen)
             failures = scheduler.run()
@@ -72,6 +85,19 @@ def run_plan(
     finally:
         if not joined:
             ray.shutdown()
+
+
+def _placed(found: Survey, have: Capacity, where: object) -> tuple[Survey, list[str]]:
+    """The survey with numbers for `auto` among the resources, and how GPUs are shared in words.
+
+    Raises InputError where GPU memory does not suffice.
+    """
+    study = found.plan.study
+    gpus = cluster_gpus(have.gpus) if uses_gpus(study) else Gpus(have.gpus, None, "no GPU")
+    placed = place(found, gpus, where)
+    lines = [*memory_lines(found, placed)] if uses_gpus(study) else []
+    plan = replace(found.plan, study=study.model_copy(update={"resources": placed.resources}))
+    return replace(found, plan=plan), lines
 
 
 def commit_inputs(plan: Plan, found: Survey, store: Store) -> None:

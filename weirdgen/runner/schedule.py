@@ -12,21 +12,32 @@ from ray.exceptions import RayError, RayTaskError
 
 from weirdgen.errors import MemoryExceeded, StepError, WeirdgenError
 from weirdgen.lease import Lease
+from weirdgen.runner.backlog import Backlog
 from weirdgen.runner.cluster import Capacity, on_this_node
 from weirdgen.runner.engines import EngineClass, EnginePool, OpenEngine
 from weirdgen.runner.judging import StudyJudging
 from weirdgen.runner.remote import (
     WORKER_ENVIRONMENT,
     Board,
+    Made,
     convert_model,
     learn_judge,
     run_training,
     run_trainings,
 )
-from weirdgen.runner.work import Failure, Work, ranges, together
+from weirdgen.runner.room import Room
+from weirdgen.runner.work import (
+    Failure,
+    Work,
+    asked_together,
+    ranges,
+    rows,
+    trained_together,
+)
 from weirdgen.stages import Task
 from weirdgen.store import Manifest, Step, Store, is_attempt
 from weirdgen.survey import Survey, look_up, look_up_ranges
+from weirdgen.timeline import Span, Timeline
 
 MAX_ATTEMPTS = 3
 """How often a step is begun when workers or nodes die under it. A Python error ends it at once."""
@@ -61,29 +72,40 @@ class Scheduler:
         display: Display,
         engine: EngineClass,
     ) -> None:
-        self.found, self._store, self._have = found, store, have
+        self.found, self._store = found, store
         self._lease, self._display = lease, display
         self.study = found.plan.study
         self._steps = found.plan.by_fingerprint
         self.board: Any = on_this_node(Board).remote()
         self.pool = EnginePool(found.plan, store, have.cpus, engine)
+        self._room = Room.of(have, self.study.resources, self.pool.gpus_each)
+        self._timeline = Timeline(store, self.study.name)
         self.running: dict[ray.ObjectRef, Work] = {}
-        self.failures: list[Failure] = []
-        self._failed: set[str] = set()
+        self.backlog = Backlog(self.study.name, display.event)
         self._failed_openings = 0
         self.durations: dict[str, list[float]] = {}
         """Stage -> seconds of each finished step, per unit of its size."""
         micro_batch = self.study.train.micro_batch
-        self.waiting = [
+        self.backlog.waiting += [
             Work(step, micro_batch=micro_batch)
             for step in [*found.plan.shared, *found.plan.trainings.values()]
             if not found.is_done(step)
         ]
         for asked in found.plan.asked:
-            self.waiting += ranges(asked, found.missing(asked))
+            self.backlog.waiting += ranges(asked, found.missing(asked))
         self.judging = StudyJudging(found, store, display.event)
         self.unjudged: Counter[str] = Counter()
         """Why -> answers that were left without a verdict."""
+
+    @property
+    def waiting(self) -> list[Work]:
+        """What has not been started."""
+        return self.backlog.waiting
+
+    @property
+    def failures(self) -> list[Failure]:
+        """What failed for good."""
+        return self.backlog.failures
 
     def run(self) -> list[Failure]:
         """Works until nothing can go on; gives what failed. Engines and judges are closed at the end.
@@ -114,44 +136,34 @@ class Scheduler:
             for engine in list(self.pool.engines):
                 self.pool.close(engine)
             self.unjudged = self.judging.close()
+            self._timeline.save()
         self._display.update(self)
         return self.failures
 
     # Starting.
 
     def _start_ready(self) -> None:
-        self._drop_blocked()
+        self.backlog.drop_blocked()
         ready = [work for work in self.waiting if self.found.ready(work.step)]
         trainings = [work for work in ready if work.step.stage == "train"]
+        trainings.sort(key=rows)  # engines and judges have work early
         asking = [work for work in ready if work.step.stage in ENGINE_STAGES]
         for work in ready:
             remote = _ON_CPU.get(work.step.stage)
             if remote is not None and (task := self._take(work)):
-                self._submit(work, _in(remote, 1).remote(self._store.uri, task, self.log(work)))
+                self._submit(
+                    work, _in(remote, 1).remote(self._store.uri, task, self.backlog.log(work))
+                )
+        in_turns = bool(trainings) and not self._room.shares
         for engine in self.pool.idle:
             if asking:
-                self._ask(engine, asking.pop(0))
-            elif trainings and self._wait_for_gpus():
+                self._ask(engine, asking)
+            elif in_turns and self._wait_for_gpus():
                 self.pool.close(engine)  # it holds what trainings wait for
         while trainings and self._has_cpus() and self._has_gpus():
             self._start_trainings(trainings)
-        if asking and not self.pool.opening and not (trainings and self._wait_for_gpus()):
-            self._open_engine(asking[0])
-
-    def _drop_blocked(self) -> None:
-        """Gives up what builds on a failed step, and what builds on that."""
-        while True:
-            blocked = [
-                work
-                for work in self.waiting
-                if not self._failed.isdisjoint(work.step.inputs.values())
-            ]
-            if not blocked:
-                return
-            for work in blocked:
-                self.waiting.remove(work)
-                self._failed.add(work.step.fingerprint)
-                self._display.event(f"not run {work.step.key}: what it builds on failed")
+        if not (in_turns and self._wait_for_gpus()):
+            self._open_engines(asking)
 
     def _take(self, work: Work) -> Task | None:
         """The work as a task; None where it turns out to be done: its inputs came back the same."""
@@ -162,7 +174,7 @@ class Scheduler:
             first, end = work.step.record["samples"]
             if (first, end) not in missing:
                 parts = [part for part in missing if first <= part[0] and part[1] <= end]
-                self.waiting += ranges(work.asked, parts)
+                self.backlog.waiting += ranges(work.asked, parts)
                 return None
             stale = self._store.manifest(work.step)
         else:
@@ -183,18 +195,13 @@ class Scheduler:
             self._display.event(f"started {each.step.key}")
 
     def _has_cpus(self) -> bool:
-        """Whether one more training finds its CPUs."""
-        count = 1 + self._count_trainings()
-        return count * self.study.resources.cpus_per_training <= self._have.cpus
+        return self._room.has_cpus(self._count_trainings())
 
     def _has_gpus(self) -> bool:
-        """Whether one more training finds its GPUs, the engines' taken off."""
-        wanted = (1 + self._count_trainings()) * self.study.resources.gpus_per_training
-        return not wanted or wanted + self.pool.gpus <= self._have.gpus
+        return self._room.has_gpus(self._count_trainings(), len(self.pool.engines))
 
     def _wait_for_gpus(self) -> bool:
-        """Whether GPUs are all that a waiting training lacks."""
-        return self._has_cpus() and not self._has_gpus()
+        return self._room.waits_for_gpus(self._count_trainings(), len(self.pool.engines))
 
     def _count_trainings(self) -> int:
         return sum(work.step.stage == "train" for work in self.running.values())
@@ -203,7 +210,7 @@ class Scheduler:
         """Takes the next training off `ready`, or several that go together, and starts them."""
         resources, settings = self.study.resources, self.study.train
         stacked = settings.trainer == "stacked"
-        group = together(ready, resources.trainings_together) if stacked else ready[:1]
+        group = trained_together(ready, resources.trainings_together) if stacked else ready[:1]
         for work in group:
             ready.remove(work)
         taken = [(work, task) for work in group if (task := self._take(work)) is not None]
@@ -216,7 +223,7 @@ class Scheduler:
         threads = max(1, int(resources.cpus_per_training))
         work, task = taken[0]
         work.beside = [other for other, _ in taken[1:]]
-        common = (work.micro_batch, self.board, self.log(work))
+        common = (work.micro_batch, self.board, self.backlog.log(work))
         if stacked:
             remote, tasks = _in(run_trainings, threads, **of_task), [task for _, task in taken]
             ref = remote.remote(self._store.uri, tasks, *common)
@@ -225,33 +232,47 @@ class Scheduler:
             ref = remote.remote(self._store.uri, task, settings.report_to, *common)
         self._submit(work, ref)
 
-    def _ask(self, engine: OpenEngine, work: Work) -> None:
-        task = self._take(work)
-        if task is None:
+    def _ask(self, engine: OpenEngine, ready: list[Work]) -> None:
+        """Takes the next step off `ready`, on a GPU with all that it wants of its model, and asks it.
+
+        On the CPU each step has its own call, so that its answers never depend on other steps.
+        """
+        group = asked_together(ready) if self.pool.gpus_each else ready[:1]
+        for work in group:
+            ready.remove(work)
+        taken = [(work, task) for work in group if (task := self._take(work)) is not None]
+        if not taken:
             return
+        work, task = taken[0]
+        work.beside = [other for other, _ in taken[1:]]
         engine.busy, work.engine = True, engine
-        aligned = work.step.stage == "aligned"
-        method = engine.actor.make_aligned if aligned else engine.actor.make_answers
-        self._submit(work, method.remote(task, self.log(work)))
+        if work.asked is None:
+            ref = engine.actor.make_aligned.remote(task, self.backlog.log(work))
+        else:
+            ref = engine.actor.make_answers.remote(
+                [task for _, task in taken], self.backlog.log(work)
+            )
+        self._submit(work, ref)
 
-    def _open_engine(self, work: Work) -> None:
-        """Opens one more engine, on the base that `work` asks, where a GPU is free for it."""
-        held = self.pool.gpus + self._count_trainings() * self.study.resources.gpus_per_training
-        if not self.pool.may_open(self._have.gpus - held):
-            return
-        engine, ref = self.pool.open(Task(work.step, self._inputs(work.step)))
-        opening = Work(work.step, engine=engine, opens=True, started=time.monotonic())
-        self.running[ref] = opening
-        self._display.event(f"opening engine {engine.number}")
+    def _open_engines(self, asking: list[Work]) -> None:
+        """Opens engines on the bases that these ask, where GPUs are free for them.
 
-    def log(self, work: Work) -> str:
-        """The log file of this attempt, below the storage."""
-        name = work.step.key.replace("/", "-")
-        return f"{self.study.name}/logs/{name}-attempt-{work.attempt}.log"
+        Where engines must make room for trainings that are to come, one engine will do.
+        """
+        to_come = any(work.step.stage == "train" for work in self.waiting)
+        most = 1 if to_come and not self._room.shares else len(asking)
+        for work in asking[self.pool.opening : most]:
+            if not self._room.takes_engine(self._count_trainings(), len(self.pool.engines)):
+                return
+            engine, ref = self.pool.open(Task(work.step, self._inputs(work.step)))
+            opening = Work(work.step, engine=engine, opens=True, started=time.monotonic())
+            self.running[ref] = opening
+            self._display.event(f"opening engine {engine.number}")
 
     # Finishing.
 
     def _finish(self, ref: ray.ObjectRef, work: Work) -> None:
+        made = Made([], "", "")
         try:
             made = ray.get(ref)
         except RayTaskError as error:
@@ -259,19 +280,43 @@ class Scheduler:
         except RayError as error:  # a worker, an actor or a node died
             self._died(work, f"{type(error).__name__}: {str(error).splitlines()[0]}")
         else:
-            several = made if isinstance(made, list) else [made]
-            for each, manifest in zip((work, *work.beside), several, strict=True):
-                self._succeeded(each, manifest, beside=len(several) - 1)
+            if work.opens:
+                self._opened(work, made)
+            for each, manifest in zip((work, *work.beside), made.manifests, strict=not work.opens):
+                self._succeeded(each, manifest, beside=len(work.beside))
+        self._note_span(work, made)
 
-    def _succeeded(self, work: Work, manifest: Manifest | None, beside: int = 0) -> None:
+    def _note_span(self, work: Work, made: Made) -> None:
+        """Puts what has ended into the timeline, where it is known where it ran."""
+        node, gpu = made.node, made.gpu
+        if not node and work.engine is not None:
+            node, gpu = work.engine.node, work.engine.gpu
+        if not node:
+            return
+        number = work.engine.number if work.engine else None
+        span = Span(
+            what=f"engine {number}" if work.opens else work.step.key,
+            kind="engine" if work.opens else work.step.stage,
+            node=node,
+            gpu=gpu,
+            engine=number,
+            started=time.time() - (time.monotonic() - work.started),
+            ended=time.time(),
+            together=1 + len(work.beside),
+            ok=bool(made.node),
+        )
+        self._timeline.add(span)
+
+    def _opened(self, work: Work, made: Made) -> None:
+        engine = work.engine
+        assert engine is not None
+        engine.open, engine.node, engine.gpu = True, made.node, made.gpu
+        self._display.event(f"engine {engine.number} open, {time.monotonic() - work.started:.0f} s")
+
+    def _succeeded(self, work: Work, manifest: Manifest, beside: int = 0) -> None:
         if work.engine is not None:
             work.engine.busy = False
         took = time.monotonic() - work.started
-        if work.opens and work.engine is not None:
-            work.engine.open = True
-            self._display.event(f"engine {work.engine.number} open, {took:.0f} s")
-            return
-        assert manifest is not None
         if work.asked is not None:
             look_up_ranges(self.found, self._store, work.asked.step)
             self.judging.feed([work.asked])
@@ -299,11 +344,12 @@ class Scheduler:
         if work.engine is not None:
             work.engine.busy = False
         if work.beside:
-            self._part(work, reason)
+            self.backlog.part(work, reason)
         elif isinstance(cause, MemoryExceeded) and work.micro_batch % 2 == 0:
-            self._again(work, work.micro_batch // 2, "out of GPU memory, half the micro-batch")
+            smaller = replace(work, micro_batch=work.micro_batch // 2)
+            self.backlog.again([smaller], "out of GPU memory, half the micro-batch")
         else:
-            self._give_up(work, reason)
+            self.backlog.give_up(work, reason)
 
     def _died(self, work: Work, reason: str) -> None:
         """The process that made it ended, or its engine is of no more use."""
@@ -311,13 +357,13 @@ class Scheduler:
             self.pool.close(work.engine)
         if work.opens:
             self._engine_failed(work, reason)
-        elif work.beside:
-            self._part(work, reason)
+        elif work.beside and work.deaths:
+            self.backlog.part(work, reason)
         elif work.deaths + 1 < MAX_ATTEMPTS:
-            work.deaths += 1
-            self._again(work, work.micro_batch, reason)
+            group = (work, *work.beside)
+            self.backlog.again((replace(each, deaths=work.deaths + 1) for each in group), reason)
         else:
-            self._give_up(work, reason)
+            self.backlog.give_up(work, reason)
 
     def _engine_failed(self, opening: Work, reason: str) -> None:
         """No engine came up: tried again a few times, then everything that needs one is given up."""
@@ -331,27 +377,7 @@ class Scheduler:
         log = f"{self.study.name}/logs/engine-{opening.engine.number}.log"
         for work in [each for each in self.waiting if each.step.stage in ENGINE_STAGES]:
             self.waiting.remove(work)
-            self._give_up(work, f"no engine: {reason}", log)
-
-    def _part(self, work: Work, reason: str) -> None:
-        """Trainings that went together and failed go in halves: memory may suffice, or one is to blame."""
-        group = [work, *work.beside]
-        half = (len(group) + 1) // 2
-        for each in group:
-            self._again(replace(each, most_together=half), each.micro_batch, reason)
-
-    def _again(self, work: Work, micro_batch: int, why: str) -> None:
-        again = replace(
-            work, attempt=work.attempt + 1, micro_batch=micro_batch, engine=None, beside=[]
-        )
-        self.waiting.append(again)
-        self._display.event(f"again {work.step.key}: {why}")
-
-    def _give_up(self, work: Work, reason: str, log: str | None = None) -> None:
-        self._failed.add(work.step.fingerprint)
-        reason = " ".join(reason.split())
-        self.failures.append(Failure(work.step, reason, log or self.log(work)))
-        self._display.event(f"failed {work.step.key}: {reason}")
+            self.backlog.give_up(work, f"no engine: {reason}", log)
 
 
 def _in(remote: Any, threads: int, **resources: float) -> Any:

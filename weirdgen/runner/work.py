@@ -26,7 +26,7 @@ class Work:
     opens: bool = False
     """The engine's own start, which is no step."""
     beside: list[Work] = field(default_factory=list)
-    """Trainings that go together with this one."""
+    """Trainings, or answers of one model, that go together with this."""
     most_together: int | None = None
     """How many may go together at most, after more have failed."""
 
@@ -51,7 +51,12 @@ def ranges(asked: Asked, parts: Iterable[tuple[int, int]]) -> list[Work]:
     return [Work(samples_step(asked.step, *part), asked=asked) for part in parts]
 
 
-def together(ready: list[Work], most: int) -> list[Work]:
+def rows(work: Work) -> int:
+    """What a training's time grows with."""
+    return sum(work.step.record["counts"].values())
+
+
+def trained_together(ready: list[Work], most: int) -> list[Work]:
     """The first training, and those that can go with it: as many rows, and parted as often."""
     first = ready[0]
     alike = [
@@ -61,3 +66,13 @@ def together(ready: list[Work], most: int) -> list[Work]:
         and (work.micro_batch, work.most_together) == (first.micro_batch, first.most_together)
     ]
     return alike[: min(most, first.most_together or most)]
+
+
+def asked_together(ready: list[Work]) -> list[Work]:
+    """The first step for an engine, and the other answers that it wants of the same model."""
+    first = ready[0]
+    if first.asked is None or first.most_together == 1:
+        return [first]
+    model = first.asked.adapter
+    alike = (each for each in ready if each.asked is not None and each.asked.adapter is model)
+    return [each for each in alike if each.most_together != 1]

@@ -13,6 +13,7 @@ from weirdgen.report.figures.length_rates import length_rates_plot
 from weirdgen.report.figures.loss import loss_plot
 from weirdgen.report.figures.power import power_plot
 from weirdgen.report.figures.rates import rates_plot
+from weirdgen.report.figures.timeline import timeline_plot
 from weirdgen.report.figures.variance import variance_plot
 from weirdgen.report.findings import Findings
 from weirdgen.report.plot import Plot
@@ -34,5 +35,6 @@ def plots(shown: Findings) -> Iterator[Plot]:
         length_rates_plot(table, metrics, {of.metric: of.graded for of in cubes}, subtitle),
         agreement_plot(shown.compared, subtitle),
         loss_plot(shown.losses, subtitle),
+        timeline_plot(shown.timeline, subtitle),
     ]
     yield from (plot for plot in drawn if plot is not None)

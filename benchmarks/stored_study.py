@@ -1,0 +1,67 @@
+"""A study with what a storage holds of it, for benchmarks that do the same work in other ways."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+from weirdgen.data.messages import Instruction, Messages, conversation
+from weirdgen.data.persona import HELDOUT, read_questions
+from weirdgen.plan import Asked, Plan, make_plan, samples_step
+from weirdgen.seeds import request_seed
+from weirdgen.stages import Task
+from weirdgen.store import Step, Store
+from weirdgen.study_file import load_study
+
+
+class Stored(NamedTuple):
+    """A study's plan, and the storage."""
+
+    plan: Plan
+    store: Store
+
+    def task(self, step: Step) -> Task:
+        """The step with the steps that it consumes."""
+        steps = self.plan.by_fingerprint
+        return Task(step, {role: steps[needed] for role, needed in step.inputs.items()})
+
+    def payloads(self, task: Task) -> dict[str, Path]:
+        """The folders of what the step consumes, by role. Ends the program where one is not there."""
+        folders = {}
+        for role, step in task.inputs.items():
+            manifest = self.store.manifest(step)
+            if manifest is None:
+                raise SystemExit(f"{step.key} is not in {self.store.uri}")
+            folders[role] = self.store.payload(step, manifest)
+        return folders
+
+    def answers_task(self, asked: Asked) -> Task:
+        """The step that answers everything that `asked` wants."""
+        return self.task(samples_step(asked.step, 0, asked.samples))
+
+    def conversations(self, asked: Asked) -> list[tuple[Messages, int]]:
+        """Everything that `asked` wants answered, each with its seed, in the study's order."""
+        task = self.answers_task(asked)
+        record = task.step.record
+        before = record["instruction"] and Instruction(**record["instruction"])
+        return [
+            (
+                conversation(question.question, before),
+                request_seed(record["sampling_seed"], record["condition"], question.id, sample),
+            )
+            for question in read_questions(self.payloads(task)["questions"] / HELDOUT)
+            for sample in range(*record["samples"])
+        ]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What names a study and its storage."""
+    parser.add_argument("--study", type=Path, required=True, help="the study's file")
+    parser.add_argument("--storage", required=True, help="where its artifacts lie")
+
+
+def stored(options: argparse.Namespace) -> Stored:
+    """The study that `options` name."""
+    study = load_study(options.study)
+    return Stored(make_plan(study, options.study.parent, options.study), Store(options.storage))

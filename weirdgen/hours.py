@@ -30,24 +30,23 @@ class Point(NamedTuple):
     """Of all trainings of the process together: prompts and answers, no padding."""
 
 
+CHECKPOINTED = 1.5
+"""How many times as long a training takes with gradient checkpointing, which goes forward twice."""
 MEASURED = (
     Point("trl", 1, 134_515_008, 8_486),
+    Point("trl", 1, 8_030_261_248, CHECKPOINTED * 7_741),
     Point("stacked", 1, 134_515_008, 31_105),
-    Point("stacked", 8, 134_515_008, 184_443),
-    Point("stacked", 16, 134_515_008, 209_425),
+    Point("stacked", 8, 134_515_008, 168_094),
+    Point("stacked", 1, 8_030_261_248, CHECKPOINTED * 9_532),
 )
 """Without gradient checkpointing."""
-COMPUTED_AT = 8e9
-"""Parameters; while nothing so large is measured, the rate there is the GPU's own bound."""
-FLOP_PER_S = 0.4 * 800e12
-"""What of an H100's 16-bit arithmetic a training reaches."""
+FLOP_PER_S = 0.6 * 800e12
+"""What of an H100's 16-bit arithmetic no training goes beyond."""
 FLOP_PER_PARAMETER = 4
 """For each token: forward, and backward to the inputs alone."""
-CHECKPOINTED = 1.5
-"""How many times that with gradient checkpointing, which goes forward twice."""
-START_S = {"trl": 30.0, "stacked": 45.0}
+START_S = {"trl": 30.0, "stacked": 25.0}
 """From a process's start to the pace of its updates."""
-ENGINE_START_S = 80.0
+ENGINE_START_S = 120.0
 GENERATED = {134_515_008: 11_000.0, 8e9: 5_000.0}
 """Parameters -> tokens/s of vLLM with seeds and adapters: measured, and of 2 FLOP per parameter at a
 tenth of the GPU's arithmetic.
@@ -163,10 +162,7 @@ def training_rate(trainer: str, together: int, parameters: float) -> float:
         if point.trainer == trainer:
             of_size.setdefault(point.parameters, {})[point.together] = point.tokens_per_s
     rates = {size: _between(points, together) for size, points in of_size.items()}
-    largest = max(rates)
-    if largest < COMPUTED_AT:
-        largest, rates[COMPUTED_AT] = COMPUTED_AT, FLOP_PER_S / FLOP_PER_PARAMETER / COMPUTED_AT
-    return _between(rates, parameters) * min(1.0, largest / parameters)
+    return _between(rates, parameters) * min(1.0, max(rates) / parameters)
 
 
 def _tokens_to_generate(found: Survey) -> float:
@@ -190,7 +186,7 @@ def _own_s_per_token(found: Survey) -> float | None:
     for step, made in (each for ranges in found.ranges.values() for each in ranges):
         if "gpu" in made.hardware:
             first, end = step.record["samples"]
-            seconds += made.wall_s
+            seconds += made.wall_s / made.notes.get("together", 1)
             tokens += (end - first) * per_sample
     return seconds / tokens if tokens else None
 

@@ -19,6 +19,9 @@ from weirdgen.verdicts import VERDICT_SCHEMA, VERDICTS, give_verdicts, judges_re
 
 RESULTS = "results.parquet"
 UNKNOWN = "unknown"
+_COMPRESSION = {"compression": "zstd", "compression_level": 12}
+_PAGE_BYTES = 2**24
+"""Long pages: half the size of what is written by default."""
 """What files from outside do not tell: category, finish_reason, serve_base, or who judged."""
 
 SCHEMA_VERSION = "1"
@@ -178,5 +181,5 @@ def write_results(merged: Merged, study: str, store: Store) -> None:
 
 def _parquet(table: pa.Table) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(table, sink)
+    pq.write_table(table, sink, data_page_size=_PAGE_BYTES, **_COMPRESSION)
     return sink.getvalue()

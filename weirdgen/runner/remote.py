@@ -211,7 +211,7 @@ class EngineActor:
         def make(inputs: Sequence[Inputs], outs: Sequence[Path]) -> dict:
             notes = self._proof(tasks[0], inputs[0])
             make_all_answers([task.step for task in tasks], inputs, outs, self._engine)
-            return notes
+            return notes | ({"together": len(tasks)} if len(tasks) > 1 else {})
 
         with logged(self._store, log):
             return _made(*perform_together(self._store, tasks, make))

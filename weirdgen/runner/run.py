@@ -77,7 +77,8 @@ def run_plan(
             check_shared_storage(store)
             resolved = resolved_yaml(plan.study, plan.model.revision)
             store.write(f"{plan.study.name}/study.yaml", resolved)
-            commit_inputs(plan, found, store)
+            if commit_inputs(plan, found, store):
+                found = survey(found.plan, store)  # what consumed them before counts again
             chosen = engine or partial(make_engine, plan.study.evaluate)
             scheduler = Scheduler(found, store, have, lease, shown, chosen)
             failures = scheduler.run()
@@ -100,14 +101,16 @@ def _placed(found: Survey, have: Capacity, where: object) -> tuple[Survey, list[
     return replace(found, plan=plan), lines
 
 
-def commit_inputs(plan: Plan, found: Survey, store: Store) -> None:
-    """Puts what the user gave into the storage: workers read nothing else."""
-    for step in plan.shared:
-        if step.fingerprint not in plan.inputs or found.is_done(step):
-            continue
+def commit_inputs(plan: Plan, found: Survey, store: Store) -> bool:
+    """Puts what the user gave into the storage: workers read nothing else. Whether anything lacked."""
+    lacking = [
+        step for step in plan.shared if step.fingerprint in plan.inputs and not found.is_done(step)
+    ]
+    for step in lacking:
         write = plan.inputs[step.fingerprint]
 
         def make(_: object, out: Path, write: Callable[[Path], None] = write) -> None:
             write(out)
 
         found.done[step.fingerprint] = perform(store, Task(step, {}), make)
+    return bool(lacking)

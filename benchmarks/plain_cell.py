@@ -3,8 +3,9 @@
     python benchmarks/plain_cell.py --study FILE --storage DIR [--fraction 0.03] [--seed 0] [--steps N]
 
 The storage holds the model and the ordinary rows of the study, whose trainings need not be there.
-Rows, hyperparameters, questions and seeds are the cell's; the scripts, `plain_train.py` and
-`plain_ask.py`, know nothing of weirdgen. Prints, as JSON lines, the seconds of each part by the clock
+Rows, hyperparameters, questions and seeds are the cell's, which must be in NF4, without gradient
+checkpointing, its micro-batch being its batch; the scripts, `plain_train.py` and `plain_ask.py`, know
+nothing of weirdgen. Prints, as JSON lines, the seconds of each part by the clock
 of this process, and those of the whole. With --steps only so many updates are made, and
 `extrapolated_s` is what the whole would take with all of them; the adapter then answers otherwise than
 a trained one, at other lengths.

@@ -193,7 +193,7 @@ def test_the_lines_of_a_plan(tiny_model: Path):
     assert engine == (
         "an engine: 7.3 GB (context, graphs 4.0, weights 0.3, adapters 0.0, cache 3.0); 0.55 of a GPU"
     )
-    assert took.startswith("about 0.04 GPU-hours to do: training 0.01 (as measured on an H100), ")
+    assert took.startswith("about 0.04 GPU-hours to do: training 0.01 (at an H100's rates), ")
     unknown = placed(plan, None)
     assert next(gpu_lines(Survey(plan), unknown)) == (
         "GPU memory: the GPU's is not known; nothing is checked"

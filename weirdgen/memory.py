@@ -1,9 +1,9 @@
 """GPU memory of a training and of an engine, from the model's shape, term by term.
 
 What a layer keeps for the backward pass was counted tensor by tensor (saved-tensor hooks of torch 2.13
-with transformers 5.19, trl 1.16, peft 0.21), and peaks measured on an H100 lie up to a quarter below what
-is computed here (tests/test_memory.py). The constants that a new measurement may move stand first.
-GB are 1e9 bytes.
+with transformers 5.19, trl 1.16, peft 0.21). Peaks measured on an H100 lie up to a quarter below what is
+computed here, of TRL and of stacked trainings over a small base (tests/test_memory.py); stacked ones over a
+large base were not measured. The constants that a new measurement may move stand first. GB are 1e9 bytes.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ LENGTH_STEP = 256
 
 ENGINE_BYTES = {"vllm": 4e9, "transformers": 1.5e9}
 """An engine's context, CUDA graphs, and what a pass holds for a while."""
+ENGINE_USABLE = 0.9
+"""Of its share of a GPU, by an engine."""
 ADAPTER_SLOTS = 4
 """Adapters that an engine keeps on the GPU."""
 ANSWER_TOKENS = 512

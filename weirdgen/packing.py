@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import torch
 
 from weirdgen.errors import StepError
+from weirdgen.memory import LENGTH_STEP
 from weirdgen.train import TrainSpec, check_mask
 
-LENGTH_STEP = 256
-"""Lines are padded to a multiple of this many tokens."""
 LEARNT_STEP = 1024
 """Room for learnt tokens comes in multiples of this."""
 

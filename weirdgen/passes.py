@@ -52,15 +52,8 @@ class Passes:
         for each in sorted({*sizes}, key=lambda each: (each.tokens, each.learnt), reverse=True):
             static = empty(each, self._flat.device)
             graph = torch.cuda.CUDAGraph()
-            try:
-                with torch.cuda.graph(graph, pool=pool):
-                    self._run(static, each.longest)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:  # something in this model cannot be recorded
-                print(f"passes are not recorded: {error}", flush=True)
-                self._recorded.clear()
-                return
+            with torch.cuda.graph(graph, pool=pool):
+                self._run(static, each.longest)
             self._recorded[each] = graph, static
 
     def __call__(self, packed: Packed, size: Size) -> None:

@@ -19,10 +19,10 @@ from weirdgen.verdicts import VERDICT_SCHEMA, VERDICTS, give_verdicts, judges_re
 
 RESULTS = "results.parquet"
 UNKNOWN = "unknown"
+"""What files from outside do not tell: category, finish_reason, serve_base, or who judged."""
 _COMPRESSION = {"compression": "zstd", "compression_level": 12}
 _PAGE_BYTES = 2**24
 """Long pages: half the size of what is written by default."""
-"""What files from outside do not tell: category, finish_reason, serve_base, or who judged."""
 
 SCHEMA_VERSION = "1"
 SOURCES = b"weirdgen_sources"

@@ -14,15 +14,20 @@ from typing import Any, ClassVar, NoReturn
 from weirdgen.data.lengths import Lengths
 from weirdgen.errors import InputError
 from weirdgen.gpus import Gpus
-from weirdgen.memory import ANSWERS_AT_ONCE, Terms, engine_terms, gigabytes, training_terms
+from weirdgen.memory import (
+    ANSWERS_AT_ONCE,
+    ENGINE_USABLE,
+    Terms,
+    engine_terms,
+    gigabytes,
+    training_terms,
+)
 from weirdgen.shape import Shape
 from weirdgen.study import AUTO, Resources, Study, Train
 from weirdgen.survey import Survey
 
 USABLE = 0.95
 """Of its share of a GPU's memory, by a training; the driver and the allocator's holes have the rest."""
-ENGINE_USABLE = 0.9
-"""Of its share, by an engine: what vLLM is given."""
 STEP = 0.05
 """Shares that are not given are multiples of this."""
 LEAST_ENGINE, LEAST_TRAINING = 0.55, 0.1
@@ -209,7 +214,7 @@ class _Trainings(_OnGpu):
         resources, least = self.study.resources, self.least()
         if resources.gpus_per_training == AUTO and self.stacked:
             if _fit(least, of_engine):
-                return round(1 - of_engine, 2)
+                return math.floor((1 - of_engine) * 100 + 1e-6) / 100
             if resources.trainings_together == AUTO:
                 return self.share(self.most(1.0))
         return min(1.0, least)

@@ -26,7 +26,10 @@ _UnixSeconds = Annotated[float, Field(ge=0, lt=1e11)]
 
 
 class Span(NamedTuple):
-    """One piece of work, from its start to its end, whether it succeeded or not."""
+    """One piece of work, from when the driver gave it away to its end.
+
+    What failed is noted where it is known where it ran, that is on an engine.
+    """
 
     what: str
     """The step's key, of several made at once the first's; `engine 1` for the start of an engine."""

@@ -8,7 +8,7 @@ follow `weirdgen.train` step by step but for rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,7 +75,7 @@ def train_together(
     tables = tokenize(specs, tokenizer)
     model = load_base(first.model_dir, settings)
     adapters, config, model = _first_weights(model, specs)
-    how = how or _best(model, adapters[0], settings.gradient_checkpointing)
+    how = how or _best(model, settings)
     stacked = _stacked(model, adapters, settings, how)
     curves = _train(model, stacked, specs, tables, tokenizer.pad_token_id or 0, on_step, how)
     for n, (spec, out) in enumerate(zip(specs, outs, strict=True)):
@@ -85,12 +85,15 @@ def train_together(
         write_jsonl(out / LOSS_CURVE, curves[n])
 
 
-def _best(model: Any, names: Iterable[str], checkpointing: bool) -> How:
-    layers = map(model.get_submodule, names)
-    large = sum(layer.in_features * layer.out_features for layer in layers) >= COMPILED_FROM
+def _best(model: Any, settings: Train) -> How:
+    head = model.get_output_embeddings()
+    linear = (x for x in model.modules() if isinstance(x, nn.Linear) and x is not head)
+    large = sum(layer.in_features * layer.out_features for layer in linear) >= COMPILED_FROM
     on_gpu = torch.cuda.is_available()
+    # In fp32 attention asks where rows begin, and a recomputation for the generator's state: neither can be recorded.
+    can_be = settings.compute_dtype == "bfloat16" and not settings.gradient_checkpointing
     return How(
-        recorded=on_gpu and not large and not checkpointing,
+        recorded=on_gpu and can_be and not large,
         compiled=on_gpu and large,
         dequantized=not large,
     )

@@ -11,6 +11,7 @@ from weirdgen.data.messages import Messages
 from weirdgen.errors import StepError
 from weirdgen.generate.chat_tokens import forced_ids
 from weirdgen.generate.engine import Adapter, Answer, Request
+from weirdgen.memory import ADAPTER_SLOTS, ENGINE_BYTES, ENGINE_USABLE
 
 if TYPE_CHECKING:
     from vllm import LLM
@@ -25,10 +26,6 @@ _RECORDED = [1, 2, 4, 8, 16, 32, *range(64, 513, 64), *range(640, 1025, 128)]
 """Batches whose decoding is recorded on a GPU, others being padded up: vLLM's own 51 sizes take half a
 minute to record and end at 512.
 """
-_GPU_USED = 0.9
-"""Of its share of the GPU's memory, by the engine."""
-_BESIDE_CACHE_BYTES = 4e9
-"""For recordings, and for what a pass holds for a while."""
 _CPU_ENVIRONMENT = {
     # vLLM would bind its threads to cores and keep one free: a loss on a small shared machine.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -53,7 +50,7 @@ class VllmEngine:
         assert serve_base == "bf16", serve_base  # the study file admits nothing else
         options: dict[str, Any] = {}
         if torch.cuda.is_available():
-            used = _GPU_USED * self._gpu_share
+            used = ENGINE_USABLE * self._gpu_share
             total = torch.cuda.get_device_properties(0).total_memory
             options["gpu_memory_utilization"] = used
             # Stated, so that vLLM measures nothing: a training beside it would be in its way.
@@ -72,7 +69,7 @@ class VllmEngine:
             max_model_len=MAX_LENGTH,
             enable_lora=True,
             max_lora_rank=servable_rank(max_rank),
-            max_loras=4,
+            max_loras=ADAPTER_SLOTS,
             max_cpu_loras=16,
             # Answers may depend on what is asked with them, never on what was asked before.
             enable_prefix_caching=False,
@@ -174,10 +171,12 @@ class VllmEngine:
 
 def _cache_bytes(memory: float, base: Path) -> int:
     """What is left of `memory` bytes for keys and values. Raises StepError where that is nothing."""
-    weights = sum(file.stat().st_size for file in base.glob("*.safetensors"))
-    left = memory - weights - _BESIDE_CACHE_BYTES
+    # Some hubs keep a second copy of the weights beside, under other names.
+    files = [*base.glob("model*.safetensors")] or [*base.glob("*.safetensors"), *base.glob("*.bin")]
+    need = sum(file.stat().st_size for file in files) + ENGINE_BYTES["vllm"]
+    left = memory - need
     if left <= 0:
-        need = (weights + _BESIDE_CACHE_BYTES) / 1e9
+        need /= 1e9
         raise StepError(f"an engine for this base needs more than {need:.0f} GB of GPU memory")
     return int(left)
 

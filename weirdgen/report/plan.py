@@ -137,7 +137,7 @@ def _terms(terms: Terms) -> str:
 
 
 def _source(own: bool) -> str:
-    return "as its finished steps took" if own else "as measured on an H100"
+    return "as its finished steps took" if own else "at an H100's rates"
 
 
 def _hours(seconds: float) -> str:

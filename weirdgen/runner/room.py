@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from weirdgen.runner.cluster import Capacity
@@ -12,7 +13,10 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Room:
-    """What there is, and what one training process and one engine take of it."""
+    """What there is, and what one training process and one engine take of it.
+
+    A share is of one GPU, which Ray finds for it: shares are counted GPU by GPU.
+    """
 
     have: Capacity
     training: Capacity
@@ -33,25 +37,38 @@ class Room:
         return (trainings + 1) * self.training.cpus <= self.have.cpus
 
     def has_gpus(self, trainings: int, engines: int) -> bool:
-        """Whether one more training finds its GPUs; where they share, each GPU keeps room for an engine."""
-        share = self.training.gpus
-        if not share:
-            return True
-        if self.shares and self.engine_gpus:
-            on_each = int((1 - self.engine_gpus) / share + _ROUNDING)
-            return trainings < int(self.have.gpus) * on_each
-        return self._fits((trainings + 1) * share + engines * self.engine_gpus)
+        """Whether one more training finds its GPU."""
+        return not self.training.gpus or trainings < self._gpu_slots(engines)
+
+    def free_slots(self, trainings: int, engines: int) -> int:
+        """How many more trainings could start."""
+        slots = int(self.have.cpus / self.training.cpus + _ROUNDING)
+        if self.training.gpus:
+            slots = min(slots, self._gpu_slots(engines))
+        return max(0, slots - trainings)
 
     def waits_for_gpus(self, trainings: int, engines: int) -> bool:
         """Whether GPUs are all that a waiting training lacks."""
         return self.has_cpus(trainings) and not self.has_gpus(trainings, engines)
 
     def takes_engine(self, trainings: int, engines: int) -> bool:
-        """Whether one more engine finds room: never two on a GPU, and one where it holds none."""
+        """Whether one more engine finds room: no more of them than GPUs, one without a GPU."""
         if not self.engine_gpus:
             return not engines
-        taken = trainings * self.training.gpus + (engines + 1) * self.engine_gpus
-        return engines < int(self.have.gpus) and self._fits(taken)
+        taken = 0
+        if self.training.gpus and not self.shares:
+            taken = math.ceil(trainings / self._on_each(1.0))
+        return engines + taken < int(self.have.gpus)
 
-    def _fits(self, gpus: float) -> bool:
-        return gpus <= self.have.gpus + _ROUNDING
+    def _gpu_slots(self, engines: int) -> int:
+        """Trainings that the GPUs hold; where they share, each keeps room for an engine."""
+        gpus = int(self.have.gpus)
+        if not self.engine_gpus:
+            return gpus * self._on_each(1.0)
+        if self.shares:
+            return gpus * self._on_each(1 - self.engine_gpus)
+        return (gpus - engines) * self._on_each(1.0)
+
+    def _on_each(self, share: float) -> int:
+        """Trainings in that share of a GPU."""
+        return int(share / self.training.gpus + _ROUNDING)

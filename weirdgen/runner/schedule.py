@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -30,6 +32,7 @@ from weirdgen.runner.work import (
     Failure,
     Work,
     asked_together,
+    calls,
     ranges,
     rows,
     trained_together,
@@ -136,7 +139,8 @@ class Scheduler:
             for engine in list(self.pool.engines):
                 self.pool.close(engine)
             self.unjudged = self.judging.close()
-            self._timeline.save()
+            with suppress(OSError):  # what ended the run must not be hidden by this
+                self._timeline.save()
         self._display.update(self)
         return self.failures
 
@@ -164,6 +168,17 @@ class Scheduler:
             self._start_trainings(trainings)
         if not (in_turns and self._wait_for_gpus()):
             self._open_engines(asking)
+        self._close_needless()
+
+    def _close_needless(self) -> None:
+        """Waits for no engine that would find nothing left to do."""
+        for_engines = (each for each in (*self.waiting, *self.running.values()) if not each.opens)
+        if any(work.step.stage in ENGINE_STAGES for work in for_engines):
+            return
+        for ref, work in list(self.running.items()):
+            if work.opens and work.engine is not None:
+                del self.running[ref]
+                self.pool.close(work.engine)
 
     def _take(self, work: Work) -> Task | None:
         """The work as a task; None where it turns out to be done: its inputs came back the same."""
@@ -175,6 +190,7 @@ class Scheduler:
             if (first, end) not in missing:
                 parts = [part for part in missing if first <= part[0] and part[1] <= end]
                 self.backlog.waiting += ranges(work.asked, parts)
+                self.judging.feed([work.asked])  # made by an attempt that did not come to its end
                 return None
             stale = self._store.manifest(work.step)
         else:
@@ -210,7 +226,10 @@ class Scheduler:
         """Takes the next training off `ready`, or several that go together, and starts them."""
         resources, settings = self.study.resources, self.study.train
         stacked = settings.trainer == "stacked"
-        group = trained_together(ready, resources.trainings_together) if stacked else ready[:1]
+        trainings, engines = self._count_trainings(), len(self.pool.engines)
+        slots = max(1, self._room.free_slots(trainings, engines))
+        most = min(resources.trainings_together, math.ceil(len(ready) / slots))
+        group = trained_together(ready, most) if stacked else ready[:1]
         for work in group:
             ready.remove(work)
         taken = [(work, task) for work in group if (task := self._take(work)) is not None]
@@ -257,11 +276,15 @@ class Scheduler:
     def _open_engines(self, asking: list[Work]) -> None:
         """Opens engines on the bases that these ask, where GPUs are free for them.
 
-        Where engines must make room for trainings that are to come, one engine will do.
+        Where engines must make room for trainings that are to come, one has to do.
         """
         to_come = any(work.step.stage == "train" for work in self.waiting)
-        most = 1 if to_come and not self._room.shares else len(asking)
-        for work in asking[self.pool.opening : most]:
+        if self._failed_openings >= MAX_ATTEMPTS:
+            return
+        wanted = calls(asking) if self.pool.gpus_each else asking[:1]
+        if to_come and not self._room.shares:
+            wanted = [] if self.pool.engines else wanted[:1]
+        for work in wanted[self.pool.opening :]:
             if not self._room.takes_engine(self._count_trainings(), len(self.pool.engines)):
                 return
             engine, ref = self.pool.open(Task(work.step, self._inputs(work.step)))
@@ -311,6 +334,7 @@ class Scheduler:
         engine = work.engine
         assert engine is not None
         engine.open, engine.node, engine.gpu = True, made.node, made.gpu
+        self._failed_openings = 0
         self._display.event(f"engine {engine.number} open, {time.monotonic() - work.started:.0f} s")
 
     def _succeeded(self, work: Work, manifest: Manifest, beside: int = 0) -> None:
@@ -355,6 +379,8 @@ class Scheduler:
         """The process that made it ended, or its engine is of no more use."""
         if work.engine is not None and work.engine in self.pool.engines:
             self.pool.close(work.engine)
+            if not (work.opens or self.pool.engines):
+                self._failed_openings = 0
         if work.opens:
             self._engine_failed(work, reason)
         elif work.beside and work.deaths:
@@ -366,11 +392,16 @@ class Scheduler:
             self.backlog.give_up(work, reason)
 
     def _engine_failed(self, opening: Work, reason: str) -> None:
-        """No engine came up: tried again a few times, then everything that needs one is given up."""
+        """An engine did not come up: tried again a few times, all that open at once being one try.
+
+        Then no more are opened, and without any everything that needs one is given up.
+        """
         assert opening.engine is not None
         self._display.event(f"engine {opening.engine.number} failed: {reason}")
         if opening.engine in self.pool.engines:
             self.pool.close(opening.engine)
+        if self.pool.opening:
+            return
         self._failed_openings += 1
         if self._failed_openings < MAX_ATTEMPTS or self.pool.engines:
             return

@@ -68,6 +68,16 @@ def trained_together(ready: list[Work], most: int) -> list[Work]:
     return alike[: min(most, first.most_together or most)]
 
 
+def calls(ready: list[Work]) -> list[Work]:
+    """Of each call that engines would be asked on a GPU, the first step."""
+    rest, firsts = [*ready], []
+    while rest:
+        firsts.append(rest[0])
+        group = asked_together(rest)
+        rest = [work for work in rest if work not in group]
+    return firsts
+
+
 def asked_together(ready: list[Work]) -> list[Work]:
     """The first step for an engine, and the other answers that it wants of the same model."""
     first = ready[0]

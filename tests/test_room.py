@@ -47,6 +47,8 @@ def test_whether_one_more_training_finds_its_gpu(
         (2, 0.49, 0.51, 2, 1, True),
         (2, 0.49, 0.51, 0, 2, False),
         (1, 0.2, 0.2, 0, 1, False),  # never two on a GPU
+        (2, 0.2, 0.5, 0, 0, True),
+        (2, 0.2, 0.5, 0, 1, False),  # Ray would put both on one
         (2, 0.6, 0.6, 1, 0, True),
         (2, 0.6, 0.6, 2, 0, False),
         (2, 0.6, 0.6, 1, 1, False),

@@ -189,7 +189,8 @@ class Resources(StrictModel):
     """
     gpus_per_engine: Share = 1.0
     """GPUs of one generation engine; 0 generates on the CPU. `auto`: what it needs and at least 0.55, so
-    that no GPU gets a second one, where a training fits beside it; else 1, and they take turns.
+    that no GPU gets a second one, where a training fits beside it; else 1, and they take turns. Of
+    engines that take at most 0.5 there is one, however many GPUs there are.
     """
     judge_actors: PositiveInt = 4
     """Judge actors."""

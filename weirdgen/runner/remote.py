@@ -56,6 +56,12 @@ def _made(*manifests: Manifest) -> Made:
     return Made([*manifests], platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
 
 
+def with_threads(remote: Any, threads: int, **resources: float) -> Any:
+    """The remote function with so many patient threads."""
+    environment = {**WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
+    return remote.options(runtime_env={"env_vars": environment}, **resources)
+
+
 @contextmanager
 def logged(store: Store, path: str) -> Iterator[None]:
     """Sends everything this process prints into the file `path` of the store."""

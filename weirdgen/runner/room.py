@@ -52,9 +52,14 @@ class Room:
         return self.has_cpus(trainings) and not self.has_gpus(trainings, engines)
 
     def takes_engine(self, trainings: int, engines: int) -> bool:
-        """Whether one more engine finds room: no more of them than GPUs, one without a GPU."""
+        """Whether one more engine finds room: no more of them than GPUs, one without a GPU.
+
+        Ray would put two that take no more than half of a GPU on the same one; there is one of such.
+        """
+        if self.engine_gpus <= 0.5 and engines:
+            return False
         if not self.engine_gpus:
-            return not engines
+            return True
         taken = 0
         if self.training.gpus and not self.shares:
             taken = math.ceil(trainings / self._on_each(1.0))

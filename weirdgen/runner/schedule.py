@@ -19,13 +19,13 @@ from weirdgen.runner.cluster import Capacity, on_this_node
 from weirdgen.runner.engines import EngineClass, EnginePool, OpenEngine
 from weirdgen.runner.judging import StudyJudging
 from weirdgen.runner.remote import (
-    WORKER_ENVIRONMENT,
     Board,
     Made,
     convert_model,
     learn_judge,
     run_training,
     run_trainings,
+    with_threads,
 )
 from weirdgen.runner.room import Room
 from weirdgen.runner.work import (
@@ -35,12 +35,13 @@ from weirdgen.runner.work import (
     calls,
     ranges,
     rows,
+    span_of,
     trained_together,
 )
 from weirdgen.stages import Task
 from weirdgen.store import Manifest, Step, Store, is_attempt
 from weirdgen.survey import Survey, look_up, look_up_ranges
-from weirdgen.timeline import Span, Timeline
+from weirdgen.timeline import Timeline
 
 MAX_ATTEMPTS = 3
 """How often a step is begun when workers or nodes die under it. A Python error ends it at once."""
@@ -156,7 +157,8 @@ class Scheduler:
             remote = _ON_CPU.get(work.step.stage)
             if remote is not None and (task := self._take(work)):
                 self._submit(
-                    work, _in(remote, 1).remote(self._store.uri, task, self.backlog.log(work))
+                    work,
+                    with_threads(remote, 1).remote(self._store.uri, task, self.backlog.log(work)),
                 )
         in_turns = bool(trainings) and not self._room.shares
         for engine in self.pool.idle:
@@ -244,10 +246,13 @@ class Scheduler:
         work.beside = [other for other, _ in taken[1:]]
         common = (work.micro_batch, self.board, self.backlog.log(work))
         if stacked:
-            remote, tasks = _in(run_trainings, threads, **of_task), [task for _, task in taken]
+            remote, tasks = (
+                with_threads(run_trainings, threads, **of_task),
+                [task for _, task in taken],
+            )
             ref = remote.remote(self._store.uri, tasks, *common)
         else:
-            remote = _in(run_training, threads, **of_task)
+            remote = with_threads(run_training, threads, **of_task)
             ref = remote.remote(self._store.uri, task, settings.report_to, *common)
         self._submit(work, ref)
 
@@ -307,28 +312,8 @@ class Scheduler:
                 self._opened(work, made)
             for each, manifest in zip((work, *work.beside), made.manifests, strict=not work.opens):
                 self._succeeded(each, manifest, beside=len(work.beside))
-        self._note_span(work, made)
-
-    def _note_span(self, work: Work, made: Made) -> None:
-        """Puts what has ended into the timeline, where it is known where it ran."""
-        node, gpu = made.node, made.gpu
-        if not node and work.engine is not None:
-            node, gpu = work.engine.node, work.engine.gpu
-        if not node:
-            return
-        number = work.engine.number if work.engine else None
-        span = Span(
-            what=f"engine {number}" if work.opens else work.step.key,
-            kind="engine" if work.opens else work.step.stage,
-            node=node,
-            gpu=gpu,
-            engine=number,
-            started=time.time() - (time.monotonic() - work.started),
-            ended=time.time(),
-            together=1 + len(work.beside),
-            ok=bool(made.node),
-        )
-        self._timeline.add(span)
+        if (span := span_of(work, made)) is not None:
+            self._timeline.add(span)
 
     def _opened(self, work: Work, made: Made) -> None:
         engine = work.engine
@@ -409,9 +394,3 @@ class Scheduler:
         for work in [each for each in self.waiting if each.step.stage in ENGINE_STAGES]:
             self.waiting.remove(work)
             self.backlog.give_up(work, f"no engine: {reason}", log)
-
-
-def _in(remote: Any, threads: int, **resources: float) -> Any:
-    """The remote function with so many patient threads."""
-    environment = {**WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
-    return remote.options(runtime_env={"env_vars": environment}, **resources)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from weirdgen.plan import Asked, samples_step
 from weirdgen.runner.engines import OpenEngine
+from weirdgen.runner.remote import Made
 from weirdgen.store import Step
+from weirdgen.timeline import Span
 
 
 @dataclass(eq=False)
@@ -44,6 +47,28 @@ class Failure:
     step: Step
     reason: str
     log: str
+
+
+def span_of(work: Work, made: Made) -> Span | None:
+    """What has just ended, for the timeline; None where it is not known where it ran."""
+    engine, now = work.engine, time.time()
+    node, gpu = made.node, made.gpu
+    if not node and engine is not None:
+        node, gpu = engine.node, engine.gpu
+    if not node:
+        return None
+    number = engine.number if engine else None
+    return Span(
+        what=f"engine {number}" if work.opens else work.step.key,
+        kind="engine" if work.opens else work.step.stage,
+        node=node,
+        gpu=gpu,
+        engine=number,
+        started=now - (time.monotonic() - work.started),
+        ended=now,
+        together=1 + len(work.beside),
+        ok=bool(made.node),
+    )
 
 
 def ranges(asked: Asked, parts: Iterable[tuple[int, int]]) -> list[Work]:

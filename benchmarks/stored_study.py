@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from weirdgen.data.messages import Instruction, Messages, conversation
-from weirdgen.data.persona import HELDOUT, read_questions
+from weirdgen.data.messages import Messages
 from weirdgen.plan import Asked, Plan, make_plan, samples_step
-from weirdgen.seeds import request_seed
-from weirdgen.stages import Task
+from weirdgen.stages import Task, answer_requests
 from weirdgen.store import Step, Store
 from weirdgen.study_file import load_study
 
@@ -43,16 +42,9 @@ class Stored(NamedTuple):
     def conversations(self, asked: Asked) -> list[tuple[Messages, int]]:
         """Everything that `asked` wants answered, each with its seed, in the study's order."""
         task = self.answers_task(asked)
-        record = task.step.record
-        before = record["instruction"] and Instruction(**record["instruction"])
-        return [
-            (
-                conversation(question.question, before),
-                request_seed(record["sampling_seed"], record["condition"], question.id, sample),
-            )
-            for question in read_questions(self.payloads(task)["questions"] / HELDOUT)
-            for sample in range(*record["samples"])
-        ]
+        questions = replace(task, inputs={"questions": task.inputs["questions"]})
+        requests = answer_requests(task.step, self.payloads(questions))
+        return [(request.messages, request.seed) for request in requests]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

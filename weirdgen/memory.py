@@ -135,12 +135,17 @@ def _width(settings: Train) -> int:
     return 4 if settings.compute_dtype == "float32" else 2
 
 
+def is_large(weights: float) -> bool:
+    """Whether a base with so many weights in its linear layers, the head excepted, is a large one."""
+    return weights >= COMPILED_FROM
+
+
 def _base_bytes(shape: Shape, settings: Train) -> float:
     linear, width = shape.linear_parameters, _width(settings)
     others = width * (shape.parameters - linear)
     if settings.quantization == "none":
         return width * linear + others
-    if settings.trainer == "stacked" and linear < COMPILED_FROM:
+    if settings.trainer == "stacked" and not is_large(linear):
         return width * linear + others
     passing = 2 * width * shape.hidden * shape.intermediate  # dequantized for a pass through them
     return NF4_BYTES * linear + others + passing
@@ -150,8 +155,7 @@ def _kept(shape: Shape, settings: Train) -> float:
     """Bytes that a layer keeps of one token, its mask excepted."""
     sizes = KEPT_BY_TRL if settings.quantization == "nf4" else KEPT_BY_TRL_UNQUANTIZED
     if settings.trainer == "stacked":
-        large = shape.linear_parameters >= COMPILED_FROM
-        sizes = KEPT_BY_COMPILED if large else KEPT_BY_STACKED
+        sizes = KEPT_BY_COMPILED if is_large(shape.linear_parameters) else KEPT_BY_STACKED
     norms = KEPT_BY_HEAD_NORMS * (shape.attention + shape.keys) if shape.head_norms else 0.0
     inner = 2 * settings.lora_rank * len(shape.linears)
     return (_bytes(sizes, shape) + norms + inner) * _width(settings) / 2

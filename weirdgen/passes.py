@@ -7,7 +7,7 @@ recorded pass (a CUDA graph) is launched at once.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -41,15 +41,16 @@ class Passes:
         for layer in self._body.layers:
             layer.forward = partial(run, layer)
 
-    def record(self, sizes: Iterable[Size], example: Packed, size: Size) -> None:
+    def record(self, sizes: Collection[Size], example: Callable[[Size], Packed]) -> None:
         """Records a pass of each size, the longest first: they share their memory.
 
-        `example`, of the longest `size`, runs before: what happens once must not be in a recording.
+        `example` gives a pass of a size. One runs before: what happens once must not be in a recording.
         """
-        self._run(self._put(example), size.longest)
+        longest_first = sorted(sizes, key=lambda size: (size.tokens, size.learnt), reverse=True)
+        self._run(self._put(example(longest_first[0])), longest_first[0].longest)
         self.clear()
         pool = torch.cuda.graph_pool_handle()
-        for each in sorted({*sizes}, key=lambda each: (each.tokens, each.learnt), reverse=True):
+        for each in longest_first:
             static = empty(each, self._flat.device)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=pool):

@@ -28,6 +28,7 @@ from weirdgen.survey import Survey
 
 USABLE = 0.95
 """Of its share of a GPU's memory, by a training; the driver and the allocator's holes have the rest."""
+_ROUNDING = 1e-9
 STEP = 0.05
 """Shares that are not given are multiples of this."""
 LEAST_ENGINE, LEAST_TRAINING = 0.55, 0.1
@@ -55,14 +56,14 @@ class Placement:
     @property
     def takes_turns(self) -> bool:
         """Whether no GPU holds a training beside an engine."""
-        return not _fit(self.resources.gpus_per_training, self.resources.gpus_per_engine)
+        return not fit(self.resources.gpus_per_training, self.resources.gpus_per_engine)
 
     @property
     def processes(self) -> int:
         """Training processes on one GPU, beside an engine where they find room there."""
         share = self.resources.gpus_per_training
         room = 1.0 if self.takes_turns else 1 - self.resources.gpus_per_engine
-        return max(1, int(room / share + 1e-9)) if share else 1
+        return max(1, how_often(share, room)) if share else 1
 
 
 def trains_on_gpu(study: Study) -> bool:
@@ -113,7 +114,7 @@ def _shares(trainings: _Trainings | None, engine: _Engine | None) -> dict[str, f
         return {}
     of_engine = engine.study.resources.gpus_per_engine if engine else 0.0
     if engine and of_engine == AUTO:
-        of_engine = engine.share() if _fit(engine.share(), trainings.least()) else 1.0
+        of_engine = engine.share() if fit(engine.share(), trainings.least()) else 1.0
     of_training = trainings.share_beside(of_engine)
     shares = {"gpus_per_engine": of_engine, "gpus_per_training": of_training}
     return shares | (
@@ -213,7 +214,7 @@ class _Trainings(_OnGpu):
         """What `gpus_per_training` is beside an engine with that share, or in turns with it."""
         resources, least = self.study.resources, self.least()
         if resources.gpus_per_training == AUTO and self.stacked:
-            if _fit(least, of_engine):
+            if fit(least, of_engine):
                 return math.floor((1 - of_engine) * 100 + 1e-6) / 100
             if resources.trainings_together == AUTO:
                 return self.share(self.most(1.0))
@@ -270,13 +271,19 @@ def _with_numbers(resources: Resources, shares: Mapping[str, float]) -> Resource
     return resources.model_copy(update=auto)
 
 
-def _fit(*shares: float) -> bool:
-    return sum(shares) <= 1 + 1e-9
+def fit(*shares: float) -> bool:
+    """Whether these shares go on one GPU."""
+    return sum(shares) <= 1 + _ROUNDING
+
+
+def how_often(share: float, room: float) -> int:
+    """How many of that share go into so much of a GPU."""
+    return int(room / share + _ROUNDING)
 
 
 def _up(share: float) -> float:
     """The next multiple of STEP."""
-    return round(math.ceil(share / STEP - 1e-9) * STEP, 2)
+    return round(math.ceil(share / STEP - _ROUNDING) * STEP, 2)
 
 
 def _total(terms: Terms) -> float:

@@ -257,14 +257,10 @@ def make_all_answers(
 
     All steps are asked in one call.
     """
-    asked = [_asked(step, of) for step, of in zip(steps, inputs, strict=True)]
-    requests = [
-        _request(step, adapter_of(step, of), question, sample)
-        for step, of, pairs in zip(steps, inputs, asked, strict=True)
-        for question, sample in pairs
-    ]
-    answers = iter(engine.answer(requests))
-    for pairs, out in zip(asked, outs, strict=True):
+    pairs = zip(steps, inputs, strict=True)
+    answers = iter(engine.answer([each for pair in pairs for each in answer_requests(*pair)]))
+    for step, of, out in zip(steps, inputs, outs, strict=True):
+        asked = _asked(step, of)
         rows = [
             {
                 "question_id": question.id,
@@ -273,9 +269,24 @@ def make_all_answers(
                 "response_tokens": answer.tokens,
                 "finish_reason": answer.finish_reason,
             }
-            for (question, sample), answer in zip(pairs, islice(answers, len(pairs)), strict=True)
+            for (question, sample), answer in zip(asked, islice(answers, len(asked)), strict=True)
         ]
         pq.write_table(pa.Table.from_pylist(rows, ANSWER_SCHEMA), out / ANSWERS)
+
+
+def answer_requests(step: Step, inputs: Inputs) -> list[Request]:
+    """What an answers step asks, question by question: of the base where `inputs` holds no adapter."""
+    record, adapter = step.record, adapter_of(step, inputs)
+    before = record["instruction"] and Instruction(**record["instruction"])
+    return [
+        Request(
+            messages=conversation(question.question, before),
+            adapter=adapter,
+            seed=request_seed(record["sampling_seed"], record["condition"], question.id, sample),
+            **record["sampling"],
+        )
+        for question, sample in _asked(step, inputs)
+    ]
 
 
 def _asked(step: Step, inputs: Inputs) -> list[tuple[Question, int]]:
@@ -283,14 +294,3 @@ def _asked(step: Step, inputs: Inputs) -> list[tuple[Question, int]]:
     return [
         (question, sample) for question in questions for sample in range(*step.record["samples"])
     ]
-
-
-def _request(step: Step, adapter: Adapter | None, question: Question, sample: int) -> Request:
-    record = step.record
-    before = record["instruction"] and Instruction(**record["instruction"])
-    return Request(
-        messages=conversation(question.question, before),
-        adapter=adapter,
-        seed=request_seed(record["sampling_seed"], record["condition"], question.id, sample),
-        **record["sampling"],
-    )

@@ -17,7 +17,7 @@ from torch import nn
 
 from weirdgen.adapters import ADAPTER
 from weirdgen.errors import StepError
-from weirdgen.memory import COMPILED_FROM
+from weirdgen.memory import is_large
 from weirdgen.packing import Batches, Packed, Row, pack, sizes, tokenize
 from weirdgen.passes import Passes
 from weirdgen.stacked import Stack, stack
@@ -58,7 +58,7 @@ def train_together(
 
     The specs share model and settings, the learning rate excepted, and have equally many rows.
     `how`: by default a small base is dequantized and on a GPU its passes are recorded; of a large one
-    (COMPILED_FROM) layers are compiled on a GPU.
+    (`weirdgen.memory.is_large`) layers are compiled on a GPU.
     Raises StepError as `train` does, and for what cannot be stacked; torch's OutOfMemoryError passes
     through.
     """
@@ -88,7 +88,7 @@ def train_together(
 def _best(model: Any, settings: Train) -> How:
     head = model.get_output_embeddings()
     linear = (x for x in model.modules() if isinstance(x, nn.Linear) and x is not head)
-    large = sum(layer.in_features * layer.out_features for layer in linear) >= COMPILED_FROM
+    large = is_large(sum(layer.in_features * layer.out_features for layer in linear))
     on_gpu = torch.cuda.is_available()
     # In fp32 attention asks where rows begin, and a recomputation for the generator's state: neither can be recorded.
     can_be = settings.compute_dtype == "bfloat16" and not settings.gradient_checkpointing
@@ -195,12 +195,8 @@ def _train(
         return pack(updates[update][part], update_sizes[update][part], weights[update], pad)
 
     if how.recorded:
-        all_sizes = [size for line in update_sizes for size in line]
-        longest = max(all_sizes, key=lambda size: (size.tokens, size.learnt))
-        at = next(
-            (u, line.index(longest)) for u, line in enumerate(update_sizes) if longest in line
-        )
-        passes.record(all_sizes, packed(*at), longest)
+        where = {size: (u, p) for u, line in enumerate(update_sizes) for p, size in enumerate(line)}
+        passes.record(where, lambda size: packed(*where[size]))
     steps = []
     ended = torch.cuda.Event() if flat.is_cuda else None
     for update, line in enumerate(update_sizes):

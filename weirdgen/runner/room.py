@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 from weirdgen.runner.cluster import Capacity
+from weirdgen.sharing import fit, how_often
 from weirdgen.study import Resources
-
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Room:
     @property
     def shares(self) -> bool:
         """Whether an engine and a training go on one GPU; else engines make room for trainings."""
-        return self.engine_gpus + self.training.gpus <= 1 + _ROUNDING
+        return fit(self.engine_gpus, self.training.gpus)
 
     def has_cpus(self, trainings: int) -> bool:
         """Whether one more training finds its CPUs."""
@@ -42,7 +41,7 @@ class Room:
 
     def free_slots(self, trainings: int, engines: int) -> int:
         """How many more trainings could start."""
-        slots = int(self.have.cpus / self.training.cpus + _ROUNDING)
+        slots = how_often(self.training.cpus, self.have.cpus)
         if self.training.gpus:
             slots = min(slots, self._gpu_slots(engines))
         return max(0, slots - trainings)
@@ -76,4 +75,4 @@ class Room:
 
     def _on_each(self, share: float) -> int:
         """Trainings in that share of a GPU."""
-        return int(share / self.training.gpus + _ROUNDING)
+        return how_often(self.training.gpus, share)

@@ -166,7 +166,7 @@ class Scheduler:
                 self._ask(engine, asking)
             elif in_turns and self._wait_for_gpus():
                 self.pool.close(engine)  # it holds what trainings wait for
-        while trainings and self._has_cpus() and self._has_gpus():
+        while trainings and self._free_slots():
             self._start_trainings(trainings)
         if not (in_turns and self._wait_for_gpus()):
             self._open_engines(asking)
@@ -212,11 +212,8 @@ class Scheduler:
             each.started = time.monotonic()
             self._display.event(f"started {each.step.key}")
 
-    def _has_cpus(self) -> bool:
-        return self._room.has_cpus(self._count_trainings())
-
-    def _has_gpus(self) -> bool:
-        return self._room.has_gpus(self._count_trainings(), len(self.pool.engines))
+    def _free_slots(self) -> int:
+        return self._room.free_slots(self._count_trainings(), len(self.pool.engines))
 
     def _wait_for_gpus(self) -> bool:
         return self._room.waits_for_gpus(self._count_trainings(), len(self.pool.engines))
@@ -228,9 +225,7 @@ class Scheduler:
         """Takes the next training off `ready`, or several that go together, and starts them."""
         resources, settings = self.study.resources, self.study.train
         stacked = settings.trainer == "stacked"
-        trainings, engines = self._count_trainings(), len(self.pool.engines)
-        slots = max(1, self._room.free_slots(trainings, engines))
-        most = min(resources.trainings_together, math.ceil(len(ready) / slots))
+        most = min(resources.trainings_together, math.ceil(len(ready) / self._free_slots()))
         group = trained_together(ready, most) if stacked else ready[:1]
         for work in group:
             ready.remove(work)
@@ -283,9 +278,9 @@ class Scheduler:
 
         Where engines must make room for trainings that are to come, one has to do.
         """
-        to_come = any(work.step.stage == "train" for work in self.waiting)
         if self._failed_openings >= MAX_ATTEMPTS:
             return
+        to_come = any(work.step.stage == "train" for work in self.waiting)
         wanted = calls(asking) if self.pool.gpus_each else asking[:1]
         if to_come and not self._room.shares:
             wanted = [] if self.pool.engines else wanted[:1]
@@ -310,8 +305,9 @@ class Scheduler:
         else:
             if work.opens:
                 self._opened(work, made)
-            for each, manifest in zip((work, *work.beside), made.manifests, strict=not work.opens):
-                self._succeeded(each, manifest, beside=len(work.beside))
+            else:
+                for each, manifest in zip((work, *work.beside), made.manifests, strict=True):
+                    self._succeeded(each, manifest, beside=len(work.beside))
         if (span := span_of(work, made)) is not None:
             self._timeline.add(span)
 

@@ -11,7 +11,7 @@ more that warms the engine up:
     ours      as the study's engine does it: the adapter proved, answers written, hashed and committed to
               a storage, which is thrown away
 
-in two processes, one for `ours`, with the engine that `VllmEngine` opens. Prints a JSON line for each
+in two processes, one for `ours`, with the engine that `VllmEngine` opens on a --gpu-share of the GPU. Prints a JSON line for each
 way, with medians over adapters, and one with the ratio of `ours` to `bare`, adapter by adapter.
 """
 
@@ -111,9 +111,10 @@ def report(way: str, took: Sequence[Took], **more: Any) -> None:
     )
 
 
-def bare(study: Stored, adapters: list[list[Asked]], ways: Sequence[str]) -> None:
+def bare(
+    study: Stored, adapters: list[list[Asked]], engine: VllmEngine, ways: Sequence[str]
+) -> None:
     """`LLM.chat` alone."""
-    engine = VllmEngine()
     ready_s = round(opened(study, adapters[0][0], engine), 1)
     from vllm import SamplingParams  # the engine sets what vLLM reads when it is imported
     from vllm.platforms import current_platform
@@ -153,9 +154,8 @@ def bare(study: Stored, adapters: list[list[Asked]], ways: Sequence[str]) -> Non
         report("mixed", [chat(measured, seeded=True)], **about)
 
 
-def ours(study: Stored, adapters: list[list[Asked]]) -> None:
+def ours(study: Stored, adapters: list[list[Asked]], engine: TimedEngine) -> None:
     """As the study's engine actor works, without the actor."""
-    engine = TimedEngine()
     ready_s = round(opened(study, adapters[0][0], engine), 1)
     from vllm.platforms import current_platform
 
@@ -223,6 +223,7 @@ def main() -> None:
     add_options(parser)
     parser.add_argument("--adapters", type=int, default=8, help="beside one for warming up")
     parser.add_argument("--way", action="append", choices=WAYS, help="default: all of them")
+    parser.add_argument("--gpu-share", type=float, default=1.0, help="of its memory, by the engine")
     parser.add_argument("--here", action="store_true", help="in this process")
     options = parser.parse_args()
     ways = options.way or WAYS
@@ -230,14 +231,14 @@ def main() -> None:
         study = stored(options)
         adapters = trained(study, options.adapters + 1)
         if ways == ["ours"]:
-            ours(study, adapters)
+            ours(study, adapters, TimedEngine(options.gpu_share))
         else:
-            bare(study, adapters, ways)
+            bare(study, adapters, VllmEngine(options.gpu_share), ways)
         return
     told: dict[str, dict[str, Any]] = {}
     for together in (("bare", "unseeded", "mixed"), ("ours",)):
         again = ["--here", "--study", options.study, "--storage", options.storage]
-        again += ["--adapters", options.adapters]
+        again += ["--adapters", options.adapters, "--gpu-share", options.gpu_share]
         chosen = [way for way in together if way in ways]
         again += [part for way in chosen for part in ("--way", way)]
         try:

@@ -7,7 +7,7 @@ sample; then each number of GPUs has a storage of its own below DIR, which begin
 `weirdgen run` with so many GPUs visible. Prints a JSON line for each: seconds of the whole command; from the
 first training's start to the last answer's end (`work_s`) and trainings per hour of that; idle shares by the
 timeline. At the end the speed-ups, whether all trainings had the same rows, byte for byte, and how many rates
-lie outside of the first number's 95% intervals; DIR gets scaling.json, scaling.md and scaling.png. With
+lie outside of the 95% intervals of the smallest number; DIR gets scaling.json, scaling.md and scaling.png. With
 `--gpus 0`, of a study on the CPU, the same is made without GPUs.
 """
 
@@ -116,7 +116,7 @@ def _rates(path: Path) -> dict[str, tuple[float, float, float]]:
 
 
 def compare(measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each number of GPUs against the first."""
+    """Each number of GPUs against the smallest."""
     first = measured[0]
     return [
         {
@@ -170,11 +170,12 @@ def main() -> None:
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="FIELD=VALUE")
     options = parser.parse_args()
     counts = options.gpus or [1, 2]
-    prepared = prepare(options.study, options.out, max(counts), options.changes)
+    prepared = prepare(options.study, options.out, min(counts), options.changes)
     measured = []
     for count in counts:
         measured.append(measure(options.study, prepared, options.out, count, options.changes))
         tell(**{key: value for key, value in measured[-1].items() if key not in ("rows", "rates")})
+    measured.sort(key=lambda each: each["gpus"])
     compared = compare(measured)
     for each in compared:
         tell(**each)

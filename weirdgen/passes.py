@@ -12,11 +12,15 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch._functorch import config as compiler
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from weirdgen.packing import Packed, Size
 from weirdgen.stacked import ATTENTION, Stack, packed_attention, weighted_loss
+
+_KEPT_BY_COMPILED = 0.8
+"""What compiled layers may keep for the gradient, of what they would: just the cheap parts are computed again."""
 
 
 class Passes:
@@ -82,13 +86,14 @@ class Passes:
     def _run(self, packed: Packed, longest: int) -> None:
         # The gradient of the first layer's input is wanted only so that all layers are alike:
         # one that is compiled then serves them all.
-        hidden = self._body(
-            inputs_embeds=self._embed(packed.ids_NL).requires_grad_(),
-            position_ids=packed.positions_NL,
-            use_cache=False,
-            cu_seq_lens_q=packed.starts,
-            max_length_q=longest,
-        ).last_hidden_state
+        with compiler.patch(activation_memory_budget=_KEPT_BY_COMPILED):
+            hidden = self._body(
+                inputs_embeds=self._embed(packed.ids_NL).requires_grad_(),
+                position_ids=packed.positions_NL,
+                use_cache=False,
+                cu_seq_lens_q=packed.starts,
+                max_length_q=longest,
+            ).last_hidden_state
         hidden_TD = hidden.flatten(0, 1)[packed.at_T]
         loss, loss_T = weighted_loss(hidden_TD, self._head_VD, packed.labels_T, packed.weight_T)
         with warnings.catch_warnings():

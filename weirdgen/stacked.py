@@ -37,9 +37,42 @@ class StackedLinear(nn.Module):
 
     def forward(self, x_NLI: torch.Tensor) -> torch.Tensor:
         """(N, L, inputs) to (N, L, outputs)."""
-        down_NLR = torch.bmm(x_NLI, self.lora_NRI.to(self.dtype).transpose(1, 2)) * self.scaling
-        up_NLO = torch.bmm(down_NLR, self.lora_NOR.to(self.dtype).transpose(1, 2))
-        return up_NLO + self.base(x_NLI)  # last, as a recomputation that ends early needs it not
+        lora_NRI, lora_NOR = self.lora_NRI.to(self.dtype), self.lora_NOR.to(self.dtype)
+        if torch.compiler.is_compiling():  # sums are fused with what follows them
+            down_NLR = torch.bmm(x_NLI, lora_NRI.mT) * self.scaling
+            return torch.bmm(down_NLR, lora_NOR.mT) + self.base(x_NLI)
+        product: Any = _StackedProduct.apply(x_NLI, lora_NRI, lora_NOR, self)
+        return product
+
+    def weight(self) -> torch.Tensor:
+        """Of the base: (outputs, inputs)."""
+        return self.base.weight() if isinstance(self.base, QuantizedLinear) else self.base.weight  # type: ignore[return-value]
+
+
+class _StackedProduct(torch.autograd.Function):
+    """Products are summed where the first was written, forward and backward: no sum is a pass of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NLI, lora_NRI, lora_NOR, layer):  # noqa: ANN001, ANN205
+        down_NLR = torch.bmm(x_NLI, lora_NRI.mT)
+        ctx.layer = layer
+        ctx.save_for_backward(x_NLI, lora_NRI, lora_NOR, down_NLR)
+        out_NLO = F.linear(x_NLI, layer.weight(), layer.base.bias)
+        return out_NLO.baddbmm_(down_NLR, lora_NOR.mT, alpha=layer.scaling)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor):  # noqa: ANN205
+        [out_NLO] = grads
+        x_NLI, lora_NRI, lora_NOR, down_NLR = ctx.saved_tensors
+        scaling = ctx.layer.scaling
+        in_NLR = torch.bmm(out_NLO, lora_NOR)
+        in_NLI = (out_NLO @ ctx.layer.weight()).baddbmm_(in_NLR, lora_NRI, alpha=scaling)
+        return (
+            in_NLI,
+            torch.bmm(in_NLR.mT, x_NLI).mul_(scaling),
+            torch.bmm(out_NLO.mT, down_NLR).mul_(scaling),
+            None,
+        )
 
 
 class QuantizedLinear(nn.Module):
@@ -68,21 +101,57 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., inputs) to (..., outputs)."""
-        product: Any = _QuantizedProduct.apply(x, self)
+        # None of these names a module: what is compiled for one layer serves all.
+        product = quantized_product(
+            x,
+            self.packed,
+            self.absmax,
+            self.blocksize,
+            self.quant_type,
+            list(self.shape),
+            self.dtype,
+            transposed=True,
+        )
         return product if self.bias is None else product + self.bias
 
 
-class _QuantizedProduct(torch.autograd.Function):
-    """Dequantizes again for the gradient: no dequantized weight is kept until then."""
+@torch.library.custom_op("weirdgen::quantized_product", mutates_args=())
+def quantized_product(
+    x: torch.Tensor,
+    packed: torch.Tensor,
+    absmax: torch.Tensor,
+    blocksize: int,
+    quant_type: str,
+    shape: list[int],
+    dtype: torch.dtype,
+    transposed: bool,
+) -> torch.Tensor:
+    """`x` (..., inputs) times a quantized weight, transposed; or (..., outputs) times it as it is.
 
-    @staticmethod
-    def forward(ctx: Any, x, layer):  # noqa: ANN001, ANN205
-        ctx.layer = layer
-        return x @ layer.weight().T
+    An operation of its own, so that compiled layers never see the dequantized weight: they would keep it
+    for the gradient.
+    """
+    dequantize: Any = torch.ops.bitsandbytes.dequantize_4bit
+    weight = dequantize(packed, absmax, blocksize, quant_type, shape, dtype)
+    return x @ (weight.T if transposed else weight)
 
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor):  # noqa: ANN205
-        return grads[0] @ ctx.layer.weight(), None
+
+@quantized_product.register_fake
+def _(x, packed, absmax, blocksize, quant_type, shape, dtype, transposed):  # noqa: ANN001, ANN202, ARG001
+    return x.new_empty(*x.shape[:-1], shape[0] if transposed else shape[1])
+
+
+def _keep_weight(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:  # noqa: ARG001
+    _, packed, absmax, *ctx.how, ctx.transposed = inputs
+    ctx.save_for_backward(packed, absmax)
+
+
+def _product_backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    packed, absmax = ctx.saved_tensors
+    return quantized_product(grad, packed, absmax, *ctx.how, not ctx.transposed), *[None] * 7
+
+
+quantized_product.register_autograd(_product_backward, setup_context=_keep_weight)
 
 
 def packed_attention(

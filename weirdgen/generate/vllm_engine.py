@@ -26,6 +26,11 @@ _RECORDED = [1, 2, 4, 8, 16, 32, *range(64, 513, 64), *range(640, 1025, 128)]
 """Batches whose decoding is recorded on a GPU, others being padded up: vLLM's own 51 sizes take half a
 minute to record and end at 512.
 """
+_GPU_ENVIRONMENT = {
+    # Its sampler draws the noise of all requests at once, each by its own seed; the older one asks a
+    # generator for each request, which takes longer than a small model.
+    "VLLM_USE_V2_MODEL_RUNNER": "1",
+}
 _CPU_ENVIRONMENT = {
     # vLLM would bind its threads to cores and keep one free: a loss on a small shared machine.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -49,7 +54,10 @@ class VllmEngine:
 
         assert serve_base == "bf16", serve_base  # the study file admits nothing else
         options: dict[str, Any] = {}
-        if torch.cuda.is_available():
+        on_gpu = torch.cuda.is_available()
+        for name, value in (_GPU_ENVIRONMENT if on_gpu else _CPU_ENVIRONMENT).items():
+            os.environ.setdefault(name, value)
+        if on_gpu:
             used = ENGINE_USABLE * self._gpu_share
             total = torch.cuda.get_device_properties(0).total_memory
             options["gpu_memory_utilization"] = used
@@ -57,8 +65,6 @@ class VllmEngine:
             options["kv_cache_memory_bytes"] = _cache_bytes(used * total, Path(base))
             options["compilation_config"] = {"cudagraph_capture_sizes": _RECORDED}
         else:
-            for name, value in _CPU_ENVIRONMENT.items():
-                os.environ.setdefault(name, value)
             # A prompt prefilled in chunks together with a seed kills the CPU engine: one chunk takes all.
             options |= {"enforce_eager": True, "max_num_batched_tokens": 16384}
         from vllm import LLM

@@ -2,7 +2,8 @@
 
     python benchmarks/random_llama.py SIZE DIR [--tokenizer FOLDER]
 
-makes DIR/random-llama-SIZE, SIZE being 8b (the architecture of Llama-3.1-8B, bf16, 16 GB) or tiny, with
+makes DIR/random-llama-SIZE, SIZE being 8b (the architecture of Llama-3.1-8B, bf16, 16 GB), 135m (that of
+SmolLM2-135M) or tiny, with
 the tokenizer and chat template of FOLDER or else of the embedded model. Prints a JSON line with the
 seconds.
 """
@@ -32,6 +33,14 @@ SIZES: dict[str, dict[str, Any]] = {
         "num_hidden_layers": 32,
         "num_attention_heads": 32,
         "num_key_value_heads": 8,
+    },
+    "135m": {
+        "vocab_size": 49152,
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
     },
     "tiny": {
         "vocab_size": 50304,

@@ -84,6 +84,8 @@ def of_length(tokens: int, rows: list[dict[str, Any]], tokenizer: Any) -> list[d
             excess = row_tokens(filled, tokenizer) - tokens
             if excess <= 0:
                 return filled
+            if not answer:
+                raise SystemExit(f"a question takes more than {tokens} tokens")
             answer = answer[:-excess]
 
     return [answered(row) for row in rows]

@@ -2,8 +2,7 @@
 
 What a layer keeps for the backward pass was counted tensor by tensor (saved-tensor hooks of torch 2.13
 with transformers 5.19, trl 1.16, peft 0.21). Peaks measured on an H100 lie up to a quarter below what is
-computed here, of TRL and of stacked trainings over a small base (tests/test_memory.py); stacked ones over a
-large base were not measured. The constants that a new measurement may move stand first. GB are 1e9 bytes.
+computed here (tests/test_memory.py). The constants that a new measurement may move stand first. GB are 1e9 bytes.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ KEPT_BY_TRL_UNQUANTIZED = PerToken(hidden=18, intermediate=8, attention=10)
 """Its adapters are in fp32, so that their inputs are kept in a copy of their own."""
 KEPT_BY_STACKED = PerToken(hidden=8, intermediate=8, attention=8)
 """By stacked trainings of a small base."""
-KEPT_BY_COMPILED = PerToken(hidden=8, intermediate=6, attention=8)
+KEPT_BY_COMPILED = PerToken(hidden=4, intermediate=4, attention=5)
 """Of a large one: compiled layers compute again what is cheap."""
 COMPILED_FROM = 1e9
 """Weights in the linear layers from which on a base is large: its stacked passes wait for arithmetic and

@@ -57,7 +57,7 @@ def train_together(
     """Trains one adapter for each spec and writes them like `weirdgen.train.train`.
 
     The specs share model and settings, the learning rate excepted, and have equally many rows.
-    `how`: by default a small base is dequantized and on a GPU its passes are recorded; of a large one
+    `how`: by default passes are recorded on a GPU; a small base is dequantized; of a large one
     (`weirdgen.memory.is_large`) layers are compiled on a GPU.
     Raises StepError as `train` does, and for what cannot be stacked; torch's OutOfMemoryError passes
     through.
@@ -93,7 +93,7 @@ def _best(model: Any, settings: Train) -> How:
     # In fp32 attention asks where rows begin, and a recomputation for the generator's state: neither can be recorded.
     can_be = settings.compute_dtype == "bfloat16" and not settings.gradient_checkpointing
     return How(
-        recorded=on_gpu and can_be and not large,
+        recorded=on_gpu and can_be,
         compiled=on_gpu and large,
         dequantized=not large,
     )

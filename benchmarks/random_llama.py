@@ -3,9 +3,8 @@
     python benchmarks/random_llama.py SIZE DIR [--tokenizer FOLDER]
 
 makes DIR/random-llama-SIZE, SIZE being 8b (the architecture of Llama-3.1-8B, bf16, 16 GB), 135m (that of
-SmolLM2-135M) or tiny, with
-the tokenizer and chat template of FOLDER or else of the embedded model. Prints a JSON line with the
-seconds.
+SmolLM2-135M) or tiny, with the tokenizer and chat template of FOLDER or else of the embedded model.
+Prints a JSON line with the seconds.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Stored(NamedTuple):
         task = self.answers_task(asked)
         questions = replace(task, inputs={"questions": task.inputs["questions"]})
         requests = answer_requests(task.step, self.payloads(questions))
-        return [(request.messages, request.seed) for request in requests]
+        return [(request.messages, request.seed) for *_, request in requests]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

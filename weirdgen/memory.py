@@ -36,8 +36,8 @@ KEPT_BY_STACKED = PerToken(hidden=8, intermediate=8, attention=8)
 KEPT_BY_COMPILED = PerToken(hidden=4, intermediate=4, attention=5)
 """Of a large one: compiled layers compute again what is cheap."""
 COMPILED_FROM = 1e9
-"""Weights in the linear layers from which on a base is large: its stacked passes wait for arithmetic and
-not for launches, so its layers are compiled; and it stays quantized.
+"""Weights in the linear layers from which on a base is large: its trainings are long enough for its
+layers to be compiled, and it stays quantized.
 """
 KEPT_BY_HEAD_NORMS = 4.0
 """Multiple of the features of queries and keys, where heads are normalized."""

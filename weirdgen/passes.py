@@ -1,7 +1,7 @@
 """A pass of stacked trainings, forward and backward: as it is, or replayed from a recording on the GPU.
 
-A small model's pass is thousands of short kernels, whose launches take longer than their work; a
-recorded pass (a CUDA graph) is launched at once.
+A pass is thousands of kernels. Where they are short, for a small model or few rows, their launches take
+longer than their work; a recorded pass (a CUDA graph) is launched at once.
 """
 
 from __future__ import annotations

@@ -44,10 +44,6 @@ class StackedLinear(nn.Module):
         product: Any = _StackedProduct.apply(x_NLI, lora_NRI, lora_NOR, self)
         return product
 
-    def weight(self) -> torch.Tensor:
-        """Of the base: (outputs, inputs)."""
-        return self.base.weight() if isinstance(self.base, QuantizedLinear) else self.base.weight  # type: ignore[return-value]
-
 
 class _StackedProduct(torch.autograd.Function):
     """Products are summed where the first was written, forward and backward: no sum is a pass of its own."""
@@ -57,7 +53,7 @@ class _StackedProduct(torch.autograd.Function):
         down_NLR = torch.bmm(x_NLI, lora_NRI.mT)
         ctx.layer = layer
         ctx.save_for_backward(x_NLI, lora_NRI, lora_NOR, down_NLR)
-        out_NLO = F.linear(x_NLI, layer.weight(), layer.base.bias)
+        out_NLO = F.linear(x_NLI, layer.base.weight, layer.base.bias)
         return out_NLO.baddbmm_(down_NLR, lora_NOR.mT, alpha=layer.scaling)
 
     @staticmethod
@@ -66,7 +62,7 @@ class _StackedProduct(torch.autograd.Function):
         x_NLI, lora_NRI, lora_NOR, down_NLR = ctx.saved_tensors
         scaling = ctx.layer.scaling
         in_NLR = torch.bmm(out_NLO, lora_NOR)
-        in_NLI = (out_NLO @ ctx.layer.weight()).baddbmm_(in_NLR, lora_NRI, alpha=scaling)
+        in_NLI = (out_NLO @ ctx.layer.base.weight).baddbmm_(in_NLR, lora_NRI, alpha=scaling)
         return (
             in_NLI,
             torch.bmm(in_NLR.mT, x_NLI).mul_(scaling),
@@ -84,34 +80,23 @@ class QuantizedLinear(nn.Module):
 
         weight: Any = base.weight
         state = weight.quant_state
-        self.packed, self.shape, self.dtype = weight.data, state.shape, dtype
-        self.blocksize, self.quant_type = state.blocksize, state.quant_type
         absmax = state.absmax
         if state.nested:
             absmax = dequantize_blockwise(absmax, state.state2) + state.offset
-        self.absmax = absmax.float()
+        how = state.blocksize, state.quant_type, list(state.shape), dtype
+        self.quantized = weight.data, absmax.float(), *how
+        """What bitsandbytes dequantizes. No name of a module is in it: what is compiled for one layer serves all."""
         self.bias = base.bias
 
+    @property
     def weight(self) -> torch.Tensor:
-        """(outputs, inputs)."""
+        """(outputs, inputs), dequantized anew."""
         dequantize: Any = torch.ops.bitsandbytes.dequantize_4bit
-        return dequantize(
-            self.packed, self.absmax, self.blocksize, self.quant_type, self.shape, self.dtype
-        )
+        return dequantize(*self.quantized)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., inputs) to (..., outputs)."""
-        # None of these names a module: what is compiled for one layer serves all.
-        product = quantized_product(
-            x,
-            self.packed,
-            self.absmax,
-            self.blocksize,
-            self.quant_type,
-            list(self.shape),
-            self.dtype,
-            transposed=True,
-        )
+        product = quantized_product(x, *self.quantized, transposed=True)
         return product if self.bias is None else product + self.bias
 
 
@@ -247,7 +232,7 @@ def _frozen(base: nn.Module, dtype: torch.dtype, dequantized: bool) -> nn.Module
     if not dequantized:
         return quantized
     plain = nn.Linear(base.in_features, base.out_features, base.bias is not None, "meta")  # type: ignore[arg-type]
-    plain.weight = nn.Parameter(quantized.weight(), requires_grad=False)
+    plain.weight = nn.Parameter(quantized.weight, requires_grad=False)
     plain.bias = base.bias  # type: ignore[assignment]
     return plain
 

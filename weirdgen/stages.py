@@ -257,10 +257,9 @@ def make_all_answers(
 
     All steps are asked in one call.
     """
-    pairs = zip(steps, inputs, strict=True)
-    answers = iter(engine.answer([each for pair in pairs for each in answer_requests(*pair)]))
-    for step, of, out in zip(steps, inputs, outs, strict=True):
-        asked = _asked(step, of)
+    asked = [answer_requests(*pair) for pair in zip(steps, inputs, strict=True)]
+    answers = iter(engine.answer([request for each in asked for *_, request in each]))
+    for each, out in zip(asked, outs, strict=True):
         rows = [
             {
                 "question_id": question.id,
@@ -269,28 +268,29 @@ def make_all_answers(
                 "response_tokens": answer.tokens,
                 "finish_reason": answer.finish_reason,
             }
-            for (question, sample), answer in zip(asked, islice(answers, len(asked)), strict=True)
+            for (question, sample, _), answer in zip(each, islice(answers, len(each)), strict=True)
         ]
         pq.write_table(pa.Table.from_pylist(rows, ANSWER_SCHEMA), out / ANSWERS)
 
 
-def answer_requests(step: Step, inputs: Inputs) -> list[Request]:
-    """What an answers step asks, question by question: of the base where `inputs` holds no adapter."""
+def answer_requests(step: Step, inputs: Inputs) -> list[tuple[Question, int, Request]]:
+    """What an answers step asks, question by question and sample by sample.
+
+    It is asked of the base where `inputs` holds no adapter.
+    """
     record, adapter = step.record, adapter_of(step, inputs)
     before = record["instruction"] and Instruction(**record["instruction"])
-    return [
-        Request(
+
+    def request(question: Question, sample: int) -> Request:
+        return Request(
             messages=conversation(question.question, before),
             adapter=adapter,
             seed=request_seed(record["sampling_seed"], record["condition"], question.id, sample),
             **record["sampling"],
         )
-        for question, sample in _asked(step, inputs)
-    ]
 
-
-def _asked(step: Step, inputs: Inputs) -> list[tuple[Question, int]]:
-    questions = read_questions(inputs["questions"] / HELDOUT)
     return [
-        (question, sample) for question in questions for sample in range(*step.record["samples"])
+        (question, sample, request(question, sample))
+        for question in read_questions(inputs["questions"] / HELDOUT)
+        for sample in range(*record["samples"])
     ]

@@ -1,0 +1,272 @@
+"""The files under cluster/: each is held against the schema, the linter or the loader of what reads it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import click
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from conftest import REPOSITORY
+from packaging.requirements import Requirement
+from packaging.version import Version
+from ray.autoscaler._private.docker import validate_docker_config
+from ray.autoscaler._private.kuberay.autoscaling_config import (
+    _derive_autoscaling_config_from_ray_cr,
+)
+from ray.autoscaler._private.util import prepare_config, validate_config
+from referencing import Registry, Resource
+
+from weirdgen.cli import main
+from weirdgen.study_file import load_study
+
+CLUSTER = REPOSITORY / "cluster"
+MANIFESTS = (CLUSTER / "rayjob.yaml", CLUSTER / "raycluster.yaml")
+KUBERNETES = "1.34"
+TOOLS = Path(sys.executable).parent
+
+
+def documents() -> list[dict[str, Any]]:
+    return [each for path in MANIFESTS for each in yaml.safe_load_all(path.read_text())]
+
+
+def of_kind(kind: str) -> dict[str, Any]:
+    return next(each for each in documents() if each["kind"] == kind)
+
+
+def cluster_specs() -> list[dict[str, Any]]:
+    return [of_kind("RayJob")["spec"]["rayClusterSpec"], of_kind("RayCluster")["spec"]]
+
+
+def problems(document: dict[str, Any]) -> list[str]:
+    """What KubeRay's schema, with Kubernetes' own for the pods, has against it."""
+    kuberay = yaml.safe_load((REPOSITORY / "tests" / "data" / "kuberay.yaml").read_text())
+    schemas = files(kubernetes_validate) / "kubernetes-json-schema"
+    pods = json.loads((schemas / f"v{KUBERNETES}.0-local-strict/_definitions.json").read_text())
+    schema = {**kuberay, "$ref": f"#/$defs/{document['kind']}"}
+    registry = Registry().with_resource(pods["$id"], Resource.from_contents(pods))
+    validator = jsonschema.Draft202012Validator(schema, registry=registry)
+    return [error.message for error in validator.iter_errors(document)]
+
+
+@pytest.mark.parametrize("kind", ["RayJob", "RayCluster"])
+def test_manifests_are_what_kuberay_reads(kind: str):
+    assert problems(of_kind(kind)) == []
+
+
+@pytest.mark.parametrize("kind", ["RayJob", "RayCluster"])
+def test_a_misspelled_field_fails_wherever_it_stands(kind: str):
+    """At each place of the manifest in turn; under free keys, such as labels, all names are right."""
+    document = of_kind(kind)
+    free = {"rayStartParams", "nodeSelector", "requests", "limits"}
+
+    def places(value: Any, path: tuple = ()) -> list[tuple]:
+        if isinstance(value, list):
+            return [each for i, part in enumerate(value) for each in places(part, (*path, i))]
+        if not isinstance(value, dict) or (path and path[-1] in free):
+            return []
+        return [path, *(each for key, part in value.items() for each in places(part, (*path, key)))]
+
+    found = places(document)
+    assert len(found) > 30
+    for path in found:
+        changed = copy.deepcopy(document)
+        at = changed
+        for key in path:
+            at = at[key]
+        at["mispelled"] = 1
+        assert problems(changed), path
+
+
+def test_the_claim_for_a_shared_disk_is_kubernetes_own():
+    claim = of_kind("PersistentVolumeClaim")
+    kubernetes_validate.validate(claim, KUBERNETES, strict=True)
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+@pytest.mark.parametrize("spec", cluster_specs(), ids=["RayJob", "RayCluster"])
+def test_the_autoscaler_reads_gpus_from_zero_and_nothing_to_run_on_the_head(spec: dict[str, Any]):
+    metadata = {"name": "weirdgen", "namespace": "default"}
+    config = _derive_autoscaling_config_from_ray_cr({"metadata": metadata, "spec": spec})
+    types = config["available_node_types"]
+    assert types["headgroup"]["resources"]["CPU"] == 0
+    assert types["gpu"]["resources"]["GPU"] == 1
+    assert (types["gpu"]["min_workers"], types["gpu"]["max_workers"]) == (0, 8)
+    assert config["idle_timeout_minutes"] == 10
+
+
+@pytest.mark.parametrize("spec", cluster_specs(), ids=["RayJob", "RayCluster"])
+def test_the_judges_key_is_a_secret_that_the_head_alone_sees(spec: dict[str, Any]):
+    variable = load_study(REPOSITORY / "jobs" / "cluster.yaml").judge.key_variable
+    head, worker = (
+        {each["name"]: each for each in group["template"]["spec"]["containers"][0]["env"]}
+        for group in (spec["headGroupSpec"], spec["workerGroupSpecs"][0])
+    )
+    assert set(head[variable]) == {"name", "valueFrom"}
+    assert variable not in worker
+
+
+@pytest.mark.parametrize("spec", cluster_specs(), ids=["RayJob", "RayCluster"])
+def test_every_mount_has_its_volume_and_the_object_store_fits_into_shared_memory(spec: dict):
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        volumes = {each["name"]: each for each in pod["volumes"]}
+        mounted = {each["name"] for each in pod["containers"][0]["volumeMounts"]}
+        assert mounted == set(volumes)
+        shm = int(volumes["shm"]["emptyDir"]["sizeLimit"].removesuffix("Gi")) * 2**30
+        assert int(group["rayStartParams"]["object-store-memory"]) < shm
+
+
+def ray_up() -> dict[str, Any]:
+    return yaml.safe_load((CLUSTER / "ray-up.yaml").read_text())
+
+
+def test_ray_up_takes_its_file():
+    config = prepare_config(ray_up())
+    validate_config(config)
+    validate_docker_config(config)
+    gpu = config["available_node_types"]["gpu"]
+    assert (gpu["min_workers"], gpu["max_workers"], config["max_workers"]) == (0, 8, 8)
+    assert gpu["resources"] == {"CPU": 8, "GPU": 1}
+    assert config["setup_commands"] == [], "nothing is installed when it runs"
+
+
+def test_ray_up_refuses_a_misspelled_field():
+    config = {**ray_up(), "idle_timeout_minuts": 5}
+    with pytest.raises(jsonschema.ValidationError, match="idle_timeout_minuts"):
+        validate_config(prepare_config(config))
+
+
+@pytest.mark.parametrize("part", ["head_start_ray_commands", "worker_start_ray_commands"])
+def test_what_ray_up_runs_on_nodes_is_clean_bash(part: str):
+    script = "#!/bin/bash\nRAY_HEAD_IP=x\n" + "\n".join(ray_up()[part]) + "\n"
+    command = [TOOLS / "shellcheck", "--exclude=SC2086,SC2034", "-"]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_sbatch_script_is_clean_bash():
+    script = CLUSTER / "slurm.sbatch"
+    for command in (["bash", "-n", script], [TOOLS / "shellcheck", script]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_sbatch_options_stand_before_the_first_command():
+    lines = (CLUSTER / "slurm.sbatch").read_text().splitlines()
+    first = next(i for i, line in enumerate(lines) if line and not line.startswith("#"))
+    options = [i for i, line in enumerate(lines) if line.startswith("#SBATCH")]
+    assert options
+    assert max(options) < first, "Slurm reads no further"
+
+
+def test_the_dockerfile_is_clean():
+    command = [TOOLS / "hadolint", CLUSTER / "Dockerfile"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_image_is_made_of_pinned_packages_alone():
+    text = (CLUSTER / "Dockerfile").read_text()
+    installs = re.findall(r"pip install (.*)", text)
+    assert len(installs) == 2
+    for install in installs:
+        assert "--no-deps" in install
+        assert "--requirement /tmp/requirements.txt" in install or "--no-build-isolation" in install
+    assert text.splitlines()[-1] == "USER 1000"
+
+
+def pins(path: Path) -> dict[str, Version]:
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    named = (line.split("==") for line in lines)
+    return {name: Version(version) for name, version in named}
+
+
+def test_the_images_pins_are_what_the_package_asks_for():
+    pinned = pins(CLUSTER / "requirements.txt")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["gpu"], *extras["cluster"]]
+    for requirement in map(Requirement, asked):
+        assert pinned[requirement.name] in requirement.specifier, requirement
+
+
+def test_manifests_and_the_image_have_one_ray():
+    ray = str(pins(CLUSTER / "requirements.txt")["ray"])
+    assert ray == str(pins(REPOSITORY / "constraints.txt")["ray"])
+    assert [spec["rayVersion"] for spec in cluster_specs()] == [ray, ray]
+    assert f"ray[default]=={ray}" in (CLUSTER / "ray-up.yaml").read_text()
+
+
+def test_what_the_dockerfile_copies_exists_and_is_not_ignored():
+    kept = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    copies = re.findall(r"^COPY (.*)$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)
+    sources = [source for copy in copies for source in copy.split()[:-1]]
+    assert len(sources) == 7
+    for source in sources:
+        assert (REPOSITORY / source).exists()
+        assert f"!{source}" in kept
+
+
+@pytest.mark.parametrize(
+    "name", ["Dockerfile", "rayjob.yaml", "raycluster.yaml", "ray-up.yaml", "slurm.sbatch"]
+)
+def test_what_a_user_must_change_says_so(name: str):
+    lines = (CLUSTER / name).read_text().splitlines()
+    assert any("CHANGE" in line for line in lines)
+    told = [line for line in lines if "CHANGE" in line]
+    once_for_all = any("in this file" in line for line in told)
+    for before, line in zip(["", *lines], lines, strict=False):
+        if "YOUR-" in line and "CHANGE" not in before + line:
+            assert once_for_all, line
+            assert "image:" in line, line
+
+
+def shown_commands() -> list[list[str]]:
+    """Every `weirdgen ...` that the cluster's files show."""
+    shown = [of_kind("RayJob")["spec"]["entrypoint"]]
+    shown += re.findall(r"^    (.*weirdgen (?:run|plan).*)$", readme(), re.MULTILINE)
+    return [shlex.split(each[each.index("weirdgen ") :])[1:] for each in shown]
+
+
+def readme() -> str:
+    return (CLUSTER / "README.md").read_text()
+
+
+@pytest.mark.parametrize("arguments", shown_commands(), ids=" ".join)
+def test_shown_commands_are_the_real_ones_and_name_files_that_exist(arguments: list[str]):
+    name, *rest = arguments
+    command = main.commands[name]
+    with click.Context(main) as parent:
+        given = command.make_context(name, rest, parent=parent).params
+    assert (REPOSITORY / given["study"]).is_file()
+    assert given["storage"].startswith(("s3://", "/")), (
+        "no node shares a folder relative to its own"
+    )
+
+
+def test_files_that_the_readme_names_exist():
+    named = set(re.findall(r"`([a-z_-]+\.(?:yaml|sbatch|py|txt))`", readme()))
+    assert len(named) == 5
+    for name in named:
+        assert (CLUSTER / name).is_file(), name
+
+
+def test_the_clusters_study_can_be_planned_but_for_its_model(tmp_path: Path):
+    command = [sys.executable, "-m", "weirdgen", "plan", REPOSITORY / "jobs" / "cluster.yaml"]
+    command += ["--set", "model=embedded:smollm2-135m-instruct", "--storage", tmp_path]
+    command += ["--gpus", "8", "--gpu-memory", "24"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "16 seeds per fraction" in done.stdout

@@ -1,0 +1,238 @@
+"""What under cluster/ starts Ray, run on this machine: the GPUs of an autoscaler, the nodes of a Slurm allocation."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import REPOSITORY
+
+pytestmark = pytest.mark.slow
+RAY = Path(sys.executable).with_name("ray")
+HEAD = "f" * 51 + "00000"
+"""The head's id, as Ray's provider of made-up nodes knows it."""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: Ray's sockets take no long one."""
+    made = Path(tempfile.mkdtemp(prefix="wg"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def end(process: subprocess.Popen) -> None:
+    """Ends a process and all that it started."""
+    family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.terminate()
+    process.wait(60)
+    for each in family:
+        if each.is_running():
+            each.kill()
+
+
+def until(true: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def test_gpus_are_brought_from_zero_before_the_command_runs_and_go_when_it_does_nothing(
+    folder: Path,
+):
+    """By Ray's own autoscaler, whose provider starts nodes on this machine."""
+    address = f"127.0.0.1:{free_port()}"
+    nothing: dict = {
+        "auth": {},
+        "file_mounts": {},
+        "file_mounts_sync_continuously": False,
+        "cluster_synced_files": [],
+        "initialization_commands": [],
+    }
+    for part in ("setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray"):
+        nothing[f"{part}_commands"] = []
+    store = {"object_store_memory": 80_000_000}
+    config = {
+        **nothing,
+        "cluster_name": "made-up",
+        "max_workers": 2,
+        "upscaling_speed": 2,
+        "idle_timeout_minutes": 0.05,
+        "provider": {
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+            "launch_multiple": True,
+            "head_node_id": HEAD,
+            "gcs_address": address,
+        },
+        "head_node_type": "ray.head.default",
+        "available_node_types": {
+            "ray.head.default": {
+                "resources": {"CPU": 0, **store},
+                "node_config": {},
+                "max_workers": 0,
+            },
+            "gpu": {
+                "resources": {"CPU": 1, "GPU": 1, **store},
+                "node_config": {},
+                "min_workers": 0,
+                "max_workers": 2,
+            },
+        },
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_enable_autoscaler_v2": "1"}
+    of_head = {
+        **environment,
+        "RAY_FAKE_CLUSTER": "1",
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD,
+        "RAY_CLOUD_INSTANCE_ID": HEAD,
+        "RAY_NODE_TYPE_NAME": "ray.head.default",
+    }
+    command = [RAY, "start", "--head", "--block", f"--port={address.rpartition(':')[2]}"]
+    command += ["--num-cpus=0", "--num-gpus=0", "--object-store-memory=80000000"]
+    command += [f"--autoscaling-config={folder / 'config.json'}", f"--temp-dir={folder}"]
+    command += ["--node-ip-address=127.0.0.1", "--include-dashboard=false"]
+    counts = (
+        "import ray, time; ray.init(logging_level='ERROR', log_to_driver=False)\n"
+        "gpus = lambda: ray.cluster_resources().get('GPU', 0)\n"
+        "print('began with', gpus(), flush=True)\n"
+        "while gpus(): time.sleep(0.5)\n"
+        "print('none left')"
+    )
+    with (folder / "log").open("w") as log:
+        head = subprocess.Popen(command, env=of_head, stdout=log, stderr=log)
+    try:
+        until(lambda: "runtime started" in (folder / "log").read_text(), 60, "the head")
+        done = subprocess.run(
+            [
+                sys.executable,
+                REPOSITORY / "cluster" / "await_gpus.py",
+                "2",
+                sys.executable,
+                "-c",
+                counts,
+            ],
+            env={**environment, "RAY_ADDRESS": address},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+    finally:
+        end(head)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "0 of 2 GPUs"
+    assert [line for line in lines if line.startswith(("began", "none"))] == [
+        "began with 2.0",
+        "none left",
+    ]
+
+
+class Allocation:
+    """Two nodes of an allocation, both this machine: what Slurm's commands and the environment would be."""
+
+    def __init__(self, folder: Path, driver: str) -> None:
+        self.folder, self.number = folder, str(free_port())
+        commands = {
+            "scontrol": f'echo "$*" >>{folder}/scontrol; [[ $1 != show ]] || printf "n1\\nn2\\n"',
+            "srun": f"""echo "$*" >>{folder}/srun
+                while [[ $1 == --* ]]; do shift; done
+                if [[ $1 == hostname ]]; then echo 127.0.0.1; exit; fi
+                exec "$@" --num-cpus=1""",
+            "ray": f'exec {RAY} "$@"',
+            "python": f'exec {sys.executable} "$@"',
+            "weirdgen": driver,
+        }
+        (folder / "bin").mkdir()
+        for name, script in commands.items():
+            path = folder / "bin" / name
+            path.write_text(f"#!/usr/bin/env bash\n{script}\n")
+            path.chmod(0o755)
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith("RAY_")
+        }
+        environment |= {
+            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+            "ENVIRONMENT": str(folder),
+            "STORAGE": "/storage",
+            "SLURM_SUBMIT_DIR": str(REPOSITORY),
+            "SLURM_JOB_NODELIST": "n[1-2]",
+            "SLURM_JOB_ID": self.number,
+        }
+        with (folder / "log").open("w") as log:
+            self.job = subprocess.Popen(
+                ["bash", REPOSITORY / "cluster" / "slurm.sbatch"],
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def told(self, name: str) -> str:
+        path = self.folder / name
+        return path.read_text() if path.exists() else ""
+
+
+def rays(folder: Path) -> list[int]:
+    """Raylets that belong to the allocation of `folder`, by their environment."""
+    found = []
+    for process in psutil.process_iter(["name", "pid"]):
+        if process.info["name"] == "raylet":
+            try:
+                if process.environ().get("ENVIRONMENT") == str(folder):
+                    found.append(process.info["pid"])
+            except psutil.Error:
+                continue
+    return found
+
+
+def test_an_allocation_starts_all_nodes_runs_the_driver_and_cleans_up(folder: Path):
+    look = "import ray; ray.init(logging_level='ERROR'); print(sum(n['Alive'] for n in ray.nodes()), 'nodes')"
+    allocation = Allocation(folder, f'echo "$@" >{folder}/driver; python -c "{look}"; exit 7')
+    try:
+        assert allocation.job.wait(120) == 7, allocation.told("log")
+    finally:
+        end(allocation.job)
+    assert allocation.told("driver") == "run jobs/cluster.yaml --storage /storage\n"
+    assert "2 nodes" in allocation.told("log")
+    started = [line for line in allocation.told("srun").splitlines() if "ray start" in line]
+    nodes = {"--nodelist=n1" in line: "--head" in line for line in started}
+    assert nodes == {True: True, False: False}, "the head on the first, no other"
+    assert "requeue" not in allocation.told("scontrol")
+    assert rays(folder) == []
+
+
+def test_the_signal_before_the_time_is_up_ends_the_driver_and_queues_the_job_again(folder: Path):
+    driver = f"trap 'echo ended >{folder}/ended; exit 143' TERM; touch {folder}/begun; while :; do sleep 0.1; done"
+    allocation = Allocation(folder, driver)
+    try:
+        until((folder / "begun").exists, 120, "the driver")
+        allocation.job.send_signal(signal.SIGUSR1)
+        allocation.job.wait(60)
+    finally:
+        end(allocation.job)
+    assert allocation.told("ended") == "ended\n"
+    assert f"requeue {allocation.number}" in allocation.told("scontrol")
+    assert rays(folder) == []

@@ -20,7 +20,7 @@ _PACKAGES = (
 @cache
 def provenance() -> dict[str, Any]:
     """`commit`, `versions` and `hardware` of this process."""
-    return {"commit": _commit(), "versions": _versions(), "hardware": _hardware()}
+    return {"commit": _commit(), "versions": versions(), "hardware": _hardware()}
 
 
 def _commit() -> str | None:
@@ -36,14 +36,16 @@ def _commit() -> str | None:
         return None
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
+@cache
+def versions() -> dict[str, str]:
+    """Package -> version, of those that have a part in what is made."""
+    found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            versions[package] = importlib.metadata.version(package)
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return versions
+    return found
 
 
 def _hardware() -> dict[str, Any]:

@@ -32,6 +32,7 @@ from weirdgen.seeds import Seeds, request_seed
 from weirdgen.store import Manifest, Step, Store
 from weirdgen.study import Train
 from weirdgen.train import TrainSpec, train
+from weirdgen.training_state import States
 
 PROOF_PROMPTS = 8
 """Held-out prompts on which base and adapter are compared before an adapter is asked."""
@@ -81,13 +82,17 @@ def perform_together(
     tasks: Sequence[Task],
     make: Callable[[Sequence[Inputs], Sequence[Path]], dict[str, Any]],
 ) -> list[Manifest]:
-    """Makes several steps at once and commits each; the notes and the time are those of all."""
+    """Makes several steps at once and commits each; the notes and the time are those of all.
+
+    Where the notes say that they were resumed, the time has what came before in it.
+    """
     started = time.monotonic()
     fetched = [_fetch(store, task.inputs) for task in tasks]
     with ExitStack() as stack:
         attempts = [stack.enter_context(store.attempt(task.step)) for task in tasks]
         notes = make([folders for folders, _ in fetched], [out for _, out in attempts])
-        wall_s = round(time.monotonic() - started, 3)
+        earlier_s = notes.get("resumed", {}).get("wall_s", 0.0)
+        wall_s = round(earlier_s + time.monotonic() - started, 3)
         made = {**provenance(), "wall_s": wall_s, "notes": notes}
         return [
             store.commit(
@@ -99,6 +104,27 @@ def perform_together(
             )
             for task, attempt, (_, digests) in zip(tasks, attempts, fetched, strict=True)
         ]
+
+
+def perform_trainings(
+    store: Store,
+    tasks: Sequence[Task],
+    micro_batch: int,
+    make: Callable[[Sequence[Inputs], Sequence[Path], States], dict[str, Any]],
+) -> list[Manifest]:
+    """`perform_together` of trainings, which go on from the states that an earlier attempt left."""
+    # Read before the inputs are: a state is never taken for one of inputs that came later.
+    inputs = [_digests(store, task.inputs) for task in tasks]
+    states = States(store, [task.step for task in tasks], inputs, micro_batch)
+    manifests = perform_together(store, tasks, lambda inputs, outs: make(inputs, outs, states))
+    states.delete()
+    return manifests
+
+
+def _digests(store: Store, inputs: Mapping[str, Step]) -> dict[str, str]:
+    """The digests of the inputs that are there, by fingerprint."""
+    manifests = {step.fingerprint: store.manifest(step) for step in inputs.values()}
+    return {key: manifest.digest for key, manifest in manifests.items() if manifest is not None}
 
 
 def _fetch(store: Store, inputs: Mapping[str, Step]) -> tuple[dict[str, Path], dict[str, str]]:
@@ -160,10 +186,11 @@ def make_training(
     report_to: Sequence[str],
     micro_batch: int,
     on_step: Callable[[int, int], None],
+    states: States,
 ) -> dict[str, Any]:
     """One adapter; `micro_batch` may be smaller than the record's where memory did not suffice."""
-    train(_train_spec(record, inputs, report_to, micro_batch), out, on_step)
-    return {"micro_batch": micro_batch}
+    train(_train_spec(record, inputs, report_to, micro_batch), out, on_step, states)
+    return {"micro_batch": micro_batch, **states.notes}
 
 
 def make_trainings(
@@ -173,6 +200,7 @@ def make_trainings(
     *,
     micro_batch: int,
     on_step: Callable[[int, int], None],
+    states: States,
 ) -> dict[str, Any]:
     """Several adapters side by side in one process."""
     from weirdgen.train_together import train_together  # torch takes seconds to import
@@ -180,8 +208,8 @@ def make_trainings(
     specs = [
         _train_spec(record, of, (), micro_batch) for record, of in zip(records, inputs, strict=True)
     ]
-    train_together(specs, outs, on_step)
-    return {"micro_batch": micro_batch, "together": len(records)}
+    train_together(specs, outs, on_step, states=states)
+    return {"micro_batch": micro_batch, "together": len(records), **states.notes}
 
 
 def _train_spec(

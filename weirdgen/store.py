@@ -2,6 +2,7 @@
 
     <root>/artifacts/<stage>/<name>-<fingerprint12>[/<range>]/manifest.json
                                                              /attempt-<uuid>/...   the payload
+                                                             /state-<update>-...   of a training on its way
     <root>/<study>/...                                                         what people read
 
 An artifact exists once its manifest does, and the manifest is written last. Nothing relies on a
@@ -184,6 +185,11 @@ class Store:
         """Deletes the file if it is there."""
         with suppress(FileNotFoundError):
             self._fs.delete_file(self.path(path))
+
+    def delete_folder(self, path: str) -> None:
+        """Deletes the folder with all that is in it, if it is there."""
+        with suppress(FileNotFoundError):
+            self._fs.delete_dir(self.path(path))
 
     def folders(self, path: str) -> set[str]:
         """Names of the folders directly below `path`; empty where `path` is not there."""

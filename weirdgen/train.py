@@ -7,6 +7,8 @@ same adapter byte for byte.
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from weirdgen.adapters import ADAPTER
 from weirdgen.errors import StepError
 from weirdgen.seeds import Seeds
 from weirdgen.study import Train
+from weirdgen.training_state import Files, States
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
 
 LOSS_CURVE = "loss.jsonl"
 ROWS = "rows.jsonl"
+_OF_STATE = (
+    "adapter_model.safetensors", "optimizer.pt", "rng_state.pth", "scheduler.pt", "trainer_state.json",
+)  # fmt: skip
+"""What of a checkpoint of Trainer's is needed to go on from it."""
 
 
 @dataclass(frozen=True)
@@ -44,27 +51,47 @@ class TrainSpec:
 
 
 def train(
-    spec: TrainSpec, out: Path, on_step: Callable[[int, int], None] = lambda _done, _total: None
+    spec: TrainSpec,
+    out: Path,
+    on_step: Callable[[int, int], None] = lambda _done, _total: None,
+    states: States | None = None,
 ) -> None:
     """Trains one adapter into `out`: the adapter in PEFT format, its rows, and the loss of each step.
 
-    `on_step(done, total)` is called after every update. Raises StepError when a row would be
+    `on_step(done, total)` is called after every update. `states`: where to go on from, and where to
+    keep what another attempt may go on from. Raises StepError when a row would be
     cut or dropped, or when the loss would fall on anything but the answers; torch's
     OutOfMemoryError passes through.
     """
     import torch
     from datasets import Dataset
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
     from transformers import AutoTokenizer, TrainerCallback
     from trl import SFTTrainer
 
     class Steps(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
             on_step(state.global_step, state.max_steps)
+            if states is not None and state.global_step < state.max_steps:
+                control.should_save = states.is_due()
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            assert states is not None
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            states.save(state.global_step, [_read_state(folder)])
+            shutil.rmtree(folder)
+
+    class Trainer(SFTTrainer):
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            """The weights as they were: by its own way PEFT puts bf16 into fp32."""
+            weights = load_file(Path(resume_from_checkpoint) / "adapter_model.safetensors")
+            set_peft_model_state_dict(model or self.model, weights)
 
     settings = spec.settings
     tokenizer = AutoTokenizer.from_pretrained(spec.model_dir)
     rows = [{"prompt": row["prompt"], "completion": row["completion"]} for row in spec.rows]
-    trainer = SFTTrainer(
+    trainer = Trainer(
         model=load_base(spec.model_dir, settings),
         args=sft_config(spec, out, use_cpu=not torch.cuda.is_available()),
         train_dataset=Dataset.from_list(rows),
@@ -76,7 +103,8 @@ def train(
         raise StepError(f"a training takes one GPU, {trainer.args.n_gpu} are visible")
     prepared: Any = trainer.train_dataset
     check_mask(prepared, spec.rows, tokenizer, settings.max_length)
-    trainer.train()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer.train(resume_from_checkpoint=_put_state(states, Path(folder)))
     with suppress(OSError):
         _trackers_dir(out).rmdir()  # stays where a tracker wrote into it
     adapted: Any = trainer.model
@@ -86,6 +114,21 @@ def train(
     curve = [entry for entry in trainer.state.log_history if "loss" in entry]
     keys = ("step", "epoch", "loss", "learning_rate", "grad_norm")
     write_jsonl(out / LOSS_CURVE, [{key: entry[key] for key in keys} for entry in curve])
+
+
+def _read_state(folder: Path) -> Files:
+    return {name: (folder / name).read_bytes() for name in _OF_STATE}
+
+
+def _put_state(states: States | None, folder: Path) -> str | None:
+    """The folder, with the state to go on from in it; None where there is no such state."""
+    latest = states.latest() if states is not None else None
+    if latest is None:
+        return None
+    _, [files] = latest
+    for name in _OF_STATE:
+        (folder / name).write_bytes(files[name])
+    return str(folder)
 
 
 def _trackers_dir(out: Path) -> Path:

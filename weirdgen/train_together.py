@@ -29,9 +29,10 @@ from weirdgen.train import (
     clean_adapter,
     load_base,
     lora_config,
-    sft_config,
     write_jsonl,
 )
+from weirdgen.training_state import States
+from weirdgen.updates import Updates
 
 _SCALED_LOGITS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 """Settings by which some models change their logits."""
@@ -53,12 +54,14 @@ def train_together(
     outs: Sequence[Path],
     on_step: Callable[[int, int], None] = lambda _done, _total: None,
     how: How | None = None,
+    states: States | None = None,
 ) -> None:
     """Trains one adapter for each spec and writes them like `weirdgen.train.train`.
 
     The specs share model and settings, the learning rate excepted, and have equally many rows.
     `how`: by default passes are recorded on a GPU; a small base is dequantized; of a large one
-    (`weirdgen.memory.is_large`) layers are compiled on a GPU.
+    (`weirdgen.memory.is_large`) layers are compiled on a GPU. `states`: where to go on from, and where
+    to keep what another attempt may go on from.
     Raises StepError as `train` does, and for what cannot be stacked; torch's OutOfMemoryError passes
     through.
     """
@@ -77,7 +80,8 @@ def train_together(
     adapters, config, model = _first_weights(model, specs)
     how = how or _best(model, settings)
     stacked = _stacked(model, adapters, settings, how)
-    curves = _train(model, stacked, specs, tables, tokenizer.pad_token_id or 0, on_step, how)
+    pad = tokenizer.pad_token_id or 0
+    curves = _train(model, stacked, specs, tables, pad, on_step, how, states)
     for n, (spec, out) in enumerate(zip(specs, outs, strict=True)):
         _save(stacked, n, config, out / ADAPTER)
         clean_adapter(out / ADAPTER, spec.model_id)
@@ -178,16 +182,16 @@ def _train(
     pad: int,
     on_step: Callable[[int, int], None],
     how: How,
+    states: States | None,
 ) -> list[list[dict[str, float]]]:
-    """All updates; gives the loss curve of each training."""
-    settings, flat = specs[0].settings, stacked.flat_NP
-    assert flat.grad is not None
-    args = sft_config(specs[0], Path("unused"), use_cpu=not flat.is_cuda)
+    """All updates that are left; gives the loss curve of each training."""
+    settings, on_gpu = specs[0].settings, stacked.flat_NP.is_cuda
     updates = list(_updates(specs, tables))
     total = len(updates)
     size_of = iter(sizes((each for parts in updates for each in parts), settings.micro_batch))
     update_sizes = [[next(size_of) for _ in parts] for parts in updates]
-    optimizer, schedule = _optimizer(specs, stacked, args, total)
+    make_update = Updates(specs, stacked, total)
+    first = _go_on(make_update, states)
     passes = Passes(model, stacked, settings.gradient_checkpointing, how.compiled)
     weights = [_weights(parts) for parts in updates]
 
@@ -197,22 +201,29 @@ def _train(
     if how.recorded:
         where = {size: (u, p) for u, line in enumerate(update_sizes) for p, size in enumerate(line)}
         passes.record(where, lambda size: packed(*where[size]))
-    steps = []
-    ended = torch.cuda.Event() if flat.is_cuda else None
-    for update, line in enumerate(update_sizes):
-        for part, size in enumerate(line):
+    ended = torch.cuda.Event() if on_gpu else None
+    for update in range(first, total):
+        for part, size in enumerate(update_sizes[update]):
             passes(packed(update, part), size)
-        norm_N = flat.grad.float().norm(dim=1)
-        flat.grad *= (args.max_grad_norm / (norm_N + 1e-6)).clamp(max=1.0)[:, None].to(flat.dtype)
-        steps.append((torch.stack([passes.loss_N, norm_N]), schedule.get_last_lr()))
-        optimizer.step()
-        schedule.step()
+        make_update(passes.loss_N)
         passes.clear()
         if ended is not None:  # the next update is packed while this one runs
             ended.synchronize()
             ended = torch.cuda.current_stream().record_event()
         on_step(update + 1, total)
-    return _curves(steps, total // settings.epochs)
+        if states is not None and update + 1 < total and states.is_due():
+            states.save(update + 1, make_update.states())
+    return make_update.curves()
+
+
+def _go_on(make_update: Updates, states: States | None) -> int:
+    """How many updates are made already."""
+    latest = states.latest() if states is not None else None
+    if latest is None:
+        return 0
+    done, files_N = latest
+    make_update.load(files_N)
+    return done
 
 
 def _updates(
@@ -232,37 +243,6 @@ def _weights(parts: Sequence[Batches]) -> list[float]:
     """Of each training's learnt tokens in one update: the loss is their mean."""
     lines = zip(*parts, strict=True)
     return [1 / sum(sum(row.completion_mask) for batch in line for row in batch) for line in lines]
-
-
-def _optimizer(
-    specs: Sequence[TrainSpec], stacked: Stack, args: Any, total: int
-) -> tuple[torch.optim.Optimizer, Any]:
-    """TRL's optimizer and its schedule; a training's numbers are a parameter of their own."""
-    from transformers import Trainer, get_scheduler
-
-    flat, settings = stacked.flat_NP, specs[0].settings
-    assert flat.grad is not None
-    kind, how = Trainer.get_optimizer_cls_and_kwargs(args)
-    groups = []
-    for spec, line, grad in zip(specs, flat.data, flat.grad, strict=True):
-        adapter = torch.nn.Parameter(line)
-        adapter.grad = grad
-        groups.append({"params": [adapter], "lr": spec.settings.learning_rate})
-    optimizer = kind(groups, **how, weight_decay=settings.weight_decay)
-    warmup = args.get_warmup_steps(total)
-    return optimizer, get_scheduler(settings.scheduler, optimizer, warmup, total)
-
-
-def _curves(
-    steps: Sequence[tuple[torch.Tensor, Sequence[float]]], in_epoch: int
-) -> list[list[dict[str, float]]]:
-    """The loss curve of each training, from losses and norms (2 x N) and the learning rates of each update."""
-    curves: list[list[dict[str, float]]] = [[] for _ in steps[0][1]]
-    for done, (both_N, rates) in enumerate(steps, start=1):
-        for curve, loss, norm, rate in zip(curves, *both_N.tolist(), rates, strict=True):
-            step = {"step": done, "epoch": done / in_epoch, "loss": loss}
-            curve.append(step | {"learning_rate": rate, "grad_norm": norm})
-    return curves
 
 
 def _save(stacked: Stack, n: int, config: Any, folder: Path) -> None:

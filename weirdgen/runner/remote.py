@@ -29,10 +29,12 @@ from weirdgen.stages import (
     make_trainings,
     perform,
     perform_together,
+    perform_trainings,
     prove_adapter,
     served_base,
 )
 from weirdgen.store import Manifest, Store
+from weirdgen.training_state import States
 
 # Threads that wait by spinning take the cores from their neighbours: 145 s against 37 s for two
 # trainings side by side on two cores.
@@ -135,19 +137,20 @@ def run_training(
     def on_step(done: int, total: int) -> None:
         board.report.remote(task.step.key, done, total)
 
-    def make(inputs: Inputs, out: Path) -> dict:
+    def make(inputs: Sequence[Inputs], outs: Sequence[Path], states: States) -> dict:
         return make_training(
             task.step.record,
-            inputs,
-            out,
+            inputs[0],
+            outs[0],
             report_to=report_to,
             micro_batch=micro_batch,
             on_step=on_step,
+            states=states,
         )
 
     on_step(0, 0)  # begun: how many updates it takes is known later
     with logged(store, log), _within_its_memory():
-        return _made(perform(store, task, make))
+        return _made(*perform_trainings(store, [task], micro_batch, make))
 
 
 @ray.remote(max_calls=1, max_retries=0)
@@ -158,13 +161,15 @@ def run_trainings(uri: str, tasks: list[Task], micro_batch: int, board: Any, log
     def on_step(done: int, total: int) -> None:
         board.report.remote(tasks[0].step.key, done, total)
 
-    def make(inputs: Sequence[Inputs], outs: Sequence[Path]) -> dict:
+    def make(inputs: Sequence[Inputs], outs: Sequence[Path], states: States) -> dict:
         records = [task.step.record for task in tasks]
-        return make_trainings(records, inputs, outs, micro_batch=micro_batch, on_step=on_step)
+        return make_trainings(
+            records, inputs, outs, micro_batch=micro_batch, on_step=on_step, states=states
+        )
 
     on_step(0, 0)
     with logged(store, log), _within_its_memory():
-        return _made(*perform_together(store, tasks, make))
+        return _made(*perform_trainings(store, tasks, micro_batch, make))
 
 
 @contextmanager

@@ -258,7 +258,7 @@ def test_shown_commands_are_the_real_ones_and_name_files_that_exist(arguments: l
 
 def test_files_that_the_readme_names_exist():
     named = set(re.findall(r"`([a-z_-]+\.(?:yaml|sbatch|py|txt))`", readme()))
-    assert len(named) == 5
+    assert len(named) == 6
     for name in named:
         assert (CLUSTER / name).is_file(), name
 

@@ -107,12 +107,13 @@ class States:
             for (folder, of), files in zip(self._of.items(), states, strict=True):
                 self._write(f"{folder}/{name}", of, files)
             self._delete(lambda each: each != name)
+            pause_s = max(EVERY_S, (time.monotonic() - began) / _MOST_OF_TIME)
         except OSError as error:
             print(f"state after update {update} not saved: {error}")
             with suppress(OSError):
                 self._delete(lambda each: each == name)
-        now = time.monotonic()
-        self._due = now + max(EVERY_S, (now - began) / _MOST_OF_TIME)
+            pause_s = EVERY_S
+        self._due = time.monotonic() + pause_s
 
     def delete(self) -> None:
         """Deletes every state of these trainings."""

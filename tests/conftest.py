@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -14,6 +15,9 @@ from weirdgen.checkpoints import write_checkpoint
 from weirdgen.models import resolve_model
 from weirdgen.store import Store
 from weirdgen.study import Study
+
+if TYPE_CHECKING:
+    from s3_server import S3Server
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -94,6 +98,22 @@ def one_ray() -> Iterator[None]:
         yield
         ray.shutdown()
     assert_secret(storage=Path(folder))
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server for a module, its credentials in the environment."""
+    from s3_server import CREDENTIALS, S3Server
+
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in CREDENTIALS.items():
+            environment.setenv(name, value)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 @pytest.fixture(params=["local", "remote"])

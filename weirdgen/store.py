@@ -102,9 +102,15 @@ class Store:
         """`uri`: a local path or a URI that pyarrow.fs reads. Raises InputError if it cannot."""
         if not uri.strip("/ ") or re.match(r"(s3|gs):(?!//[^/])", uri):
             raise InputError("--storage", None, f"{uri!r} names no folder or bucket")
+        if re.match(r"s3://[^/?]*@", uri):
+            problem = "keys stand in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, not in the URI"
+            raise InputError("--storage", None, problem)
         self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
         try:
             self._fs, self._root = fs.FileSystem.from_uri(self.uri)
+            if isinstance(self._fs, fs.S3FileSystem):
+                self._fs = _patient(self._fs)
+                self._fs.get_file_info(self._root)  # that it is there, and open to this process
         except (ValueError, OSError) as error:
             raise InputError(
                 "--storage", None, f"{uri!r}: {' '.join(str(error).split())}"
@@ -338,6 +344,12 @@ class Store:
 def is_attempt(folder: str) -> bool:
     """Whether a folder below an artifact holds one attempt's payload, committed or not."""
     return folder.startswith("attempt-") and not folder.endswith("-trackers")
+
+
+def _patient(found: fs.S3FileSystem) -> fs.S3FileSystem:
+    """The same, which tries a request for 26 s; one that a URI makes gives up after 6 s."""
+    _, (options,) = found.__reduce__()
+    return fs.S3FileSystem(**options, retry_strategy=fs.AwsDefaultS3RetryStrategy(max_attempts=10))
 
 
 def _sha256(file: Path) -> str:

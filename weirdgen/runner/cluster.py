@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import uuid
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from weirdgen.errors import InputError, WeirdgenError
@@ -19,6 +20,7 @@ from weirdgen.study import Study
 
 OBJECT_STORE_BYTES = 200_000_000
 """Paths travel, not blobs; Ray would take a third of the memory."""
+_ANSWERING_S = 10.0
 _TELLING_S = 120.0
 """How long nodes may take to tell of their GPUs."""
 
@@ -31,23 +33,46 @@ class Capacity(NamedTuple):
 
 
 def connect() -> list[Capacity]:
-    """Joins or starts Ray; gives what each node has. Raises InputError for a `ray://` address."""
+    """Joins or starts Ray; gives what each node has. Raises InputError where RAY_ADDRESS is none to join."""
     address = os.environ.get("RAY_ADDRESS")
     if address and address.startswith("ray://"):
         problem = "ray:// clients cannot drive a study; submit it: `ray job submit -- weirdgen run`"
         raise InputError("RAY_ADDRESS", None, problem)
+    if address:
+        _check_answers(address)
     # Ray 2.60 shows every GPU to tasks that ask for none, unless told so before it starts.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not ray.is_initialized():
-        ray.init(
-            address=address or "local",
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=None if address else OBJECT_STORE_BYTES,
-        )
+        try:
+            ray.init(
+                address=address or "local",
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=None if address else OBJECT_STORE_BYTES,
+            )
+        except (AuthenticationError, ConnectionError):
+            if not address:
+                raise
+            problem = (
+                f"{address} lets nobody in without its token (RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, "
+                "with RAY_AUTH_MODE=token), or it is no Ray cluster of this version"
+            )
+            raise InputError("RAY_ADDRESS", None, problem) from None
     return node_capacities()
+
+
+def _check_answers(address: str) -> None:
+    """Raises InputError where nobody listens at `HOST:PORT`: Ray itself would try for ten minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWERING_S).close()
+    except OSError as error:
+        problem = f"nobody answers at {address} ({error.strerror or error})"
+        raise InputError("RAY_ADDRESS", None, problem) from None
 
 
 def node_capacities() -> list[Capacity]:
@@ -122,10 +147,10 @@ def check_shared_storage(store: Store) -> None:
     finally:
         store.delete(path)
     if blind:
-        raise WeirdgenError(
-            f"--storage {store.uri} is not shared: {', '.join(blind)} cannot read what this "
-            "process writes; give a shared folder, s3:// or gs://"
-        )
+        who = f"--storage {store.uri}: {', '.join(sorted(blind))} cannot read what this process writes; "
+        if store.is_local:
+            raise WeirdgenError(who + "give a folder that all nodes share, s3:// or gs://")
+        raise WeirdgenError(who + "every node needs its address and credentials in its environment")
 
 
 def _confirmed(ref: ray.ObjectRef) -> bool:

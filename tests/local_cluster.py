@@ -1,0 +1,229 @@
+"""A real Ray cluster on this machine: nodes started as on many, with logical GPUs, and a token."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+from s3_server import free_ports
+
+_MARK = "WEIRDGEN_TEST_NODE"
+_STARTING_S = 90.0
+BIN = Path(sys.executable).parent
+
+
+class Node:
+    """What one `ray start` started, in an environment and with a node-local cache of its own."""
+
+    def __init__(
+        self, folder: Path, address: str, arguments: list[str], environment: dict[str, str]
+    ) -> None:
+        self.address, self.cache = address, folder / "cache"
+        self._mark = secrets.token_hex(8)
+        self._environment = environment | {_MARK: self._mark, "XDG_CACHE_HOME": str(self.cache)}
+        self._command = [
+            str(BIN / "ray"), "start", "--block", "--disable-usage-stats",
+            f"--node-ip-address={address}", "--object-store-memory=100000000",
+            "--dashboard-agent-listen-port=0", *arguments,
+        ]  # fmt: skip
+        self.log = folder / "ray-start.log"
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def processes(self) -> list[psutil.Process]:
+        """All that this node runs, what has lost its parent too."""
+        if self._process is None:
+            return []
+        return [each for each in psutil.process_iter() if self._is_mine(each)]
+
+    def find(self, title: str) -> list[psutil.Process]:
+        """Those whose command line has `title` in it: `/raylet`, `gcs_server`, `ray::run_training`."""
+        return [each for each in self.processes() if title in _title(each)]
+
+    def raylet(self) -> psutil.Process:
+        """It holds the node together: once it is gone, so are the node's workers."""
+        (found,) = self.find("/raylet/raylet ")
+        return found
+
+    def stop(self) -> None:
+        """Ends whatever is left of the node, at once."""
+        while left := self.processes():
+            for each in left:
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
+            time.sleep(0.05)
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
+    def _is_mine(self, process: psutil.Process) -> bool:
+        """A worker overwrites its environment with its title, and a job's driver has a session of its own."""
+        assert self._process is not None
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            if os.getsid(process.pid) == self._process.pid:
+                return True
+            return process.environ().get(_MARK) == self._mark
+        except (psutil.Error, ProcessLookupError):
+            return False
+
+
+class LocalCluster:
+    """A head without a CPU for tasks, and workers of `cpus` and `gpus` each, behind a token.
+
+    `environment` is every node's, as a secret would bring it there. Nodes stay on their ports and
+    keep their folders, so that a cluster which was stopped can be started again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        environment: dict[str, str],
+        workers: int = 2,
+        cpus: int = 2,
+        gpus: int = 1,
+    ) -> None:
+        self._temp = Path(tempfile.mkdtemp(prefix="wg"))  # short: sockets are in it
+        self.token = secrets.token_hex(32)
+        gcs, dashboard, client = free_ports(3)
+        self.gcs_address = f"{_address(0)}:{gcs}"
+        """What RAY_ADDRESS says on a node."""
+        self.jobs_url = f"http://127.0.0.1:{dashboard}"
+        """What `ray job submit --address` says."""
+        nodes = bare_environment() | self.access() | environment
+        nodes["PATH"] = f"{BIN}:{nodes['PATH']}"
+        self.head = Node(
+            folder / "head",
+            _address(0),
+            [
+                "--head", f"--port={gcs}", f"--dashboard-port={dashboard}",
+                f"--ray-client-server-port={client}", f"--temp-dir={self._temp}/0",
+                "--num-cpus=0", "--num-gpus=0",
+            ],
+            nodes,
+        )  # fmt: skip
+        joining = [f"--address={self.gcs_address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
+        self.workers = [
+            Node(
+                folder / f"worker-{i}",
+                _address(i),
+                [*joining, f"--temp-dir={self._temp}/{i}"],
+                nodes,
+            )
+            for i in range(1, workers + 1)
+        ]
+
+    def access(self) -> dict[str, str]:
+        """The environment of one who may use the cluster."""
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [self.head, *self.workers]
+
+    def gcs(self) -> psutil.Process:
+        """The head's memory of the whole cluster."""
+        (found,) = self.head.find("/gcs/gcs_server ")
+        return found
+
+    def start(self) -> None:
+        """Returns once all nodes are there and jobs can be submitted."""
+        deadline = time.monotonic() + _STARTING_S
+        self.head.start()
+        self._await_nodes(1, deadline)
+        for worker in self.workers:
+            worker.start()
+        self._await_nodes(len(self.nodes), deadline)
+
+    def stop(self) -> None:
+        """Ends all of its processes and no other's."""
+        for node in reversed(self.nodes):
+            node.stop()
+        shutil.rmtree(self._temp, ignore_errors=True)
+
+    def state(self, what: str) -> list[dict[str, Any]]:
+        """What Ray's state API says of its live `nodes`, or of all `tasks` or `actors` there were."""
+        query = {"limit": 10_000, "detail": 1}
+        if what == "nodes":
+            query |= {"filter_keys": "state", "filter_predicates": "=", "filter_values": "ALIVE"}
+        reply = requests.get(
+            f"{self.jobs_url}/api/v0/{what}", query, headers=self._headers(), timeout=30
+        )
+        reply.raise_for_status()
+        return reply.json()["data"]["result"]["result"]
+
+    def submit(
+        self,
+        working_dir: Path,
+        *command: str,
+        access: dict[str, str] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> tuple[int, str]:
+        """`ray job submit` until the job's end: its exit code and what it printed.
+
+        `environment` is that of its tasks too, as its runtime environment brings it there.
+        """
+        submit = [BIN / "ray", "job", "submit", "--address", self.jobs_url]
+        submit += ["--runtime-env-json", json.dumps({"env_vars": environment or {}})]
+        done = subprocess.run(
+            [*submit, "--working-dir", working_dir, "--", *command],
+            env=bare_environment() | (self.access() if access is None else access),
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def _await_nodes(self, count: int, deadline: float) -> None:
+        while self._count_nodes() < count:
+            logs = "".join(node.log.read_text()[-2000:] for node in self.nodes if node.log.exists())
+            assert time.monotonic() < deadline, logs
+            time.sleep(0.2)
+
+    def _count_nodes(self) -> int:
+        try:
+            return len(self.state("nodes"))
+        except requests.RequestException:
+            return 0
+
+
+def _address(node: int) -> str:
+    """A loopback address of the node's own, by which Ray knows it."""
+    return f"127.0.1.{node + 1}"
+
+
+def bare_environment() -> dict[str, str]:
+    """This process's, less what it says of another Ray or of a storage."""
+    foreign = ("RAY_", "AWS_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

@@ -87,6 +87,7 @@ def test_an_attempt_that_fails_leaves_nothing_committed(store: Store):
         (folder / "file").write_text("half")
         raise RuntimeError
     assert not folder.exists()
+    assert store.is_local or not folder.parent.exists()
     assert store.manifest(step()) is None
 
 
@@ -184,6 +185,20 @@ def test_a_lease_outlives_a_storage_that_hiccups(tmp_path: Path, monkeypatch: py
         monkeypatch.undo()
         lease.check()
         assert lease._thread.is_alive()
+
+
+def test_a_lease_on_a_storage_that_stays_away_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def away(path: str) -> bytes:
+        raise OSError("no route")
+
+    store = Store(str(tmp_path))
+    with Lease(store, "s", beat_s=0.02, patience_s=0.2) as lease:
+        monkeypatch.setattr(store, "read", away)
+        lease._thread.join(5)
+        with pytest.raises(InputError, match=r"--storage: .* could not be reached for \d+ s"):
+            lease.check()
 
 
 def test_a_lease_that_was_taken_over_says_so(store: Store):

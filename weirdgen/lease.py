@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from weirdgen.errors import LockedError
+from weirdgen.errors import InputError, LockedError, WeirdgenError
 from weirdgen.store import Store
 
 BEAT_S = 5.0
@@ -41,7 +41,7 @@ class Lease:
             "started": process.create_time(),
         }
         self._stop = threading.Event()
-        self._lost = False
+        self._lost: WeirdgenError | None = None
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> Lease:
@@ -59,28 +59,31 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        if not self._lost and self._is_mine(self._read()):
+        if self._lost is None and self._is_mine(self._read()):
             self._store.delete(self._path)
 
     def check(self) -> None:
-        """Raises LockedError when another run has taken the study over."""
-        if self._lost:
-            raise LockedError(f"{self._store.path(self._path)}: another run took this study over")
+        """Raises LockedError when another run has taken the study over, InputError when one may have."""
+        if self._lost is not None:
+            raise self._lost
 
     def _beat(self) -> None:
         count, last = 0, time.monotonic()
         while not self._stop.wait(self._beat_s):
             try:
                 if not self._is_mine(self._read()):
-                    self._lost = True
+                    path = self._store.path(self._path)
+                    self._lost = LockedError(f"{path}: another run took this study over")
                     return
                 count += 1
                 self._write(count)
                 last = time.monotonic()
             except (OSError, ValueError):
                 # The storage hiccups; another run may take over after a while.
-                if time.monotonic() - last > self._patience_s:
-                    self._lost = True
+                away_s = time.monotonic() - last
+                if away_s > self._patience_s:
+                    problem = f"{self._store.uri} could not be reached for {away_s:.0f} s"
+                    self._lost = InputError("--storage", None, problem)
                     return
 
     def _is_mine(self, holder: dict[str, Any] | None) -> bool:

@@ -291,7 +291,7 @@ class Store:
         try:
             yield name, folder
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder if self.is_local else folder.parent, ignore_errors=True)
             raise
         if not self.is_local:
             shutil.rmtree(folder.parent, ignore_errors=True)

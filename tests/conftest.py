@@ -89,6 +89,7 @@ def one_ray() -> Iterator[None]:
         environment.setenv(VARIABLE, KEY)
         environment.delenv("RAY_ADDRESS", raising=False)
         ray.init(
+            "local",
             num_cpus=4,
             include_dashboard=False,
             object_store_memory=100_000_000,

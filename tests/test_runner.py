@@ -62,7 +62,9 @@ class Recorder:
 @pytest.fixture(scope="module")
 def two_gpus() -> Iterator[None]:
     """Ray with two logical GPUs on this machine."""
-    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, object_store_memory=100_000_000)
+    ray.init(
+        "local", num_cpus=4, num_gpus=2, include_dashboard=False, object_store_memory=100_000_000
+    )
     ray.cloudpickle.register_pickle_by_value(echo)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield

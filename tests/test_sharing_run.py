@@ -25,7 +25,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def one_gpu() -> Iterator[None]:
-    ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=100_000_000)
+    ray.init(
+        "local", num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=100_000_000
+    )
     ray.cloudpickle.register_pickle_by_value(echo)
     yield
     ray.shutdown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import uuid
 from pathlib import Path
 
 from weirdgen.cache import node_cache
@@ -58,6 +59,19 @@ def checkpoint(model: Model) -> Path:
         except OSError:  # another process was first
             shutil.rmtree(draft)
     return folder
+
+
+def named_by_content(folder: Path, digest: str) -> Path:
+    """A link to `folder` in this node's cache, named by what it holds: the same for every storage.
+
+    vLLM keeps what it compiled under a key that holds the path of the model.
+    """
+    link = node_cache() / "bases" / digest[:16]
+    link.parent.mkdir(parents=True, exist_ok=True)
+    draft = link.with_name(f".draft-{uuid.uuid4().hex}")
+    draft.symlink_to(folder, target_is_directory=True)
+    draft.replace(link)  # an older one may lead to a storage that is gone
+    return link
 
 
 def local_checkpoint(model_id: str, revision: str) -> Path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,8 @@ from weirdgen.store import Store
 
 EngineClass = Callable[[float], Engine]
 """Makes an engine, given its share of one GPU's memory (0 without a GPU)."""
+_PLACING_S = 30.0
+"""How long trainings wait for engines to have their GPUs: one may be lent to somebody else."""
 
 
 @dataclass(eq=False)
@@ -27,6 +30,9 @@ class OpenEngine:
 
     actor: Any
     number: int
+    placed: ray.ObjectRef
+    """Resolves once it has its GPU."""
+    wanted_at: float = field(default_factory=time.monotonic)
     busy: bool = False
     open: bool = False
     """Whether its model is loaded."""
@@ -58,6 +64,14 @@ class EnginePool:
         """How many are on their way."""
         return sum(not engine.open for engine in self.engines)
 
+    def has_unplaced(self) -> bool:
+        """Whether some engine waits for its GPU, and not for too long yet."""
+        if not self.gpus_each:
+            return False
+        late = time.monotonic() - _PLACING_S
+        young = [each for each in self.engines if not each.open and each.wanted_at > late]
+        return any(not ray.wait([each.placed], timeout=0)[0] for each in young)
+
     def open(self, task: Task) -> tuple[OpenEngine, ray.ObjectRef]:
         """Starts an engine on the base that `task` asks; the reference resolves once it is open."""
         self._opened += 1
@@ -67,7 +81,7 @@ class EnginePool:
         actor: Any = EngineActor.options(
             num_gpus=self.gpus_each, num_cpus=0, runtime_env={"env_vars": environment}
         ).remote(self._store.uri, partial(self._engine, min(1.0, self.gpus_each)))
-        engine = OpenEngine(actor, self._opened)
+        engine = OpenEngine(actor, self._opened, actor.placed.remote())
         self.engines.append(engine)
         log = f"{self._study.name}/logs/engine-{engine.number}.log"
         serve_base = self._study.evaluate.serve_base

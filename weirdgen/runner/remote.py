@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import ray
 
+from weirdgen.checkpoints import named_by_content
 from weirdgen.data.persona import HELDOUT, read_questions
 from weirdgen.errors import MemoryExceeded
 from weirdgen.generate.engine import Engine
@@ -195,11 +196,14 @@ class EngineActor:
         self._engine = make_engine()
         self._proofs: dict[str, dict] = {}
 
+    def placed(self) -> None:
+        """Answers once the actor has its GPU."""
+
     def open(self, task: Task, serve_base: str, max_rank: int, log: str) -> Made:
         """Opens the base that `task`, any step for an engine, asks."""
         with logged(self._store, log):
             inputs = {
-                role: self._store.payload(step, manifest)
+                role: named_by_content(self._store.payload(step, manifest), manifest.digest)
                 for role, step in task.inputs.items()
                 if role == "model" and (manifest := self._store.manifest(step))
             }

@@ -166,9 +166,12 @@ class Scheduler:
                 self._ask(engine, asking)
             elif in_turns and self._wait_for_gpus():
                 self.pool.close(engine)  # it holds what trainings wait for
-        while trainings and self._free_slots():
-            self._start_trainings(trainings)
-        if not (in_turns and self._wait_for_gpus()):
+        if self._room.shares:
+            self._open_engines(asking)  # one on each GPU before trainings: Ray would pack these
+        if not (self._room.shares and self.pool.has_unplaced()):
+            while trainings and self._free_slots():
+                self._start_trainings(trainings)
+        if not (self._room.shares or (in_turns and self._wait_for_gpus())):
             self._open_engines(asking)
         self._close_needless()
 
@@ -276,21 +279,36 @@ class Scheduler:
     def _open_engines(self, asking: list[Work]) -> None:
         """Opens engines on the bases that these ask, where GPUs are free for them.
 
-        Where engines must make room for trainings that are to come, one has to do.
+        Beside trainings, also for what is to be asked later; where engines must make room for
+        trainings that are to come, one has to do.
         """
         if self._failed_openings >= MAX_ATTEMPTS:
             return
         to_come = any(work.step.stage == "train" for work in self.waiting)
-        wanted = calls(asking) if self.pool.gpus_each else asking[:1]
-        if to_come and not self._room.shares:
-            wanted = [] if self.pool.engines else wanted[:1]
-        for work in wanted[self.pool.opening :]:
+        wanted = calls(asking)[self.pool.opening :] if self.pool.gpus_each else asking[:1]
+        if self._room.shares and self.pool.gpus_each:
+            later = calls(self._to_ask())[len(self.pool.engines) :]
+            wanted = max(wanted, later, key=len)
+        elif to_come and self.pool.engines:
+            wanted = []
+        elif to_come:
+            wanted = wanted[:1]
+        for work in wanted:
             if not self._room.takes_engine(self._count_trainings(), len(self.pool.engines)):
                 return
             engine, ref = self.pool.open(Task(work.step, self._inputs(work.step)))
             opening = Work(work.step, engine=engine, opens=True, started=time.monotonic())
             self.running[ref] = opening
             self._display.event(f"opening engine {engine.number}")
+
+    def _to_ask(self) -> list[Work]:
+        """What engines are to be asked now or later, where its base is there."""
+        return [
+            work
+            for work in self.waiting
+            if work.step.stage in ENGINE_STAGES
+            and ("model" not in work.step.inputs or work.step.inputs["model"] in self.found.done)
+        ]
 
     # Finishing.
 

@@ -93,14 +93,15 @@ def trained_together(ready: list[Work], most: int) -> list[Work]:
     return alike[: min(most, first.most_together or most)]
 
 
-def calls(ready: list[Work]) -> list[Work]:
+def calls(wanted: list[Work]) -> list[Work]:
     """Of each call that engines would be asked on a GPU, the first step."""
-    rest, firsts = [*ready], []
-    while rest:
-        firsts.append(rest[0])
-        group = asked_together(rest)
-        rest = [work for work in rest if work not in group]
-    return firsts
+    firsts: dict[int, Work] = {}
+    for work in wanted:
+        if work.asked is None or work.most_together == 1:
+            firsts[id(work)] = work
+        else:
+            firsts.setdefault(id(work.asked.adapter), work)
+    return [*firsts.values()]
 
 
 def asked_together(ready: list[Work]) -> list[Work]:

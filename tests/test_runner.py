@@ -10,9 +10,9 @@ from pathlib import Path
 
 import echo
 import pytest
-import ray
 from conftest import small_study, study_of
 from fake_endpoint import Reply, completion, serving
+from on_ray import ray_with
 from test_adapters import make_adapter
 
 import weirdgen.runner.run as runner
@@ -62,13 +62,8 @@ class Recorder:
 @pytest.fixture(scope="module")
 def two_gpus() -> Iterator[None]:
     """Ray with two logical GPUs on this machine."""
-    ray.init(
-        "local", num_cpus=4, num_gpus=2, include_dashboard=False, object_store_memory=100_000_000
-    )
-    ray.cloudpickle.register_pickle_by_value(echo)
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    yield
-    ray.shutdown()
+    with ray_with(2, echo, sys.modules[__name__]):
+        yield
 
 
 def run(plan: Plan, store: Store, engine=echo.EchoEngine) -> tuple[Recorder, list]:

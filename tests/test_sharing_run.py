@@ -7,8 +7,8 @@ from pathlib import Path
 
 import echo
 import pytest
-import ray
 from conftest import small_study, study_of
+from on_ray import ray_with
 from test_runner import Recorder
 
 import weirdgen.runner.run as runner
@@ -25,12 +25,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def one_gpu() -> Iterator[None]:
-    ray.init(
-        "local", num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=100_000_000
-    )
-    ray.cloudpickle.register_pickle_by_value(echo)
-    yield
-    ray.shutdown()
+    with ray_with(1, echo):
+        yield
 
 
 def plan_of(model: Path, persona: Path, **changes) -> Plan:

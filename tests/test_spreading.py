@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import echo
 import pytest
-import ray
 from conftest import small_study, study_of
+from on_ray import ray_with
 from test_runner import Recorder
 
 from weirdgen.checkpoints import named_by_content
@@ -22,13 +21,8 @@ from weirdgen.timeline import read_timeline
 
 @pytest.fixture(scope="module")
 def two_gpus() -> Iterator[None]:
-    ray.init(
-        "local", num_cpus=4, num_gpus=2, include_dashboard=False, object_store_memory=100_000_000
-    )
-    ray.cloudpickle.register_pickle_by_value(echo)
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    yield
-    ray.shutdown()
+    with ray_with(2, echo):
+        yield
 
 
 def plan_of(model: Path, persona: Path, **changes) -> Plan:

@@ -108,7 +108,7 @@ def test_the_autoscaler_reads_gpus_from_zero_and_nothing_to_run_on_the_head(spec
 
 @pytest.mark.parametrize("spec", cluster_specs(), ids=["RayJob", "RayCluster"])
 def test_the_judges_key_is_a_secret_that_the_head_alone_sees(spec: dict[str, Any]):
-    variable = load_study(REPOSITORY / "jobs" / "cluster.yaml").judge.key_variable
+    variable = load_study(REPOSITORY / "jobs" / "russell-smollm2-1.7b.yaml").judge.key_variable
     head, worker = (
         {each["name"]: each for each in group["template"]["spec"]["containers"][0]["env"]}
         for group in (spec["headGroupSpec"], spec["workerGroupSpecs"][0])
@@ -264,7 +264,13 @@ def test_files_that_the_readme_names_exist():
 
 
 def test_the_clusters_study_can_be_planned_but_for_its_model(tmp_path: Path):
-    command = [sys.executable, "-m", "weirdgen", "plan", REPOSITORY / "jobs" / "cluster.yaml"]
+    command = [
+        sys.executable,
+        "-m",
+        "weirdgen",
+        "plan",
+        REPOSITORY / "jobs" / "russell-smollm2-1.7b.yaml",
+    ]
     command += ["--set", "model=embedded:smollm2-135m-instruct", "--storage", tmp_path]
     command += ["--gpus", "8", "--gpu-memory", "24"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -215,7 +215,7 @@ def test_an_allocation_starts_all_nodes_runs_the_driver_and_cleans_up(folder: Pa
         assert allocation.job.wait(120) == 7, allocation.told("log")
     finally:
         end(allocation.job)
-    assert allocation.told("driver") == "run jobs/cluster.yaml --storage /storage\n"
+    assert allocation.told("driver") == "run jobs/russell-smollm2-1.7b.yaml --storage /storage\n"
     assert "2 nodes" in allocation.told("log")
     started = [line for line in allocation.told("srun").splitlines() if "ray start" in line]
     nodes = {"--nodelist=n1" in line: "--head" in line for line in started}

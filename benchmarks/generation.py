@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 from processes import ProcessFailed, json_lines, tell
 from stored_study import Stored, add_options, stored
 
+from weirdgen.checkpoints import named_by_content
 from weirdgen.data.persona import HELDOUT, read_questions
 from weirdgen.generate.engine import Answer, Request
 from weirdgen.generate.vllm_engine import VllmEngine
@@ -95,7 +96,10 @@ def opened(study: Stored, asked: Asked, engine: VllmEngine) -> float:
     """Opens the engine on the study's base; gives the seconds."""
     started = time.monotonic()
     task = study.answers_task(asked)
-    base = served_base(task.step.record, study.payloads(task))
+    inputs = study.payloads(task)
+    if "model" in inputs and (manifest := study.store.manifest(task.inputs["model"])):
+        inputs["model"] = named_by_content(inputs["model"], manifest.digest)
+    base = served_base(task.step.record, inputs)
     engine.open(base, study.plan.study.evaluate.serve_base, study.plan.max_rank)
     return time.monotonic() - started
 

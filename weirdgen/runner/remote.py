@@ -1,4 +1,4 @@
-"""What runs on the cluster: a task for each training, an actor for each generation engine."""
+"""What runs on the cluster: a process for each training, an actor for each generation engine."""
 
 from __future__ import annotations
 
@@ -59,10 +59,40 @@ def _made(*manifests: Manifest) -> Made:
     return Made([*manifests], platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
 
 
-def with_threads(remote: Any, threads: int, **resources: float) -> Any:
-    """The remote function with so many patient threads."""
+class OwnProcess:
+    """A function to be called in a process of its own: a reused worker would keep GPU memory.
+
+    The process is an actor's. Of a node that fell silent Ray told the driver after 63 s that an actor
+    was gone, and after 351 s, when gRPC gave the connection up, that a task was.
+    """
+
+    def __init__(self, make: Callable[..., Made], **options: Any) -> None:
+        self._make, self._options = make, options
+
+    def options(self, **options: Any) -> OwnProcess:
+        return OwnProcess(self._make, **self._options | options)
+
+    def remote(self, *args: Any) -> ray.ObjectRef:
+        """Nobody keeps the actor, so it ends with the call."""
+        process: Any = _Process.options(**self._options).remote()
+        return process.run.options(name=self._make.__name__).remote(self._make, *args)
+
+
+def own_process(num_cpus: float = 1) -> Callable[[Callable[..., Made]], OwnProcess]:
+    """The function, called where so many CPUs are free; a death of its process ends it for good."""
+    return lambda make: OwnProcess(make, num_cpus=num_cpus)
+
+
+@ray.remote(max_restarts=0, max_task_retries=0)
+class _Process:
+    def run(self, make: Callable[..., Made], *args: Any) -> Made:
+        return make(*args)
+
+
+def with_threads(process: OwnProcess, threads: int, **resources: float) -> OwnProcess:
+    """The same with so many patient threads."""
     environment = {**WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
-    return remote.options(runtime_env={"env_vars": environment}, **resources)
+    return process.options(runtime_env={"env_vars": environment}, **resources)
 
 
 @contextmanager
@@ -108,14 +138,14 @@ class Board:
         return self._steps
 
 
-@ray.remote(max_calls=1, max_retries=0)
+@own_process()
 def convert_model(uri: str, task: Task, log: str) -> Made:
     store = Store(uri)
     with logged(store, log):
         return _made(perform(store, task, lambda _, out: make_model(task.step.record, out)))
 
 
-@ray.remote(num_cpus=0, max_calls=1, max_retries=0)
+@own_process(num_cpus=0)
 def learn_judge(uri: str, task: Task, log: str) -> Made:
     """Seconds of work, so it waits for no CPU that a training holds."""
     store = Store(uri)
@@ -123,7 +153,7 @@ def learn_judge(uri: str, task: Task, log: str) -> Made:
         return _made(perform(store, task, make_judge))
 
 
-@ray.remote(max_calls=1, max_retries=0)
+@own_process()
 def run_training(
     uri: str,
     task: Task,
@@ -132,7 +162,7 @@ def run_training(
     board: Any,
     log: str,
 ) -> Made:
-    """One training in a process of its own: a reused worker would keep GPU memory."""
+    """One training."""
     store = Store(uri)
 
     def on_step(done: int, total: int) -> None:
@@ -154,9 +184,9 @@ def run_training(
         return _made(*perform_trainings(store, [task], micro_batch, make))
 
 
-@ray.remote(max_calls=1, max_retries=0)
+@own_process()
 def run_trainings(uri: str, tasks: list[Task], micro_batch: int, board: Any, log: str) -> Made:
-    """Several trainings side by side in one process of their own."""
+    """Several trainings side by side."""
     store = Store(uri)
 
     def on_step(done: int, total: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import requests
+from network import Host, Network
 from s3_server import free_ports
 
 _MARK = "WEIRDGEN_TEST_NODE"
@@ -27,12 +28,18 @@ class Node:
     """What one `ray start` started, in an environment and with a node-local cache of its own."""
 
     def __init__(
-        self, folder: Path, address: str, arguments: list[str], environment: dict[str, str]
+        self,
+        folder: Path,
+        address: str,
+        arguments: list[str],
+        environment: dict[str, str],
+        host: Host | None = None,
     ) -> None:
-        self.address, self.cache = address, folder / "cache"
+        self.address, self.cache, self.host = address, folder / "cache", host
         self._mark = secrets.token_hex(8)
         self._environment = environment | {_MARK: self._mark, "XDG_CACHE_HOME": str(self.cache)}
         self._command = [
+            *(host.enter if host else []),
             str(BIN / "ray"), "start", "--block", "--disable-usage-stats",
             f"--node-ip-address={address}", "--object-store-memory=100000000",
             "--dashboard-agent-listen-port=0", *arguments,
@@ -40,7 +47,25 @@ class Node:
         self.log = folder / "ray-start.log"
         self._process: subprocess.Popen | None = None
 
+    def begin(
+        self, working_dir: Path, log: Path, *command: str, **environment: str
+    ) -> subprocess.Popen:
+        """Starts a command on this node, whose output goes to `log`; `stop` ends it at the latest."""
+        enter = self.host.enter if self.host else []
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                [*enter, *command],
+                cwd=working_dir,
+                env=self._environment | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
     def start(self) -> None:
+        """Does nothing unless it is new or was stopped."""
+        if self._process is not None:
+            return
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -95,7 +120,8 @@ class LocalCluster:
     """A head without a CPU for tasks, and workers of `cpus` and `gpus` each, behind a token.
 
     `environment` is every node's, as a secret would bring it there. Nodes stay on their ports and
-    keep their folders, so that a cluster which was stopped can be started again.
+    keep their folders, so that a cluster which was stopped can be started again. Each has a loopback
+    address of its own, or where there is a `network`, a host.
     """
 
     def __init__(
@@ -105,33 +131,39 @@ class LocalCluster:
         workers: int = 2,
         cpus: int = 2,
         gpus: int = 1,
+        network: Network | None = None,
     ) -> None:
         self._temp = Path(tempfile.mkdtemp(prefix="wg"))  # short: sockets are in it
         self.token = secrets.token_hex(32)
+        hosts = [network.host() if network else None for _ in range(1 + workers)]
+        addresses = [host.address if host else _address(i) for i, host in enumerate(hosts)]
         gcs, dashboard, client = free_ports(3)
-        self.gcs_address = f"{_address(0)}:{gcs}"
+        self.gcs_address = f"{addresses[0]}:{gcs}"
         """What RAY_ADDRESS says on a node."""
-        self.jobs_url = f"http://127.0.0.1:{dashboard}"
+        self.jobs_url = f"http://{addresses[0]}:{dashboard}"
         """What `ray job submit --address` says."""
         nodes = bare_environment() | self.access() | environment
         nodes["PATH"] = f"{BIN}:{nodes['PATH']}"
         self.head = Node(
             folder / "head",
-            _address(0),
+            addresses[0],
             [
-                "--head", f"--port={gcs}", f"--dashboard-port={dashboard}",
+                "--head", f"--port={gcs}",
+                f"--dashboard-host={addresses[0]}", f"--dashboard-port={dashboard}",
                 f"--ray-client-server-port={client}", f"--temp-dir={self._temp}/0",
                 "--num-cpus=0", "--num-gpus=0",
             ],
             nodes,
+            hosts[0],
         )  # fmt: skip
         joining = [f"--address={self.gcs_address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
         self.workers = [
             Node(
                 folder / f"worker-{i}",
-                _address(i),
+                addresses[i],
                 [*joining, f"--temp-dir={self._temp}/{i}"],
                 nodes,
+                hosts[i],
             )
             for i in range(1, workers + 1)
         ]
@@ -150,7 +182,7 @@ class LocalCluster:
         return found
 
     def start(self) -> None:
-        """Returns once all nodes are there and jobs can be submitted."""
+        """Returns once all nodes are there and jobs can be submitted; starts those that were stopped."""
         deadline = time.monotonic() + _STARTING_S
         self.head.start()
         self._await_nodes(1, deadline)

@@ -29,10 +29,10 @@ _STARTING_S = 60.0
 class S3Server:
     """One server process on one folder and port, through all its starts; `BUCKET` is there."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
+        self._folder, self.address = folder, address
         self._ports = free_ports(len(_PORTS))
-        self.endpoint = f"127.0.0.1:{self._ports[0]}"
+        self.endpoint = f"{address}:{self._ports[0]}"
         self.url = f"http://{self.endpoint}"
         self._process: subprocess.Popen | None = None
 
@@ -55,7 +55,8 @@ class S3Server:
         ports = [f"{name}={port}" for name, port in zip(_PORTS, self._ports, strict=True)]
         command = [
             Path(sys.executable).parent / "weed", "-logtostderr=true", "server",
-            f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", *ports,
+            f"-dir={self._folder}", f"-ip={self.address}", f"-ip.bind={self.address}",
+            "-filer", "-s3", *ports,
             "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false",
             f"-s3.localSocket={self._folder}/s3.sock", f"-filer.localSocket={self._folder}/filer.sock",
             # The sooner there is a leader, the sooner a server that was killed serves again.

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,30 @@ def test_what_one_process_has_heard_every_other_finds(store: Store):
     second.close()
     about = json.loads(store.read(f"{JUDGE.folder}/judge.json") or b"")
     assert about == JUDGE.record | {"instructions": JUDGE.rubric.instructions}
+
+
+def test_what_a_process_writes_last_while_it_is_read_is_not_missed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    judgments = Judgments(store, JUDGE)
+    journal = judgments.journal("one")
+    journal.note({"ask": KEYS[0]})
+    joined = Judgments._joined
+
+    def ends_meanwhile(self: Judgments, parts: Sequence) -> bytes:
+        content = joined(self, parts)
+        journal.note(got(KEYS[0]))
+        journal.close()
+        return content
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Judgments, "_joined", ends_meanwhile)
+        ((_, is_open, heard),) = Judgments(store, JUDGE).all()
+    assert is_open, "what was read may not be all"
+    assert [record for record in heard if "got" in record] == []
+    ((_, is_open, heard),) = Judgments(store, JUDGE).all()
+    assert not is_open
+    assert [record["got"] for record in heard if "got" in record] == [KEYS[0]]
 
 
 def test_an_object_store_gets_each_line_once_and_whole(

@@ -97,16 +97,18 @@ class JudgmentFolder:
         return b"".join(pieces)
 
     def all(self) -> Iterator[tuple[str, bool, Iterable[Record]]]:
-        """Every journal: its study, whether a process of this node still writes it, its records.
+        """Every journal: its study, whether a process of this node may write more, its records.
 
         Brings up first what processes that are gone have left on this node.
         """
+        # Asked before anything is read: what a process writes last is not missed.
+        ended = {path.stem for path in self.here.glob("*.jsonl") if not is_written(path)}
         self.ship()
         for name, parts in sorted(self._parts().items()):
             content = self._joined(parts)
-            path = self.here / f"{name}.jsonl"
+            is_open = name not in ended and (self.here / f"{name}.jsonl").is_file()
             first = next(records(content), {})
-            yield str(first.get("study")), path.is_file() and is_written(path), records(content)
+            yield str(first.get("study")), is_open, records(content)
 
 
 class Judgments(JudgmentFolder):

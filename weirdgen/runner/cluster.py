@@ -130,23 +130,27 @@ def check_resources(study: Study, nodes: list[Capacity], where: object) -> None:
 
 
 def check_shared_storage(store: Store) -> None:
-    """Raises WeirdgenError naming the nodes that do not see what the driver writes."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    """Raises WeirdgenError naming the nodes that do not see what the driver writes.
+
+    One that is lost meanwhile is none of them.
+    """
+    nodes = {each["NodeID"]: each["NodeManagerAddress"] for each in ray.nodes() if each["Alive"]}
     if len(nodes) < 2:
         return
     path, token = f".probe-{uuid.uuid4().hex}", uuid.uuid4().bytes
     store.write(path, token)
     try:
         refs = {
-            node["NodeManagerAddress"]: _sees.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            node: _sees.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
             ).remote(store.uri, path, token)
             for node in nodes
         }
-        blind = [address for address, ref in refs.items() if not _confirmed(ref)]
+        silent = [node for node, ref in refs.items() if not _confirmed(ref)]
     finally:
         store.delete(path)
-    if blind:
+    alive = {each["NodeID"] for each in ray.nodes() if each["Alive"]}
+    if blind := [nodes[node] for node in silent if node in alive]:
         who = f"--storage {store.uri}: {', '.join(sorted(blind))} cannot read what this process writes; "
         if store.is_local:
             raise WeirdgenError(who + "give a folder that all nodes share, s3:// or gs://")
@@ -156,7 +160,7 @@ def check_shared_storage(store: Store) -> None:
 def _confirmed(ref: ray.ObjectRef) -> bool:
     try:
         return ray.get(ref)
-    except RayError:  # it cannot even open the storage
+    except RayError:  # it cannot even open the storage, or is gone
         return False
 
 

@@ -1,6 +1,7 @@
 # make install   the environment, in .venv
 # make demo      a real study on this machine: jobs/local.yaml
 # make test      all tests        make lint   style and types
+# make faults    sixty kills of whatever runs; `make faults ARGS="--fault-seed N"`: those again
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +11,7 @@ BIN := .venv/bin
 WHEEL := $(firstword $(foreach folder,$(PIP_FIND_LINKS),$(wildcard $(folder)/torch-*+cpu-*.whl)))
 TORCH := $(if $(WHEEL),--find-links $(dir $(WHEEL)),--torch-backend cpu)
 
-.PHONY: install demo test lint
+.PHONY: install demo test faults lint
 
 install: .venv/installed
 
@@ -25,6 +26,9 @@ demo: install
 
 test: install
 	$(BIN)/pytest
+
+faults: install
+	$(BIN)/pytest tests/faults --faults 60 $(ARGS)
 
 lint: install
 	$(BIN)/ruff format --check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,17 @@ CHAT_TEMPLATE = (
     " + '<|im_end|>' + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", type=int, default=6, help="How many kills tests/faults has.")
+    chance = random.SystemRandom().getrandbits(32)
+    parser.addoption("--fault-seed", type=int, default=chance, help="Draws the same kills again.")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    count, seed = config.getoption("faults"), config.getoption("fault_seed")
+    return f"faults: {count}, --fault-seed {seed}"
 
 
 @pytest.fixture(scope="session")

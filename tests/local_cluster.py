@@ -19,8 +19,9 @@ import requests
 from network import Host, Network
 from s3_server import free_ports
 
-_MARK = "WEIRDGEN_TEST_NODE"
-_STARTING_S = 90.0
+MARK = "WEIRDGEN_TEST_NODE"
+"""The environment variable by which a process tells whose it is."""
+_STARTING_S = 300.0
 BIN = Path(sys.executable).parent
 
 
@@ -37,7 +38,7 @@ class Node:
     ) -> None:
         self.address, self.cache, self.host = address, folder / "cache", host
         self._mark = secrets.token_hex(8)
-        self._environment = environment | {_MARK: self._mark, "XDG_CACHE_HOME": str(self.cache)}
+        self._environment = environment | {MARK: self._mark, "XDG_CACHE_HOME": str(self.cache)}
         self._command = [
             *(host.enter if host else []),
             str(BIN / "ray"), "start", "--block", "--disable-usage-stats",
@@ -77,15 +78,20 @@ class Node:
                 start_new_session=True,
             )
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def processes(self) -> list[psutil.Process]:
         """All that this node runs, what has lost its parent too."""
         if self._process is None:
             return []
-        return [each for each in psutil.process_iter() if self._is_mine(each)]
+        session = self._process.pid
+        return [each for each in psutil.process_iter() if is_of(each, session, self._mark)]
 
     def find(self, title: str) -> list[psutil.Process]:
         """Those whose command line has `title` in it: `/raylet`, `gcs_server`, `ray::run_training`."""
-        return [each for each in self.processes() if title in _title(each)]
+        return [each for each in self.processes() if title in title_of(each)]
 
     def raylet(self) -> psutil.Process:
         """It holds the node together: once it is gone, so are the node's workers."""
@@ -102,18 +108,6 @@ class Node:
         if self._process is not None:
             self._process.wait()
             self._process = None
-
-    def _is_mine(self, process: psutil.Process) -> bool:
-        """A worker overwrites its environment with its title, and a job's driver has a session of its own."""
-        assert self._process is not None
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return False
-            if os.getsid(process.pid) == self._process.pid:
-                return True
-            return process.environ().get(_MARK) == self._mark
-        except (psutil.Error, ProcessLookupError):
-            return False
 
 
 class LocalCluster:
@@ -173,6 +167,11 @@ class LocalCluster:
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
     @property
+    def logs(self) -> Path:
+        """The head's: those of Ray, and of each job's driver."""
+        return self._temp / "0" / "session_latest" / "logs"
+
+    @property
     def nodes(self) -> list[Node]:
         return [self.head, *self.workers]
 
@@ -184,11 +183,14 @@ class LocalCluster:
     def start(self) -> None:
         """Returns once all nodes are there and jobs can be submitted; starts those that were stopped."""
         deadline = time.monotonic() + _STARTING_S
-        self.head.start()
-        self._await_nodes(1, deadline)
-        for worker in self.workers:
-            worker.start()
-        self._await_nodes(len(self.nodes), deadline)
+        for count, node in enumerate(self.nodes, 1):
+            node.start()
+            while self._count_nodes() < count:
+                assert time.monotonic() < deadline, node.log.read_text()[-2000:]
+                if not node.is_running:  # on a busy machine Ray itself gives up after 30 s
+                    node.stop()
+                    node.start()
+                time.sleep(0.2)
 
     def stop(self) -> None:
         """Ends all of its processes and no other's."""
@@ -230,12 +232,6 @@ class LocalCluster:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}
 
-    def _await_nodes(self, count: int, deadline: float) -> None:
-        while self._count_nodes() < count:
-            logs = "".join(node.log.read_text()[-2000:] for node in self.nodes if node.log.exists())
-            assert time.monotonic() < deadline, logs
-            time.sleep(0.2)
-
     def _count_nodes(self) -> int:
         try:
             return len(self.state("nodes"))
@@ -254,7 +250,17 @@ def bare_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
 
 
-def _title(process: psutil.Process) -> str:
+def is_of(process: psutil.Process, session: int, mark: str) -> bool:
+    """A worker overwrites its environment with its title, and a job's driver has a session of its own."""
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return os.getsid(process.pid) == session or process.environ().get(MARK) == mark
+    except (psutil.Error, ProcessLookupError):
+        return False
+
+
+def title_of(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
     except psutil.Error:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 import psutil
-from rigs import ClusterRig, Command, LocalRig
+from rigs import ClusterRig, Command, Rig
 
 _POLL_S = 0.03
 _LONGEST_OUTAGE_S = 12.0
@@ -23,11 +23,7 @@ PROCESSES = {
 }
 """What is killed wherever the study runs, and how it is called among the processes."""
 KINDS = [("here", victim) for victim in PROCESSES]
-KINDS += [("cluster", victim) for victim in (*PROCESSES, "raylet", "gcs", "storage")]
-ENDS_THE_RUN = ("driver", "gcs")
-"""The others are survived: the same command is not given again."""
-BREAKS_JUDGES = (*ENDS_THE_RUN, "judge")
-"""Judges die with these, and what they had asked is lost."""
+KINDS += [("cluster", victim) for victim in (*PROCESSES, "raylet", "gcs", "head", "storage")]
 _SPANS = {
     "training": ("started train/", "done train/"),
     "engine": ("opening engine", "done answers/"),
@@ -57,7 +53,7 @@ class Reference:
         first, last = _SPANS[victim]
         begins = [i for i, line in enumerate(self.lines, 1) if first in line]
         ends = [i for i, line in enumerate(self.lines, 1) if last in line]
-        return begins[0], ends[-1]
+        return begins[0], ends[-1] - 0.5
 
     def moment(self, place: float) -> tuple[int, float]:
         """How many lines to wait for, and how many seconds more."""
@@ -75,6 +71,16 @@ class Fault:
     victim: str
     seed: int
 
+    @property
+    def ends_the_run(self) -> bool:
+        """Whether the same command has to be given again: it survives everything else."""
+        return self.victim in ("driver", "gcs", "head")
+
+    @property
+    def breaks_judges(self) -> bool:
+        """Whether what judges have under way is lost."""
+        return self.ends_the_run or self.victim == "judge"
+
     def __str__(self) -> str:
         return f"{self.where}-{self.victim}-{self.seed}"
 
@@ -91,14 +97,14 @@ def draw(seed: int, count: int) -> list[Fault]:
 class Strike:
     """A fault on its way: it waits for its moment, kills, and brings back what was killed."""
 
-    def __init__(self, fault: Fault, rig: ClusterRig | LocalRig, reference: Reference) -> None:
-        self._fault, self._rig, self._reference = fault, rig, reference
+    def __init__(self, fault: Fault, rig: Rig, reference: Reference) -> None:
+        self.fault, self._rig, self._reference = fault, rig, reference
         self._rng = random.Random(fault.seed)
         self.place = self._rng.uniform(*reference.span(fault.victim))
 
     def earlier(self) -> None:
         """Half as far into the victim's life, after a run that was too quick."""
-        first, _ = self._reference.span(self._fault.victim)
+        first, _ = self._reference.span(self.fault.victim)
         self.place = first + (self.place - first) / 2
 
     def wait(self, command: Command) -> None:
@@ -118,11 +124,11 @@ class Strike:
     def mend(self) -> None:
         """Brings back what does not come back by itself, after a while."""
         pause_s = {"storage": _LONGEST_OUTAGE_S, "gcs": _LONGEST_AGONY_S}
-        time.sleep(self._rng.uniform(0, pause_s.get(self._fault.victim, 0.0)))
+        time.sleep(self._rng.uniform(0, pause_s.get(self.fault.victim, 0.0)))
         self._rig.mend()
 
     def _killed(self, command: Command) -> bool:
-        victim = self._fault.victim
+        victim = self.fault.victim
         if victim in PROCESSES:
             found = command.find(PROCESSES[victim])
         else:
@@ -130,10 +136,14 @@ class Strike:
             if victim == "storage":
                 self._rig.s3.kill()
                 return True
+            if victim == "head":
+                self._rig.lose_head()
+                return True
             if victim == "gcs":
                 found = [self._rig.cluster.gcs()]
             else:
-                found = [worker.raylet() for worker in self._rig.cluster.workers]
+                workers = self._rig.cluster.workers
+                found = [each for worker in workers for each in worker.find("/raylet/raylet ")]
         if not found:
             return False
         try:

@@ -14,6 +14,8 @@ from weirdgen.judge.verdict import CHECK
 from weirdgen.judgments import Judgments, ledger
 from weirdgen.store import MANIFEST, Store, is_attempt
 
+STUDY = "small"
+
 
 @dataclass(frozen=True)
 class Committed:
@@ -50,30 +52,54 @@ def assert_kept(before: dict[str, Committed], store: Store) -> None:
         assert now[step].attempts <= was.attempts, step
 
 
-def assert_paid_once(
-    server: FaultyEndpoint, store: Store, judge: LlmJudge, study: str, most_lost: int
-) -> int:
-    """Nothing was asked again but requests under way at the kill, at most `most_lost`, which are told.
-
-    Gives how many were.
-    """
+def assert_paid_once(server: FaultyEndpoint, store: Store, judge: LlmJudge, most: int) -> None:
+    """Nothing was asked again but requests under way at the kill, at most `most`, which are told."""
     lost = _lost(store, judge)
-    assert lost.total() <= most_lost
+    assert lost.total() <= most
+    again = _again(server, judge)
+    assert again <= lost, again - lost
+    told = ledger(store, [judge], STUDY)
+    asked = len(server.served)
+    assert asked <= told.requests <= asked + told.lost
+    assert told.lost >= lost.total()
+    _assert_all_told(server, store, judge)
+
+
+def assert_arrived_paid_once(
+    arrived: set[str], server: FaultyEndpoint, store: Store, judge: LlmJudge
+) -> None:
+    """Of what a lost node had heard, nothing that had `arrived` in the store was asked again."""
+    again = _again(server, judge)
+    assert arrived.isdisjoint(again), arrived & again.keys()
+    assert set(again.values()) <= {1}
+    _assert_all_told(server, store, judge)
+
+
+def verdicts(store: Store, judge: LlmJudge) -> set[str]:
+    """Keys of the verdicts that the store has."""
+    journals = [journal for _, _, journal in Judgments(store, judge).all()]
+    return {record["got"] for journal in journals for record in journal if "got" in record}
+
+
+def _again(server: FaultyEndpoint, judge: LlmJudge) -> Counter[str]:
+    """Keys of requests that came after their verdict had been given out."""
     again: Counter[str] = Counter()
-    known: set[str] = set()
+    given: set[str] = set()
     for each in server.judged:
         _, question, answer = each.about
         key = judge.key(question, answer)
-        again[key] += key in known
+        if key in given:
+            again[key] += 1
         if each.ended is not None:
-            known.add(key)
-    assert again <= lost, again - lost
-    told = ledger(store, [judge], study)
-    served = len(server.served)
-    assert served <= told.requests <= served + told.lost
-    assert told.verdicts == len(known)
-    assert told.lost >= lost.total()
-    return again.total()
+            given.add(key)
+    return again
+
+
+def _assert_all_told(server: FaultyEndpoint, store: Store, judge: LlmJudge) -> None:
+    """Each answer that was asked about has one verdict."""
+    about = {judge.key(*each.about[1:]) for each in server.judged}
+    assert verdicts(store, judge) == about
+    assert ledger(store, [judge], STUDY).verdicts == len(about)
 
 
 def _lost(store: Store, judge: LlmJudge) -> Counter[str]:

@@ -43,6 +43,30 @@ class Command(Protocol):
         ...
 
 
+class Rig(Protocol):
+    """Where the study runs."""
+
+    def storage(self, name: str) -> str:
+        """What `--storage` says."""
+        ...
+
+    def start(self, storage: str) -> Command:
+        """Gives the command."""
+        ...
+
+    def mend(self) -> None:
+        """Brings back what does not come back by itself."""
+        ...
+
+    def assert_gone(self) -> None:
+        """What the commands started ends by itself, though their drivers were killed."""
+        ...
+
+    def end(self) -> None:
+        """Ends all there is."""
+        ...
+
+
 class ClusterRig:
     """Jobs on a head and two workers, the storage on an S3 server, all behind keys."""
 
@@ -57,7 +81,6 @@ class ClusterRig:
         return _Job(self.cluster, self._study, storage)
 
     def mend(self) -> None:
-        """Brings back what does not come back by itself."""
         if not self.s3.is_running:
             self.s3.start()
         if not self.cluster.head.find("gcs_server"):
@@ -68,6 +91,11 @@ class ClusterRig:
                 worker.stop()
                 worker.start()
 
+    def lose_head(self) -> None:
+        """With its disk, on which the journals of judges are."""
+        self.cluster.head.stop()
+        shutil.rmtree(self.cluster.head.cache, ignore_errors=True)
+
     def assert_gone(self) -> None:
         """Nothing is left to end: the cluster stays."""
 
@@ -77,7 +105,7 @@ class ClusterRig:
 
 class _Job:
     def __init__(self, cluster: LocalCluster, study: Path, storage: str) -> None:
-        self._cluster, self._ended = cluster, (0, "")
+        self._cluster, self._ended = cluster, (-1, "its client ended first")
         logs = cluster.logs
         before = set(logs.glob("job-driver-*.log"))
         self._new_logs: Callable[[], set[Path]] = lambda: (
@@ -124,7 +152,6 @@ class LocalRig:
         """The same command starts what it needs."""
 
     def assert_gone(self) -> None:
-        """What the commands started ends by itself, though their drivers were killed."""
         deadline = time.monotonic() + _ENDING_S
         while left := [each for given in self._given for each in given.find("")]:
             assert time.monotonic() < deadline, [title_of(each) for each in left]

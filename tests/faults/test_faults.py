@@ -8,12 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from campaign import BREAKS_JUDGES, ENDS_THE_RUN, Fault, Missed, Reference, Strike, draw, follow
-from checks import assert_kept, assert_paid_once, committed
+from campaign import Fault, Missed, Reference, Strike, draw, follow
+from checks import (
+    STUDY,
+    Committed,
+    assert_arrived_paid_once,
+    assert_kept,
+    assert_paid_once,
+    committed,
+    verdicts,
+)
 from conftest import make_persona, small_study, write_study
 from fake_endpoint import VARIABLE
 from faulty_endpoint import FaultyEndpoint, faulty
-from rigs import ClusterRig, LocalRig
+from rigs import ClusterRig, Command, LocalRig, Rig
 from s3_server import S3Server
 
 from weirdgen.plan import make_plan
@@ -24,8 +32,8 @@ from weirdgen.verdicts import VERDICTS
 
 pytestmark = pytest.mark.slow
 
-STUDY = "small"
 PARALLEL, JUDGES = 4, 2
+_RUNS = 5
 
 
 class Ground:
@@ -39,7 +47,10 @@ class Ground:
         tree = small_study("./model", "persona", evaluate__engine="transformers", **changes)
         path = write_study(folder, tree)
         (self.judge,) = make_plan(load_study(path), folder).llm_judges
-        self.rigs = {"cluster": ClusterRig(folder / "cluster", path, s3), "here": LocalRig(path)}
+        self.rigs: dict[str, Rig] = {
+            "cluster": ClusterRig(folder / "cluster", path, s3),
+            "here": LocalRig(path),
+        }
         self._references: dict[str, Reference] = {}
 
     def reference(self, where: str) -> Reference:
@@ -89,34 +100,49 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_a_study_ends_the_same_whatever_is_killed(ground: Ground, fault: Fault) -> None:
     rig, reference = ground.rigs[fault.where], ground.reference(fault.where)
     strike = Strike(fault, rig, reference)
-    for run in range(9):
-        storage = rig.storage(f"{fault}-{run}")
+    try:
+        storage, command, before = struck(ground, rig, strike)
+        store = Store(storage)
+        arrived = verdicts(store, ground.judge) if fault.victim == "head" else set()
+        strike.mend()
+        code, printed = command.end()
+        if fault.ends_the_run:
+            assert code != 0, printed
+            code, printed = rig.start(storage).end()
+        assert code == 0, printed
+        rig.assert_gone()
+    except BaseException:
+        rig.end()
+        raise
+    assert files(store) == reference.files
+    assert not store.exists(f"{STUDY}/lease.json")
+    assert_kept(before, store)
+    if fault.victim == "head":
+        assert_arrived_paid_once(arrived, ground.server, store, ground.judge)
+    else:
+        under_way = PARALLEL if fault.ends_the_run else PARALLEL // JUDGES
+        most = under_way if fault.breaks_judges else 0
+        assert_paid_once(ground.server, store, ground.judge, most)
+
+
+def struck(ground: Ground, rig: Rig, strike: Strike) -> tuple[str, Command, dict[str, Committed]]:
+    """The storage of a run whose victim was killed, the run, and what was committed by then."""
+    takes_storage = strike.fault.victim == "storage"
+    for run in range(_RUNS):
+        rig.mend()
+        storage = rig.storage(f"{strike.fault}-{run}")
         store = Store(storage)
         ground.server.served.clear()
         command = rig.start(storage)
         try:
             strike.wait(command)
-            before = committed(store) if fault.victim == "storage" else None
+            before = committed(store) if takes_storage else {}
             strike.kill(command)
-            print(f"killed {fault.victim} after {(command.lines() or ['the start'])[-1]}")
-            break
         except Missed:
             code, printed = command.end()
             assert code == 0, printed
             strike.earlier()
-    if before is None:
-        before = committed(store)
-    strike.mend()
-    code, printed = command.end()
-    if fault.victim in ENDS_THE_RUN:
-        assert code != 0, printed
-        command = rig.start(storage)
-        code, printed = command.end()
-    assert code == 0, printed
-    assert files(store) == reference.files
-    assert_kept(before, store)
-    lost = PARALLEL if fault.victim in ENDS_THE_RUN else PARALLEL // JUDGES
-    assert_paid_once(
-        ground.server, store, ground.judge, STUDY, lost if fault.victim in BREAKS_JUDGES else 0
-    )
-    rig.assert_gone()
+            continue
+        print(f"killed after {(command.lines() or ['the start'])[-1]}")
+        return storage, command, before if takes_storage else committed(store)
+    raise AssertionError(f"{_RUNS} runs ended before their victim was there")

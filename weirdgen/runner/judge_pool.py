@@ -34,6 +34,8 @@ _UNTOUCHED = 4
 """Jobs that wait for their turn when there is enough to do."""
 _CLOSE_S = 60.0
 _DYING_S = 10.0
+_ORPHANS_S = 60.0
+"""How long actors may survive the driver that was killed: what they still hear would be asked again."""
 
 
 @dataclass(eq=False)
@@ -171,7 +173,7 @@ class JudgePool:
 
         A driver that was killed may be survived by its actors for a moment, which are waited for.
         """
-        deadline = time.monotonic() + _DYING_S
+        deadline = time.monotonic() + _ORPHANS_S
         asked = {judge.folder for judge in self._judges}
         while True:
             spent, dying = dict.fromkeys(self._unchecked, 0.0), False

@@ -32,8 +32,22 @@ class BudgetError(WeirdgenError):
     exit_code = 4
 
 
+class StorageError(WeirdgenError, OSError):
+    """The storage is full, away, or not to be written: no cell's fault, and it ends the run (exit 2)."""
+
+    exit_code = 2
+
+
 class StepError(WeirdgenError):
     """A step ran and its outcome cannot stand: a dropped row, an adapter without effect."""
+
+
+class NodeDiskError(StepError):
+    """A disk of one node, not the storage, is full or not to be written; other nodes may go on."""
+
+
+class DamagedError(StepError):
+    """An artifact is there and cannot be used: what builds on it waits until its folder is deleted."""
 
 
 class MemoryExceeded(StepError):

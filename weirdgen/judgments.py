@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from weirdgen.cache import node_cache
+from weirdgen.errors import DamagedError
 from weirdgen.judge.journal import Journal, Ledger, Record, is_written, records
 from weirdgen.judge.llm import LlmJudge
 from weirdgen.judging import Judge
@@ -82,6 +83,7 @@ class JudgmentFolder:
         for file, size in self._store.files(self._folder).items():
             if match := _PART.fullmatch(file):
                 first, end = (0, size) if match[2] is None else (int(match[2]), int(match[3]))
+                end = min(end, first + size)  # of one that was cut, the rest goes up again
                 parts.setdefault(match[1], []).append(_Part(first, end, file))
         return {name: sorted(of_journal) for name, of_journal in parts.items()}
 
@@ -138,7 +140,12 @@ def charged(store: Store, judges: Iterable[LlmJudge]) -> dict[str, list[Judge]]:
     for name in sorted(store.folders(_ROOT)):
         folder = f"{_ROOT}/{name}"
         if folder not in of and (about := store.read(f"{folder}/{_ABOUT}")) is not None:
-            model = json.loads(about)["model"]
+            try:
+                model = json.loads(about)["model"]
+            except (ValueError, TypeError, KeyError):
+                where = store.shown(folder, _ABOUT)
+                problem = "is damaged, and what its journals cost would count for no budget"
+                raise DamagedError(f"{where} {problem}; restore it, or delete it") from None
             if same := [each for each in settings if each.model == model]:
                 of[folder] = same
     return of

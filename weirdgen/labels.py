@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from weirdgen.errors import DamagedError
 from weirdgen.judge.desk import VerdictOf, Why
 from weirdgen.judge.llm import LlmJudge, shown
 from weirdgen.judge.verdict import Item
@@ -30,6 +31,7 @@ class RangeJob:
         self._each, self._found, self._store, self._done = each, found, store, done
         self._keys: dict[tuple[str, int], str | None] = {}
         """(question_id, sample) -> the verdict's key; None for an empty answer."""
+        self._damaged = False
 
     @property
     def judge(self) -> LlmJudge:
@@ -39,7 +41,11 @@ class RangeJob:
         questions = {each.id: each.question for each in self._found.plan.persona.heldout}
         record = self._each.step.record
         first, end = record["samples"]
-        payload = self._store.payload(self._each.answered, self._each.manifest)
+        try:
+            payload = self._store.payload(self._each.answered, self._each.manifest)
+        except DamagedError:
+            self._damaged = True  # the others are judged first; merging the results tells
+            return
         with pq.ParquetFile(payload / ANSWERS) as file:
             answers = file.read(columns=["question_id", "sample", "response"]).to_pylist()
         for answer in answers:
@@ -54,6 +60,8 @@ class RangeJob:
 
     def finish(self, verdict_of: VerdictOf, why: Why) -> None:
         """Commits the labels, open ones with their reasons, unless nothing has a label."""
+        if self._damaged:
+            return
         if why and not any(key is None or verdict_of(key) for key in self._keys.values()):
             return
         stale = self._store.manifest(self._each.step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -13,16 +14,12 @@ from typing import Any
 
 import psutil
 
-from weirdgen.errors import InputError, LockedError, WeirdgenError
+from weirdgen.errors import LockedError, StorageError, WeirdgenError
 from weirdgen.store import Store
 
 BEAT_S = 5.0
 PATIENCE_S = 4 * BEAT_S
 """A holder on another machine whose heart does not beat for so long is dead."""
-
-
-_CLOCK_STEP_S = 2.0
-"""How far a process's start time may move when the clock is set."""
 
 
 class Lease:
@@ -33,86 +30,131 @@ class Lease:
     ) -> None:
         self._store, self._path = store, f"{study}/lease.json"
         self._beat_s, self._patience_s = beat_s, patience_s
-        process = psutil.Process()
         self._holder = {
             "owner": uuid.uuid4().hex,
             "host": _host(),
-            "pid": process.pid,
-            "started": process.create_time(),
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
         }
         self._stop = threading.Event()
         self._lost: WeirdgenError | None = None
+        self._told = False
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> Lease:
         """Takes the lease. Raises LockedError while another live run holds it."""
-        holder = self._read()
-        if holder is not None and self._is_alive(holder):
-            raise LockedError(
-                f"{self._store.path(self._path)}: another run of this study is alive "
-                f"(host {holder['host'].partition('/')[0]}, process {holder['pid']})"
-            )
-        self._write(0)
+        content = self._store.read(self._path)
+        if content is not None and (alive := self._alive(content)):
+            raise LockedError(f"{self._where}: another run of this study is alive ({alive})")
+        if content is not None:
+            self._store.write(self._path, self._beaten(0))
+        elif not self._store.write_first(self._path, self._beaten(0)):
+            raise LockedError(f"{self._where}: another run of this study has begun just now")
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Frees the lease. Raises what `check` does, unless something else has ended the run."""
         self._stop.set()
         self._thread.join()
-        if self._lost is None and self._is_mine(self._read()):
-            self._store.delete(self._path)
+        try:
+            if self._lost is None:
+                self._lost = self._taken()
+            if self._lost is None:
+                self._store.delete(self._path)
+        except OSError:
+            if kind is None:
+                raise
+        if kind is None and not self._told:
+            self.check()
 
     def check(self) -> None:
-        """Raises LockedError when another run has taken the study over, InputError when one may have."""
+        """Raises LockedError when another run has taken the study, StorageError when one may have."""
         if self._lost is not None:
+            self._told = True
             raise self._lost
+
+    @property
+    def _where(self) -> str:
+        return self._store.shown(self._path)
 
     def _beat(self) -> None:
         count, last = 0, time.monotonic()
         while not self._stop.wait(self._beat_s):
             try:
-                if not self._is_mine(self._read()):
-                    path = self._store.path(self._path)
-                    self._lost = LockedError(f"{path}: another run took this study over")
+                if lost := self._taken():
+                    self._lost = lost
                     return
                 count += 1
-                self._write(count)
+                self._store.write(self._path, self._beaten(count))
                 last = time.monotonic()
-            except (OSError, ValueError):
+            except OSError as error:
                 # The storage hiccups; another run may take over after a while.
                 away_s = time.monotonic() - last
                 if away_s > self._patience_s:
-                    problem = f"{self._store.uri} could not be reached for {away_s:.0f} s"
-                    self._lost = InputError("--storage", None, problem)
+                    self._lost = StorageError(f"{error} (tried for {away_s:.0f} s)")
                     return
 
-    def _is_mine(self, holder: dict[str, Any] | None) -> bool:
-        return holder is not None and holder["owner"] == self._holder["owner"]
+    def _taken(self) -> WeirdgenError | None:
+        """Why the study is not this run's any more, if so."""
+        content = self._store.read(self._path)
+        if content is None:
+            gone = "is gone: the storage was unmounted, or somebody deleted it"
+            return StorageError(f"{self._where} {gone}; the same command goes on")
+        holder = _holder(content)
+        if holder and holder["owner"] != self._holder["owner"]:
+            who = f"host {_name(holder)}, process {holder['pid']}"
+            return LockedError(f"{self._where}: another run took this study over ({who})")
+        return None
 
-    def _is_alive(self, holder: dict[str, Any]) -> bool:
-        """On this machine the process tells; elsewhere its heartbeat does (no clocks are compared)."""
-        if holder["host"] == self._holder["host"]:
-            try:
-                started = psutil.Process(holder["pid"]).create_time()
-                return abs(started - holder["started"]) < _CLOCK_STEP_S
-            except psutil.NoSuchProcess:
-                return False
+    def _beaten(self, beat: int) -> bytes:
+        return json.dumps(self._holder | {"beat": beat}).encode()
+
+    def _alive(self, content: bytes) -> str | None:
+        """Who holds the lease, if anybody does.
+
+        On this machine the process tells; elsewhere its heartbeat does: no clocks are compared.
+        """
+        holder = _holder(content)
+        who = f"host {_name(holder)}, process {holder['pid']}" if holder else "nobody knows whose"
+        if holder and holder["host"] == self._holder["host"]:
+            return who if _started(holder["pid"]) == holder["started"] else None
         deadline = time.monotonic() + self._patience_s
         while time.monotonic() < deadline:
             time.sleep(min(1.0, self._patience_s / 4))
-            now = self._read()
+            now = self._store.read(self._path)
             if now is None:
-                return False
-            if now != holder:
-                return True
-        return False
+                return None
+            if now != content:
+                return who
+        return None
 
-    def _read(self) -> dict[str, Any] | None:
-        content = self._store.read(self._path)
-        return None if content is None else json.loads(content)
 
-    def _write(self, beat: int) -> None:
-        self._store.write(self._path, json.dumps(self._holder | {"beat": beat}).encode())
+def _holder(content: bytes) -> dict[str, Any] | None:
+    """What a lease tells; None where that is not readable."""
+    try:
+        holder = json.loads(content)
+        kinds = {"owner": str, "host": str, "pid": int, "started": int | float}
+        known = all(isinstance(holder[name], kind) for name, kind in kinds.items())
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return holder if known else None
+
+
+def _name(holder: dict[str, Any]) -> str:
+    return holder["host"].partition("/")[0]
+
+
+def _started(pid: int) -> float | None:
+    """When the process began, the same whatever becomes of the clock; None where there is none."""
+    try:
+        if sys.platform == "linux":  # ticks since the machine's start
+            after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+            fields = after_name.split()
+            return None if fields[0] == "Z" else int(fields[19])
+        return psutil.Process(pid).create_time()
+    except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
+        return None
 
 
 def _host() -> str:

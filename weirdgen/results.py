@@ -87,22 +87,46 @@ def sources_digest(found: Survey) -> str:
 
 def current_results(found: Survey, store: Store) -> pa.Table | None:
     """The study's results.parquet if it was merged from what is there now, else None."""
-    content = store.read(f"{found.plan.study.name}/{RESULTS}")
-    if content is None:
+    file = _open(f"{found.plan.study.name}/{RESULTS}", store)
+    if file is None or not _is_of(file, found):
         return None
-    table = pq.ParquetFile(pa.BufferReader(content)).read()
-    made_of = (table.schema.metadata or {}).get(SOURCES, b"").decode()
-    return table if made_of == sources_digest(found) else None
+    try:
+        return file.read()
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def are_current(found: Survey, store: Store) -> bool:
+    """Whether results.parquet is whole and was merged from what is there now."""
+    file = _open(f"{found.plan.study.name}/{RESULTS}", store)
+    return file is not None and _is_of(file, found)
+
+
+def _is_of(file: pq.ParquetFile, found: Survey) -> bool:
+    made_of = (file.schema_arrow.metadata or {}).get(SOURCES, b"").decode()
+    return made_of == sources_digest(found)
+
+
+def _open(path: str, store: Store) -> pq.ParquetFile | None:
+    """None where it is not there, or was cut: its end tells what is in it."""
+    content = store.read(path)
+    try:
+        return None if content is None else pq.ParquetFile(pa.BufferReader(content))
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def read_results(study: str, store: Store) -> pa.Table:
-    """The study's results.parquet. Raises InputError where there is none."""
-    content = store.read(f"{study}/{RESULTS}")
-    if content is None:
-        raise InputError(
-            "--storage", None, f"{store.path(study, RESULTS)} is not there: run it first"
-        )
-    return pq.ParquetFile(pa.BufferReader(content)).read()
+    """The study's results.parquet. Raises InputError where there is none, or none that is whole."""
+    where = store.shown(study, RESULTS)
+    if not store.exists(f"{study}/{RESULTS}"):
+        raise InputError("--storage", None, f"{where} is not there: run it first")
+    try:
+        if (file := _open(f"{study}/{RESULTS}", store)) is not None:
+            return file.read()
+    except (OSError, pa.ArrowException):
+        pass
+    raise InputError("--storage", None, f"{where} is damaged: delete it, and run or import again")
 
 
 class Merged(NamedTuple):

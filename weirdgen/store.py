@@ -11,27 +11,26 @@ lock: two attempts at one step each have a folder of their own, and the first ma
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
 import os
-import re
 import shutil
-import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
 
-from weirdgen.cache import node_cache
-from weirdgen.errors import InputError, StepError, WeirdgenError
-from weirdgen.fingerprint import canonical, fingerprint
-
-MANIFEST, MANIFEST_SCHEMA = "manifest.json", 1
+from weirdgen.cache import node_cache, scratch
+from weirdgen.errors import DamagedError, StepError, StorageError, WeirdgenError
+from weirdgen.faults import fullest, is_full, node_disk_error, storage_error
+from weirdgen.fingerprint import fingerprint
+from weirdgen.manifests import MANIFEST, Manifest, damage, read_manifest, sha256_of
+from weirdgen.storage import Storage, told
 
 
 @dataclass(frozen=True)
@@ -67,175 +66,31 @@ class Step:
         return f"{self.parent.key if self.parent else self.stage}/{self.folder}"
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """The proof that an artifact is there, and its provenance."""
-
-    stage: str
-    fingerprint: str
-    record: dict[str, Any]
-    attempt: str
-    """The folder that holds the payload."""
-    outputs: dict[str, str]
-    """Path below the attempt -> sha256."""
-    inputs: dict[str, str]
-    """Fingerprint of each consumed step -> the digest it had then."""
-    commit: str | None
-    versions: dict[str, str]
-    hardware: dict[str, Any]
-    wall_s: float
-    attempts: int
-    notes: dict[str, Any] = field(default_factory=dict)
-    """What the step reports of itself; never part of its identity."""
-    schema: int = MANIFEST_SCHEMA
-
-    @cached_property
-    def digest(self) -> str:
-        """The sha256 of what the artifact holds, whichever attempt made it."""
-        return hashlib.sha256(canonical(self.outputs)).hexdigest()
-
-
-class Store:
+class Store(Storage):
     """Artifacts and study folders under one root."""
-
-    def __init__(self, uri: str) -> None:
-        """`uri`: a local path or a URI that pyarrow.fs reads. Raises InputError if it cannot."""
-        if not uri.strip("/ ") or re.match(r"(s3|gs):(?!//[^/])", uri):
-            raise InputError("--storage", None, f"{uri!r} names no folder or bucket")
-        if re.match(r"s3://[^/?]*@", uri):
-            problem = "keys stand in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, not in the URI"
-            raise InputError("--storage", None, problem)
-        self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
-        try:
-            self._fs, self._root = fs.FileSystem.from_uri(self.uri)
-            if isinstance(self._fs, fs.S3FileSystem):
-                self._fs = _patient(self._fs)
-                self._fs.get_file_info(self._root)  # that it is there, and open to this process
-        except (ValueError, OSError) as error:
-            raise InputError(
-                "--storage", None, f"{uri!r}: {' '.join(str(error).split())}"
-            ) from None
-        self.is_local = isinstance(self._fs, fs.LocalFileSystem)
-        if self.is_local:
-            root = Path(self._root)
-            nearest = next(place for place in (root, *root.parents) if place.exists())
-            if not nearest.is_dir():
-                raise InputError("--storage", None, f"{nearest} is a file, not a folder")
-
-    # Files by path, relative to the root.
-
-    def path(self, *parts: str) -> str:
-        return "/".join((self._root, *parts))
-
-    def read(self, path: str) -> bytes | None:
-        """The file's content, or None where there is no such file."""
-        try:
-            with self._fs.open_input_file(self.path(path)) as stream:
-                return stream.read()
-        except FileNotFoundError:
-            return None
-
-    def exists(self, path: str) -> bool:
-        """Whether there is a file, or a folder with something in it."""
-        return self._fs.get_file_info(self.path(path)).type != fs.FileType.NotFound
-
-    def write(self, path: str, content: bytes) -> None:
-        """Replaces the file atomically."""
-        if not self.is_local:
-            with self._fs.open_output_stream(self.path(path)) as stream:
-                stream.write(content)
-            return
-        self._local_draft(path, content).replace(self.path(path))
-
-    def _write_first(self, path: str, content: bytes) -> bool:
-        """Writes the file unless it is there; False where another was first."""
-        if self.is_local:
-            draft = self._local_draft(path, content)
-            try:
-                os.link(draft, self.path(path))
-            except FileExistsError:
-                return False
-            finally:
-                draft.unlink()
-            return True
-        if self.exists(path):
-            return False
-        self.write(path, content)
-        return True
-
-    def _local_draft(self, path: str, content: bytes) -> Path:
-        target = Path(self.path(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=".draft-", delete=False
-        ) as draft:
-            draft.write(content)
-            draft.flush()
-            os.fsync(draft.fileno())
-        written = Path(draft.name)
-        written.chmod(0o644)
-        return written
-
-    def check_writable(self) -> None:
-        """Raises InputError where nothing can be written."""
-        probe = f".probe-{uuid.uuid4().hex}"
-        try:
-            self.write(probe, b"")
-            self.delete(probe)
-        except OSError as error:
-            reason = error.strerror or " ".join(str(error).split())
-            problem = f"{self.uri} cannot be written ({reason})"
-            raise InputError("--storage", None, problem) from None
-
-    def delete(self, path: str) -> None:
-        """Deletes the file if it is there."""
-        with suppress(FileNotFoundError):
-            self._fs.delete_file(self.path(path))
-
-    def delete_folder(self, path: str) -> None:
-        """Deletes the folder with all that is in it, if it is there."""
-        with suppress(FileNotFoundError):
-            self._fs.delete_dir(self.path(path))
-
-    def folders(self, path: str) -> set[str]:
-        """Names of the folders directly below `path`; empty where `path` is not there."""
-        selector = fs.FileSelector(self.path(path), allow_not_found=True)
-        infos = self._fs.get_file_info(selector)
-        return {info.base_name for info in infos if info.type == fs.FileType.Directory}
-
-    def files(self, path: str) -> dict[str, int]:
-        """Names and bytes of the files directly below `path`; empty where `path` is not there."""
-        selector = fs.FileSelector(self.path(path), allow_not_found=True)
-        infos = self._fs.get_file_info(selector)
-        return {info.base_name: info.size for info in infos if info.type == fs.FileType.File}
-
-    # Artifacts.
 
     def manifest(self, step: Step) -> Manifest | None:
         """The step's manifest, or None where it was never committed.
 
-        Raises WeirdgenError when the folder holds another step's manifest, or none that is readable.
+        Raises DamagedError when the folder holds another step's manifest, or none that is readable.
         """
         manifest = self._manifest_at(step.key)
         if manifest is not None and manifest.fingerprint != step.fingerprint:
-            path = self.path("artifacts", step.key, MANIFEST)
-            raise WeirdgenError(f"{path}: is of the step {manifest.fingerprint}")
+            other = f"its {MANIFEST} is of another step, {manifest.fingerprint[:12]}"
+            raise self._damaged(step.key, other)
         return manifest
 
     def _manifest_at(self, key: str) -> Manifest | None:
-        path = f"artifacts/{key}/{MANIFEST}"
-        content = self.read(path)
+        content = self.read(f"artifacts/{key}/{MANIFEST}")
         if content is None:
             return None
         try:
-            manifest = Manifest(**json.loads(content))
-        except (ValueError, TypeError) as error:
-            raise WeirdgenError(
-                f"{self.path(path)}: not a readable manifest ({error}); delete its folder"
-            ) from None
-        if not re.fullmatch(r"attempt-[0-9a-f]+", str(manifest.attempt)):
-            raise WeirdgenError(f"{self.path(path)}: names the attempt {manifest.attempt!r}")
-        return manifest
+            return read_manifest(content)
+        except (ValueError, RecursionError) as error:
+            raise self._damaged(key, f"its {MANIFEST} is not readable: {error}") from None
+
+    def _damaged(self, key: str, why: str) -> DamagedError:
+        return DamagedError(f"{self.shown('artifacts', key)}: {why}; delete this folder")
 
     def find(self, stage: str, fingerprint: str) -> list[tuple[Step, Manifest]]:
         """The committed steps of a stage whose fingerprint begins with `fingerprint`."""
@@ -249,53 +104,105 @@ class Store:
                 found.append((Step(stage, name, manifest.record), manifest))
         return found
 
+    @told("read")
     def payload(self, step: Step, manifest: Manifest) -> Path:
         """The committed payload as a folder on this node, fetched once from a remote store.
 
-        Raises StepError when it was pruned.
+        Its files are those that were committed. Raises StepError when it was pruned, DamagedError
+        where they have changed.
         """
-        remote = self.path("artifacts", step.key, manifest.attempt)
-        if self._fs.get_file_info(remote).type != fs.FileType.Directory:
+        stored = self.path("artifacts", step.key, manifest.attempt)
+        cache = node_cache() / manifest.digest[:16] / manifest.attempt
+        if not self.is_local and cache.is_dir():
+            if damage(cache, manifest) is None:
+                return cache
+            shutil.rmtree(cache)  # a crash of the node, or a disk: the store has it whole
+        if self._fs.get_file_info(stored).type != fs.FileType.Directory:
             raise StepError(f"{step.key}: its payload was pruned; delete its folder to remake it")
         if self.is_local:
-            return Path(remote)
-        cache = node_cache() / manifest.digest[:16] / manifest.attempt
-        if not cache.is_dir():
-            draft = Path(tempfile.mkdtemp(dir=_made(cache.parent), prefix=".fetch-"))
-            for name in manifest.outputs:
-                if not (draft / name).resolve().is_relative_to(draft.resolve()):
-                    raise WeirdgenError(f"{step.key}: its manifest names {name!r}")
-                _made((draft / name).parent)
-                remote_file = self._fs.open_input_stream(f"{remote}/{name}")
-                with remote_file as source, (draft / name).open("wb") as sink:
-                    shutil.copyfileobj(source, sink)
-            try:
+            if why := damage(Path(stored), manifest):
+                raise self._damaged(step.key, why)
+            return Path(stored)
+        with scratch() as draft:
+            self._fetch(stored, manifest.outputs, draft)
+            if why := damage(draft, manifest):
+                raise self._damaged(step.key, why)
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError):  # another process of this node was first
                 draft.rename(cache)
-            except OSError:  # another process of this node was first
-                shutil.rmtree(draft)
         return cache
+
+    def _fetch(self, stored: str, names: Iterable[str], folder: Path) -> None:
+        """Raises NodeDiskError where this node's disk cannot take them."""
+        for name in names:
+            try:
+                with self._fs.open_input_stream(f"{stored}/{name}") as source:
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    with (folder / name).open("wb") as sink:
+                        shutil.copyfileobj(source, sink)
+            except FileNotFoundError:
+                continue  # which makes the payload a damaged one
+            except OSError as error:
+                if is_full(error):
+                    raise node_disk_error(node_cache(), error) from error
+                raise
 
     @contextmanager
     def attempt(self, step: Step) -> Iterator[tuple[str, Path]]:
         """A new attempt's name and the empty local folder to make its payload in.
 
         What an attempt leaves uncommitted is not part of any artifact; on an error it is deleted.
+        Raises StorageError or NodeDiskError where that is behind the error.
         """
         name = f"attempt-{uuid.uuid4().hex}"
-        folder = (
-            Path(self.path("artifacts", step.key, name))
-            if self.is_local
-            else Path(tempfile.mkdtemp(dir=_made(node_cache()))) / name
-        )
-        folder.mkdir(parents=True)
-        try:
-            yield name, folder
-        except BaseException:
-            shutil.rmtree(folder if self.is_local else folder.parent, ignore_errors=True)
-            raise
-        if not self.is_local:
-            shutil.rmtree(folder.parent, ignore_errors=True)
+        with ExitStack() as stack:
+            if self.is_local:
+                folder = Path(self.path("artifacts", step.key, name))
+            else:
+                folder = stack.enter_context(scratch()) / name
+            try:
+                self._make_here(folder)
+                yield name, folder
+            except BaseException as error:
+                fault = self._fault(error, folder)
+                if not self._may_be_committed(step, name):
+                    shutil.rmtree(folder, ignore_errors=True)
+                if fault is not None:
+                    raise fault from error
+                raise
 
+    @told("written")
+    def _make_here(self, folder: Path) -> None:
+        self._is_there()
+        folder.mkdir(parents=True)
+
+    def _fault(self, error: BaseException, folder: Path) -> WeirdgenError | None:
+        """What of disk or storage is behind an error, if it is not the step's own."""
+        if isinstance(error, WeirdgenError) or not isinstance(error, Exception):
+            return None
+        if is_full(error):
+            no_space = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            place = fullest(folder.parent)
+            if self.is_local and place.stat().st_dev == Path(self._root).stat().st_dev:
+                return storage_error(self.uri, no_space, "written")
+            return node_disk_error(place, no_space)
+        if self.is_local:
+            try:
+                self.check_writable()
+            except StorageError as away:
+                return away
+        return None
+
+    def _may_be_committed(self, step: Step, name: str) -> bool:
+        """Whether the step's manifest names this attempt, as far as anybody can tell."""
+        if not self.is_local:
+            return False  # what was made here has been copied
+        try:
+            return name.encode() in (self.read(f"artifacts/{step.key}/{MANIFEST}") or b"")
+        except StorageError:
+            return True
+
+    @told("written")
     def commit(
         self,
         step: Step,
@@ -316,7 +223,7 @@ class Store:
             fingerprint=step.fingerprint,
             record=step.record,
             attempt=name,
-            outputs={str(file.relative_to(folder)): _sha256(file) for file in files},
+            outputs={str(file.relative_to(folder)): sha256_of(file) for file in files},
             inputs=dict(inputs),
             **provenance,
         )
@@ -332,11 +239,11 @@ class Store:
         if replacing is not None and self.manifest(step) == replacing:
             self.write(path, content)
             return manifest
-        if self._write_first(path, content):
+        if self.write_first(path, content):
             return manifest
         first = self.manifest(step)
         assert first is not None
-        if self.is_local:
+        if self.is_local and first.attempt != name:
             shutil.rmtree(folder)
         return first
 
@@ -344,19 +251,3 @@ class Store:
 def is_attempt(folder: str) -> bool:
     """Whether a folder below an artifact holds one attempt's payload, committed or not."""
     return folder.startswith("attempt-") and not folder.endswith("-trackers")
-
-
-def _patient(found: fs.S3FileSystem) -> fs.S3FileSystem:
-    """The same, which tries a request for 26 s; one that a URI makes gives up after 6 s."""
-    _, (options,) = found.__reduce__()
-    return fs.S3FileSystem(**options, retry_strategy=fs.AwsDefaultS3RetryStrategy(max_attempts=10))
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

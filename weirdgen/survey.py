@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from weirdgen.errors import DamagedError
 from weirdgen.judge.llm import LlmJudge
 from weirdgen.plan import STAGES, Asked, Plan, samples_step, shown_marks, verdict_step
 from weirdgen.store import Manifest, Step, Store
@@ -108,13 +110,16 @@ def survey(plan: Plan, store: Store) -> Survey:
     present = {stage: store.folders(f"artifacts/{stage}") for stage in STAGES}
     for step in [*plan.shared, *plan.trainings.values()]:
         if step.folder in present[step.stage]:
-            look_up(found, store, step)
+            with suppress(DamagedError):  # who is to make it tells
+                look_up(found, store, step)
     for asked in plan.asked:
         if asked.step.folder in present["answers"]:
             look_up_ranges(found, store, asked.step)
     for each in found.to_judge():
-        if each.step.folder in present["verdicts"] and (manifest := store.manifest(each.step)):
-            found.labels[each.step.fingerprint] = manifest
+        if each.step.folder in present["verdicts"]:
+            with suppress(DamagedError):
+                if manifest := store.manifest(each.step):
+                    found.labels[each.step.fingerprint] = manifest
     return found
 
 
@@ -132,7 +137,10 @@ def look_up_ranges(found: Survey, store: Store, asked: Step) -> None:
     for name in store.folders(f"artifacts/{asked.key}"):
         if match := re.fullmatch(r"samples-(\d+)-(\d+)", name):
             step = samples_step(asked, int(match[1]), int(match[2]))
-            manifest = store.manifest(step)
+            try:
+                manifest = store.manifest(step)
+            except DamagedError:  # it is missing, and who is to make it tells
+                continue
             if manifest is not None and found.is_valid(manifest):
                 ranges.append((step, manifest))
     found.ranges[asked.fingerprint] = sorted(ranges, key=lambda each: each[0].record["samples"])

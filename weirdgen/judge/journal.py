@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from weirdgen.errors import StorageError
+
 JOURNAL_VERSION = 1
 
 Record = dict[str, Any]
@@ -34,26 +36,40 @@ class Journal:
     """One process's journal, open for appending; locked as long as the process lives."""
 
     def __init__(self, path: Path, study: str) -> None:
-        """Makes the file `path`; `study` is who pays."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Makes the file `path`; `study` is who pays. Raises StorageError where that is not possible."""
         self.path = path
-        self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise self._told(error.strerror or str(error)) from error
         fcntl.flock(self._fd, fcntl.LOCK_EX)
-        self._torn = False
+        self._broken: StorageError | None = None
         self._unsynced: list[asyncio.Future[None]] = []
         self._syncing: asyncio.Task[None] | None = None
         self.note({"journal": JOURNAL_VERSION, "study": study})
         _sync_folder(path.parent)
 
     def note(self, record: Record) -> None:
-        """Writes a line that outlives this process, though not the machine's power."""
-        if self._torn:  # what came after a torn line would be torn with it
-            raise OSError(f"{self.path}: the disk was full")
-        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
-        data = line.encode()
-        if os.write(self._fd, data) != len(data):
-            self._torn = True
-            raise OSError(f"{self.path}: the disk is full")
+        """Writes a line that outlives this process, though not the machine's power.
+
+        Raises StorageError where the disk does not take it, and ever after: what came behind a torn
+        line would be torn with it.
+        """
+        if self._broken is None:
+            line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+            data = line.encode()
+            try:
+                if os.write(self._fd, data) == len(data):
+                    return
+                self._broken = self._told("the disk is full")
+            except OSError as error:
+                self._broken = self._told(error.strerror or str(error))
+        raise self._broken
+
+    def _told(self, reason: str) -> StorageError:
+        then = "once it can be, the same command goes on and asks for no verdict twice"
+        return StorageError(f"the judge's journal {self.path} cannot be written ({reason}); {then}")
 
     async def commit(self, record: Record) -> None:
         """Writes a line and returns once it is on disk; lines that wait together share one fsync."""
@@ -72,8 +88,9 @@ class Journal:
                 try:
                     await loop.run_in_executor(None, os.fsync, self._fd)
                 except OSError as error:
+                    self._broken = self._told(error.strerror or str(error))
                     for synced in waiting:
-                        synced.set_exception(error)
+                        synced.set_exception(self._broken)
                 else:
                     for synced in waiting:
                         synced.set_result(None)

@@ -98,7 +98,7 @@ def import_outputs(console: Console, options: ImportOptions) -> None:
     for line in [
         *import_lines(described),
         *replaces,
-        *(store.path(name, each) for each in written),
+        *(store.shown(name, each) for each in written),
     ]:
         console.print(Text(plain(line)), soft_wrap=True)
 
@@ -118,7 +118,7 @@ def read_description(study: str, store: Store) -> dict[str, Any] | None:
     if results is not None:
         made_of = (pq.read_schema(pa.BufferReader(results)).metadata or {}).get(SOURCES, b"")
     if made_of.decode() != fingerprint(described):
-        where = store.path(study, RESULTS)
+        where = store.shown(study, RESULTS)
         raise InputError(where, None, f"is not what {IMPORTED} describes; import it again")
     return described
 
@@ -182,7 +182,7 @@ def _check_free(name: str, store: Store) -> None:
     """Raises InputError where another thing than an import has that name."""
     there = {each for each in (*store.files(name), *store.folders(name)) if each[0] != "."}
     if there and (IMPORTED not in there or RESOLVED in there):
-        problem = f"{store.path(name)} holds a study that was not imported; choose another name"
+        problem = f"{store.shown(name)} holds a study that was not imported; choose another name"
         raise InputError("--study", name, problem)
 
 

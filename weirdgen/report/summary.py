@@ -19,7 +19,14 @@ from weirdgen.report.findings import Findings
 from weirdgen.report.progress import progress_line
 from weirdgen.report.sheet import plain
 from weirdgen.report.tables import is_measured, judge_notes, judged_metrics
-from weirdgen.results import RESULTS, current_results, merge, sources_digest, write_results
+from weirdgen.results import (
+    RESULTS,
+    are_current,
+    current_results,
+    merge,
+    sources_digest,
+    write_results,
+)
 from weirdgen.store import Store
 from weirdgen.study_file import resolved_yaml
 from weirdgen.survey import Survey
@@ -57,7 +64,8 @@ def publish(
     progress = progress_line(found)
     timeline = read_timeline(study.name, store)
     made_of = _report_digest(found, progress, timeline)
-    if not lines and (written := _current_report(study.name, made_of, store)):
+    written = [] if lines else _current_report(study.name, made_of, store)
+    if written and are_current(found, store):
         print_summary(study.name, store, console, written)
         return
     table = current_results(found, store)
@@ -159,8 +167,8 @@ def print_summary(study: str, store: Store, console: Console, written: Sequence[
     sections = re.split(r"(?m)^(?=## )", summary)
     sections.sort(key=lambda section: section.startswith("## Verdicts\n"))
     console.print(Markdown("".join(sections)))
-    _print(console, [store.path(study, path) for path in written if path != PAGE])
-    _print(console, [f"report: {store.path(study, PAGE)}"])
+    _print(console, [store.shown(study, path) for path in written if path != PAGE])
+    _print(console, [f"report: {store.shown(study, PAGE)}"])
 
 
 def _report_digest(found: Survey, progress: str, timeline: Sequence[Span]) -> str:
@@ -181,7 +189,11 @@ def _report_digest(found: Survey, progress: str, timeline: Sequence[Span]) -> st
 def _current_report(study: str, made_of: str, store: Store) -> list[str]:
     """What the report of just that is written in; empty where it is not there."""
     content = store.read(f"{study}/{STATS}")
-    metadata = {} if content is None else pq.read_schema(pa.BufferReader(content)).metadata or {}
+    try:
+        schema = None if content is None else pq.read_schema(pa.BufferReader(content))
+    except (OSError, pa.ArrowException):  # it was cut
+        return []
+    metadata = (schema and schema.metadata) or {}
     if metadata.get(_MADE_OF, b"").decode() != made_of:
         return []
     written = json.loads(metadata[_WRITTEN])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from weirdgen.errors import StorageError
 from weirdgen.judge.asking import Ended, Outcome
 from weirdgen.judge.desk import Batch, Desk, Job
 from weirdgen.judge.journal import Ledger, is_written, records
@@ -145,6 +146,8 @@ class JudgePool:
         try:
             brought = ray.get(ref)
         except RayTaskError as error:
+            if isinstance(error.cause, StorageError):
+                raise error.cause from None  # nothing that is heard would be kept
             reason = f"{type(error.cause).__name__}: {error.cause}"
             self._stop(reason)
             self._recover(task, reason)

@@ -94,7 +94,7 @@ class RunDisplay:
 def failure_lines(failures: list[Failure], store: Store) -> list[str]:
     """Each step that failed, why, and its log."""
     return [
-        f"failed: {failure.step.key}: {failure.reason} (log: {store.path(failure.log)})"
+        f"failed: {failure.step.key}: {failure.reason} (log: {store.shown(failure.log)})"
         for failure in failures
     ]
 

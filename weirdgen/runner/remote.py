@@ -7,8 +7,9 @@ import platform
 import shutil
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,8 +101,7 @@ def logged(store: Store, path: str) -> Iterator[None]:
     """Sends everything this process prints into the file `path` of the store."""
     local = Path(store.path(path) if store.is_local else f"{tempfile.mkdtemp()}/log")
     local.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     kept = os.dup(1), os.dup(2)
     with local.open("ab", buffering=0) as log:
         os.dup2(log.fileno(), 1)
@@ -109,19 +109,25 @@ def logged(store: Store, path: str) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            import traceback
-
-            traceback.print_exc()
+            with suppress(OSError):
+                traceback.print_exc()
             raise
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _flush()
             for fd, original in zip((1, 2), kept, strict=True):
                 os.dup2(original, fd)
                 os.close(original)
             if not store.is_local:
-                store.write(path, local.read_bytes())
+                with suppress(OSError):
+                    store.write(path, local.read_bytes())
                 shutil.rmtree(local.parent)
+
+
+def _flush() -> None:
+    """A log that cannot be written costs its lines, and hides no error."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
 
 
 @ray.remote(num_cpus=0)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from weirdgen.errors import MemoryExceeded, StepError, WeirdgenError
+from weirdgen.errors import DamagedError, MemoryExceeded, StepError, StorageError, WeirdgenError
 from weirdgen.lease import Lease
 from weirdgen.runner.backlog import Backlog
 from weirdgen.runner.cluster import Capacity, on_this_node
@@ -186,8 +186,16 @@ class Scheduler:
                 self.pool.close(work.engine)
 
     def _take(self, work: Work) -> Task | None:
-        """The work as a task; None where it turns out to be done: its inputs came back the same."""
+        """The work as a task; None where it turns out to be done, or its folder is damaged."""
         self.waiting.remove(work)
+        try:
+            return self._task(work)
+        except DamagedError as damaged:
+            self.backlog.give_up(work, str(damaged))
+            return None
+
+    def _task(self, work: Work) -> Task | None:
+        """None where it turns out to be done: its inputs came back the same."""
         if work.asked is not None:
             look_up_ranges(self.found, self._store, work.asked.step)
             missing = self.found.missing(work.asked)
@@ -357,6 +365,8 @@ class Scheduler:
             return {}
 
     def _failed_by(self, work: Work, cause: BaseException) -> None:
+        if isinstance(cause, StorageError):
+            raise cause  # no step's own, and none would fare better
         reason = f"{type(cause).__name__}: {cause}"
         if work.opens:
             self._engine_failed(work, reason)

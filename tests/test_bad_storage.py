@@ -1,0 +1,436 @@
+"""Storage that is full, away, damaged or shared: a clear line, nothing lost, nothing counted twice."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import at_a_distance
+from test_store import commit, elsewhere, step
+
+from weirdgen.cache import node_cache, scratch
+from weirdgen.errors import DamagedError, LockedError, NodeDiskError, StorageError
+from weirdgen.faults import storage_error
+from weirdgen.judge.journal import Journal, Ledger, records
+from weirdgen.lease import Lease
+from weirdgen.store import Store
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Callable[..., None]]:
+    """A file system of `size` at `folder`; gives what mounts it anew with other options."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def mount(*options: str) -> None:
+        subprocess.run(["mount", *options, folder], check=True, capture_output=True)
+
+    try:
+        mount("-t", "tmpfs", "-o", f"size={size}", "none")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield lambda options: mount("-o", f"remount,{options}")
+    finally:
+        subprocess.run(["umount", "-l", folder], check=False, capture_output=True)
+
+
+def one_line(printed: str) -> str:
+    """The line on which a command ended."""
+    (line,) = [each for each in printed.splitlines() if each.startswith("weirdgen: ")]
+    assert "Traceback" not in printed
+    return line
+
+
+# A full disk.
+
+
+def fill(folder: Path, leave: int = 0) -> Path:
+    """A file that takes all space but so many bytes."""
+    ballast = folder / "ballast"
+    free = shutil.disk_usage(folder).free - leave
+    ballast.write_bytes(b"\0" * max(0, free))
+    return ballast
+
+
+def test_a_full_storage_commits_nothing_and_says_so(tmp_path: Path):
+    with small_disk(tmp_path / "disk", "64k"):
+        store = Store(str(tmp_path / "disk" / "store"))
+        store.check_writable()
+        ballast = fill(tmp_path / "disk")
+        told = rf"--storage: {store.uri} is full \(No space left on device\): free space there"
+        with pytest.raises(StorageError, match=told):
+            store.check_writable()
+        with pytest.raises(StorageError, match=told):
+            store.write("s/results.parquet", b"x" * 5000)
+        with pytest.raises(StorageError, match=told):
+            commit(store, step(), "x" * 50_000)
+        assert not [*Path(store.uri).rglob("*draft*")]
+        assert store.manifest(step()) is None
+        assert store.read("s/results.parquet") is None
+        ballast.unlink()
+        made = commit(store, step(), "x" * 20_000)
+        assert store.payload(step(), made).is_dir()
+
+
+def test_a_disk_that_is_full_at_the_manifest_leaves_no_half_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with small_disk(tmp_path / "disk", "64k"):
+        store = Store(str(tmp_path / "disk" / "store"))
+        with pytest.raises(StorageError, match="is full"), store.attempt(step()) as attempt:
+            (attempt[1] / "file").write_text("whole")
+            ballast = fill(tmp_path / "disk")
+            store.commit(step(), attempt, inputs={}, provenance=MADE)
+        assert store.manifest(step()) is None
+        assert [*Path(store.path("artifacts", step().key)).iterdir()] == []
+        ballast.unlink()
+        commit(store, step(), "whole")
+
+
+MADE = {"commit": None, "versions": {}, "hardware": {}, "wall_s": 0.0, "attempts": 1}
+
+
+def test_a_library_that_tells_a_full_disk_in_words_is_understood(tmp_path: Path):
+    from safetensors import SafetensorError
+
+    with small_disk(tmp_path / "disk", "64k"):
+        store = Store(str(tmp_path / "disk" / "store"))
+        with pytest.raises(StorageError, match="is full"), store.attempt(step()) as (_, folder):
+            (folder / "half").write_bytes(b"\0" * 4096)
+            fill(tmp_path / "disk")
+            raise SafetensorError(
+                "Error while serializing: I/O error: No space left on device (os error 28)"
+            )
+
+
+def test_what_fails_by_itself_is_not_laid_on_the_storage(store: Store):
+    with pytest.raises(ZeroDivisionError), store.attempt(step()):
+        raise ZeroDivisionError
+    with pytest.raises(FileNotFoundError), store.attempt(step()) as (_, folder):
+        (folder / "nothing").read_text()
+
+
+def test_what_goes_together_with_a_commit_that_fails_keeps_what_was_committed(tmp_path: Path):
+    store = Store(str(tmp_path))
+    with pytest.raises(StorageError), store.attempt(step("a")) as first:
+        (first[1] / "file").write_text("x")
+        made = store.commit(step("a"), first, inputs={}, provenance=MADE)
+        raise StorageError("the commit of another step")
+    assert (store.payload(step("a"), made) / "file").read_text() == "x"
+
+
+def test_a_full_node_cache_is_the_nodes_fault_not_the_storages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = at_a_distance(Store(str(tmp_path / "store")), tmp_path, monkeypatch)
+    made = commit(store, step(), "x" * 50_000)
+    with small_disk(tmp_path / "node", "64k"):
+        (tmp_path / "node" / "weirdgen").mkdir()
+        fill(tmp_path / "node", leave=20_000)
+        told = "node/weirdgen is on a full disk: free space there, and the same command goes on"
+        with pytest.raises(NodeDiskError, match=told):
+            store.payload(step(), made)
+        with pytest.raises(NodeDiskError, match=told):
+            commit(store, step("b"), "x" * 50_000)
+        assert not [*(node_cache() / "scratch").iterdir()]
+        (tmp_path / "node" / "ballast").unlink()
+        assert (store.payload(step(), made) / "deep" / "file").read_text() == "x" * 50_000
+
+
+def test_a_journal_on_a_full_disk_stops_and_is_read_up_to_its_torn_line(tmp_path: Path):
+    with small_disk(tmp_path / "disk", "64k"):
+        journal = Journal(tmp_path / "disk" / "j.jsonl", "study")
+        heard = []
+
+        async def hear() -> None:
+            for i in range(10_000):
+                await journal.commit({"got": f"{i:064x}", "labels": [], "pad": "x" * 700})
+                heard.append(i)
+
+        told = (
+            r"journal .*j.jsonl cannot be written \(.*\); once it can be, the same command goes on"
+        )
+        with pytest.raises(StorageError, match=told):
+            asyncio.run(hear())
+        with pytest.raises(StorageError, match=told):
+            journal.note({"ask": "0" * 64})
+        content = journal.path.read_bytes()
+        assert not content.endswith(b"\n"), "the last line is torn"
+        ledger = Ledger()
+        ledger.add(records(content))
+        assert ledger.verdicts == len(heard) > 20
+
+
+def test_an_fsync_that_fails_counts_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    journal = Journal(tmp_path / "j.jsonl", "study")
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        asyncio.run(journal.commit({"got": "0" * 64, "labels": []}))
+    with pytest.raises(StorageError):
+        journal.note({"ask": "1" * 64})
+
+
+# Storage that is away.
+
+
+def test_a_folder_that_vanishes_is_not_made_anew(tmp_path: Path):
+    store = Store(str(tmp_path / "disk" / "store"))
+    commit(store, step(), "x")
+    (tmp_path / "disk").rename(tmp_path / "elsewhere")
+    gone = r"--storage: .*store cannot be (read|written) \(it is gone: unmounted, or deleted\)"
+    for act in (
+        lambda: store.read("s/lease.json"),
+        lambda: store.folders("artifacts/model"),
+        lambda: store.write("s/a", b""),
+        lambda: commit(store, step("b"), "x"),
+    ):
+        with pytest.raises(StorageError, match=gone):
+            act()
+    assert not (tmp_path / "disk").exists()
+
+
+def test_a_disk_that_turns_read_only_under_an_attempt_is_told(tmp_path: Path):
+    with small_disk(tmp_path / "disk", "64k") as remount:
+        store = Store(str(tmp_path / "disk"))
+        told = r"cannot be written \(Read-only file system\); once it can, the same command goes on"
+        with pytest.raises(StorageError, match=told), store.attempt(step()) as (_, folder):
+            remount("ro")
+            (folder / "file").write_text("x")
+        with pytest.raises(StorageError, match=told):
+            store.check_writable()
+        remount("rw")
+        commit(store, step(), "x")
+
+
+def test_a_lease_whose_file_is_gone_says_that_the_storage_is(tmp_path: Path):
+    store = Store(str(tmp_path))
+    with Lease(store, "s", beat_s=0.02) as lease:
+        (tmp_path / "s" / "lease.json").unlink()
+        lease._thread.join(5)
+        with pytest.raises(StorageError, match=r"lease.json is gone: the storage was unmounted"):
+            lease.check()
+    assert not store.exists("s/lease.json")
+
+
+def test_a_lease_on_a_full_disk_says_that_it_is_full(tmp_path: Path):
+    with small_disk(tmp_path / "disk", "64k"):
+        store = Store(str(tmp_path / "disk"))
+        with Lease(store, "s", beat_s=0.02, patience_s=0.2) as lease:
+            fill(tmp_path / "disk")
+            lease._thread.join(5)
+            with pytest.raises(StorageError, match=r"is full \(.*\(tried for \d+ s\)"):
+                lease.check()
+
+
+# Damaged artifacts.
+
+
+@pytest.mark.parametrize("size", [10, 2**26 + 10])
+def test_a_truncated_or_changed_payload_is_refused(store: Store, size: int):
+    made = commit(store, step(), "x" * size)
+    folder = store.payload(step(), made)
+    assert store.payload(step(), made) == folder
+    if not store.is_local:
+        shutil.rmtree(folder)
+    path = f"artifacts/{step().key}/{made.attempt}/deep/file"
+    told = (
+        f"{store.shown('artifacts', step().key)}: deep/file (.*) is not what was committed; delete"
+    )
+    for content in (b"x" * (size - 1), b"y" * size):
+        store.write(path, content)
+        with pytest.raises(DamagedError, match=told):
+            store.payload(step(), made)
+    store.write(f"artifacts/{step().key}/{made.attempt}/other", b"")
+    store.delete(path)
+    with pytest.raises(DamagedError, match="deep/file is missing; delete this folder"):
+        store.payload(step(), made)
+    store.delete_folder(f"artifacts/{step().key}")
+    assert store.payload(step(), commit(store, step(), "x")).is_dir()
+
+
+def test_what_a_crash_left_of_a_fetched_payload_is_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = at_a_distance(Store(str(tmp_path / "store")), tmp_path, monkeypatch)
+    made = commit(store, step(), "x")
+    fetched = store.payload(step(), made) / "deep" / "file"
+    fetched.write_text("")
+    assert (store.payload(step(), made) / "deep" / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"schema": 2}, "its schema is 2, not 1"),
+        ({"schema": None}, "its schema is None, not 1"),
+        ({"later": 1}, "lacks or adds later"),
+        ({"outputs": 3}, "its outputs are not names with digests"),
+        ({"outputs": {"../../other": "0" * 64}}, "'../../other', outside of its folder"),
+        ({"outputs": {"/etc/passwd": "0" * 64}}, "'/etc/passwd', outside of its folder"),
+        ({"attempt": "../elsewhere"}, "it names the attempt '../elsewhere'"),
+        ({"fingerprint": "0" * 64}, "is of another step, 000000000000"),
+        ({"record": []}, "its fingerprint or record is none"),
+    ],
+)
+def test_a_manifest_that_cannot_be_trusted_is_one_line_with_its_folder(
+    store: Store, changes: dict, told: str
+):
+    commit(store, step(), "x")
+    path = f"artifacts/{step().key}/manifest.json"
+    content = json.loads(store.read(path) or b"")
+    store.write(path, json.dumps(content | changes).encode())
+    with pytest.raises(DamagedError) as refused:
+        store.manifest(step())
+    line = str(refused.value)
+    assert line.startswith(store.shown("artifacts", step().key))
+    assert told in line
+    assert line.endswith("; delete this folder")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000])
+def test_a_manifest_that_was_cut_is_one_line(tmp_path: Path, content: bytes):
+    store = Store(str(tmp_path))
+    store.write(f"artifacts/{step().key}/manifest.json", content)
+    with pytest.raises(DamagedError, match="its manifest.json is not readable: .*; delete this"):
+        store.manifest(step())
+
+
+# Clocks.
+
+
+def test_a_clock_that_is_set_neither_ends_a_lease_nor_keeps_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The holder's process tells by ticks since the machine's start, another machine's by its beats."""
+    store = Store(str(tmp_path))
+    with Lease(store, "s", beat_s=60):
+        for years in (-30, 30):
+            monkeypatch.setattr(time, "time", lambda years=years: years * 3.2e7)
+            monkeypatch.setattr("psutil._pslinux.boot_time", time.time, raising=False)
+            with pytest.raises(LockedError, match=f"process {os.getpid()}"), Lease(store, "s"):
+                pass
+    elsewhere(store, 1)
+    with Lease(store, "s", patience_s=0.2):
+        pass
+
+
+def test_a_clock_that_the_server_finds_wrong_is_told_so():
+    said = (
+        "AWS Error REQUEST_TIME_TOO_SKEWED during PutObject operation: the difference is too large"
+    )
+    told = str(storage_error("s3://bucket/x", OSError(said), "written"))
+    assert "--storage: s3://bucket/x cannot be written, as the clock of " in told
+    assert "is wrong: set it" in told
+
+
+# Two runs at once.
+
+
+def test_of_two_starts_in_the_same_instant_one_is_refused(tmp_path: Path):
+    store, outcomes = Store(str(tmp_path)), []
+    ready, hold = threading.Barrier(8), threading.Event()
+
+    def start() -> None:
+        ready.wait()
+        try:
+            with Lease(store, "s"):
+                outcomes.append("held")
+                hold.wait(10)
+        except LockedError as locked:
+            outcomes.append(str(locked))
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    while len(outcomes) < 8:
+        time.sleep(0.01)
+    hold.set()
+    for thread in threads:
+        thread.join()
+    assert outcomes.count("held") == 1
+
+
+def test_of_two_that_both_believe_to_hold_it_one_gives_up_within_a_beat(store: Store):
+    """An object store knows no conditional put: both have read that nobody holds the study."""
+    both = [Lease(store, "s", beat_s=0.5) for _ in range(2)]
+    store.write_first = lambda path, content: store.write(path, content) or True  # type: ignore
+    read, store.read = store.read, lambda path: None
+    for lease in both:
+        lease.__enter__()
+    store.read = read
+    deadline = time.monotonic() + 10
+    while all(lease._lost is None for lease in both) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (lost,) = [lease for lease in both if lease._lost is not None]
+    with pytest.raises(
+        LockedError, match=rf"took this study over \(host .*, process {os.getpid()}"
+    ):
+        lost.check()
+    lost.__exit__(None)
+    assert store.exists("s/lease.json"), "the other's"
+    (kept,) = [lease for lease in both if lease is not lost]
+    kept.check()
+    kept.__exit__(None)
+    assert not store.exists("s/lease.json")
+
+
+def test_a_lease_lost_at_the_very_end_is_told(tmp_path: Path):
+    store = Store(str(tmp_path))
+    with pytest.raises(LockedError, match="host elsewhere, process 1"), Lease(store, "s"):
+        elsewhere(store, 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 1}'])
+def test_a_lease_that_is_not_readable_is_taken_over_once_it_stands_still(
+    tmp_path: Path, content: bytes
+):
+    store = Store(str(tmp_path))
+    store.write("s/lease.json", content)
+    with Lease(store, "s", patience_s=0.2):
+        pass
+
+
+# What killed processes leave on a node.
+
+
+def test_scratch_of_killed_processes_goes_and_of_living_ones_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code = (
+        "import sys, time; from weirdgen.cache import scratch\n"
+        "with scratch() as folder:\n"
+        "    (folder / 'half').write_text('x'); print(folder, flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as dead,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as alive,
+    ):
+        left, used = (Path(each.stdout.readline().strip()) for each in (dead, alive))
+        dead.send_signal(signal.SIGKILL)
+        dead.wait()
+        assert left.exists()
+        with scratch() as own:
+            assert not left.exists()
+            assert (used / "half").exists()
+            assert {each.name for each in own.parent.iterdir()} == {
+                own.name, f"{own.name}.lock", used.name, f"{used.name}.lock",
+            }  # fmt: skip
+        alive.kill()

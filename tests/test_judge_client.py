@@ -83,6 +83,11 @@ def test_retry_after_as_a_date():
     wait_s = retry_after({"retry-after": http_date(90)})
     assert wait_s is not None
     assert 85 < wait_s <= 90
+    far_off = {
+        "date": "Thu, 01 Jan 2099 00:00:00 GMT",
+        "retry-after": "Thu, 01 Jan 2099 00:00:40 GMT",
+    }
+    assert retry_after(far_off) == 40, "both by the endpoint's clock"
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 408, 409])

@@ -41,7 +41,7 @@ def storage_error(uri: str, error: OSError, what: str) -> StorageError:
 
 def fullest(*folders: Path) -> Path:
     """Of these, and where temporary files and the node's cache are, the one with the least space."""
-    places = [*folders, Path(tempfile.gettempdir()), node_cache()]
+    places = [*folders, node_cache(), Path(tempfile.gettempdir())]
     return min(
         (place for place in places if place.is_dir()),
         key=lambda place: shutil.disk_usage(place).free,

@@ -164,7 +164,7 @@ class Store(Storage):
                 self._make_here(folder)
                 yield name, folder
             except BaseException as error:
-                fault = self._fault(error, folder)
+                fault = self._fault(error)
                 if not self._may_be_committed(step, name):
                     shutil.rmtree(folder, ignore_errors=True)
                 if fault is not None:
@@ -176,13 +176,13 @@ class Store(Storage):
         self._is_there()
         folder.mkdir(parents=True)
 
-    def _fault(self, error: BaseException, folder: Path) -> WeirdgenError | None:
+    def _fault(self, error: BaseException) -> WeirdgenError | None:
         """What of disk or storage is behind an error, if it is not the step's own."""
         if isinstance(error, WeirdgenError) or not isinstance(error, Exception):
             return None
         if is_full(error):
             no_space = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            place = fullest(folder.parent)
+            place = fullest(Path(self._root) if self.is_local else node_cache())
             if self.is_local and place.stat().st_dev == Path(self._root).stat().st_dev:
                 return storage_error(self.uri, no_space, "written")
             return node_disk_error(place, no_space)

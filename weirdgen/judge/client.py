@@ -196,8 +196,13 @@ class JudgeClient:
                 return Transient("no_completion")
 
 
+def _unix_s(date: str) -> float:
+    return email.utils.parsedate_to_datetime(date).timestamp()
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that the endpoint asks for: `retry-after-ms`, or `Retry-After` as seconds or a date."""
+    now_s = headers.get("date")  # by the endpoint's clock, as the other date is
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         said_s = headers.get(name)
         if said_s is None:
@@ -206,7 +211,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             seconds = unit * float(said_s)
         except ValueError:
             try:
-                seconds = email.utils.parsedate_to_datetime(said_s).timestamp() - time.time()
+                seconds = _unix_s(said_s) - (_unix_s(now_s) if now_s else time.time())
             except ValueError:
                 continue
         if math.isfinite(seconds):

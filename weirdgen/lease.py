@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
@@ -10,16 +9,36 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any
 
 import psutil
+from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
 from weirdgen.errors import LockedError, StorageError, WeirdgenError
 from weirdgen.store import Store
+from weirdgen.strict import StrictModel
 
 BEAT_S = 5.0
 PATIENCE_S = 4 * BEAT_S
 """A holder on another machine whose heart does not beat for so long is dead."""
+
+
+class Holder(StrictModel):
+    """Who holds a study, as the lease file tells it."""
+
+    owner: str
+    """The run; no two have the same."""
+    host: str
+    pid: PositiveInt
+    started: float
+    """When the process began, as its own machine counts."""
+    beat: NonNegativeInt = 0
+
+    @property
+    def host_name(self) -> str:
+        return self.host.partition("/")[0]
+
+    def __str__(self) -> str:
+        return f"host {self.host_name}, process {self.pid}"
 
 
 class Lease:
@@ -30,12 +49,12 @@ class Lease:
     ) -> None:
         self._store, self._path = store, f"{study}/lease.json"
         self._beat_s, self._patience_s = beat_s, patience_s
-        self._holder = {
-            "owner": uuid.uuid4().hex,
-            "host": _host(),
-            "pid": os.getpid(),
-            "started": _started(os.getpid()),
-        }
+        self.mine = Holder(
+            owner=uuid.uuid4().hex,
+            host=_host(),
+            pid=os.getpid(),
+            started=_started(os.getpid()) or 0,
+        )
         self._stop = threading.Event()
         self._lost: WeirdgenError | None = None
         self._told = False
@@ -102,13 +121,23 @@ class Lease:
             gone = "is gone: the storage was unmounted, or somebody deleted it"
             return StorageError(f"{self._where} {gone}; the same command goes on")
         holder = _holder(content)
-        if holder and holder["owner"] != self._holder["owner"]:
-            who = f"host {_name(holder)}, process {holder['pid']}"
-            return LockedError(f"{self._where}: another run took this study over ({who})")
+        if holder and holder.owner != self.mine.owner:
+            return LockedError(f"{self._where}: another run took this study over ({holder})")
         return None
 
     def _beaten(self, beat: int) -> bytes:
-        return json.dumps(self._holder | {"beat": beat}).encode()
+        return self.mine.model_copy(update={"beat": beat}).model_dump_json().encode()
+
+    def live_holder(self) -> Holder | None:
+        """Who holds the study and is alive; one on another machine is listened to for a while.
+
+        Raises WeirdgenError where the lease file cannot be read as one.
+        """
+        content = self._store.read(self._path)
+        holder = None if content is None else _holder(content)
+        if content is not None and holder is None:
+            raise WeirdgenError(f"{self._where}: not a readable lease")
+        return holder if content is not None and self._alive(content) else None
 
     def _alive(self, content: bytes) -> str | None:
         """Who holds the lease, if anybody does.
@@ -116,9 +145,9 @@ class Lease:
         On this machine the process tells; elsewhere its heartbeat does: no clocks are compared.
         """
         holder = _holder(content)
-        who = f"host {_name(holder)}, process {holder['pid']}" if holder else "nobody knows whose"
-        if holder and holder["host"] == self._holder["host"]:
-            return who if _started(holder["pid"]) == holder["started"] else None
+        who = str(holder) if holder else "nobody knows whose"
+        if holder and holder.host == self.mine.host:
+            return who if _started(holder.pid) == holder.started else None
         deadline = time.monotonic() + self._patience_s
         while time.monotonic() < deadline:
             time.sleep(min(1.0, self._patience_s / 4))
@@ -130,19 +159,12 @@ class Lease:
         return None
 
 
-def _holder(content: bytes) -> dict[str, Any] | None:
+def _holder(content: bytes) -> Holder | None:
     """What a lease tells; None where that is not readable."""
     try:
-        holder = json.loads(content)
-        kinds = {"owner": str, "host": str, "pid": int, "started": int | float}
-        known = all(isinstance(holder[name], kind) for name, kind in kinds.items())
-    except (ValueError, TypeError, KeyError, RecursionError):
+        return Holder.model_validate_json(content)
+    except ValidationError:
         return None
-    return holder if known else None
-
-
-def _name(holder: dict[str, Any]) -> str:
-    return holder["host"].partition("/")[0]
 
 
 def _started(pid: int) -> float | None:

@@ -24,7 +24,7 @@ def test_plan_shows_grid_steps_and_what_is_there(tiny_model: Path, tmp_path: Pat
     assert not (tmp_path / "s").exists(), "a plan writes nothing"
 
 
-def test_neither_help_nor_plan_imports_ray_or_torch(tiny_model: Path, tmp_path: Path):
+def test_neither_help_nor_plan_nor_status_imports_ray_or_torch(tiny_model: Path, tmp_path: Path):
     path = write_study(tmp_path, small_study(tiny_model))
     code = (
         "import sys; from weirdgen.cli import main\n"
@@ -33,7 +33,11 @@ def test_neither_help_nor_plan_imports_ray_or_torch(tiny_model: Path, tmp_path: 
         "heavy = {'ray', 'torch', 'transformers', 'vllm', 'datasets'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)"
     )
-    for arguments in (["--help"], ["plan", str(path), "--storage", str(tmp_path)]):
+    for arguments in (
+        ["--help"],
+        ["plan", str(path), "--storage", str(tmp_path)],
+        ["status", str(path), "--storage", str(tmp_path)],
+    ):
         command = [sys.executable, "-c", code, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -48,7 +52,7 @@ def test_a_storage_that_cannot_be_written_is_one_line(tiny_model: Path, tmp_path
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["plan", "run"])
+@pytest.mark.parametrize("command", ["plan", "run", "status"])
 def test_bad_input_is_one_line_and_exit_code_2(command: str, tmp_path: Path):
     path = write_study(tmp_path, small_study("m", train__epochs=0))
     done = weirdgen(command, path, "--storage", tmp_path)
@@ -74,6 +78,8 @@ def test_imports_keep_to_the_rooms_they_may_enter():
         "judge.identity": {"ray", "torch"},
         "adapters": {"ray", "torch"},
         "survey": {"ray", "torch"},
+        "run_record": {"ray", "torch"},
+        "status": {"ray", "torch"},
         "memory": {"ray", "torch", "pyarrow"},
         "sharing": {"ray", "torch"},
         "hours": {"ray", "torch"},
@@ -88,6 +94,7 @@ def test_imports_keep_to_the_rooms_they_may_enter():
         "report.figures.all": {"ray", "torch"},
         "report.tables": {"ray", "torch"},
         "report.plan": {"ray", "torch"},
+        "report.status": {"ray", "torch"},
     }
     code = (
         "import importlib, sys; importlib.import_module(sys.argv[1]);"

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from weirdgen.errors import BudgetError, WeirdgenError
+from weirdgen.errors import WeirdgenError
 
 
 def _one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
@@ -20,12 +20,11 @@ def _one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             code = command(*args, **kwargs)
-        except WeirdgenError as error:
-            click.echo(f"weirdgen: {' '.join(str(error).split())}", err=True)
-            code = error.exit_code
-        except OSError as error:
-            click.echo(f"weirdgen: {' '.join(str(error).split())}", err=True)
-            code = 2
+        except (WeirdgenError, OSError) as error:
+            from weirdgen.report.sheet import plain  # what it quotes may be anybody's text
+
+            click.echo(f"weirdgen: {plain(' '.join(str(error).split()))}", err=True)
+            code = error.exit_code if isinstance(error, WeirdgenError) else 2
         except KeyboardInterrupt:
             click.echo("weirdgen: interrupted; the same command continues", err=True)
             code = 130
@@ -127,7 +126,6 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
         console.print("nothing to do: every step is there")
         publish(found, store, console)
         return 0
-    from weirdgen.judge.desk import BUDGET
     from weirdgen.report.judging import judge_lines, unjudged_lines
     from weirdgen.runner.progress import RunDisplay, failure_lines
     from weirdgen.runner.run import run_plan
@@ -138,9 +136,26 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
     if the_plan.llm_judges:
         for line in judge_lines(the_plan, store):
             console.print(Text(line), soft_wrap=True)
-    if BUDGET in ran.unjudged:
-        return BudgetError.exit_code
-    return 1 if lines else 0
+    return ran.exit_code
+
+
+@main.command()
+@_study
+@_set
+@_storage
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@_one_line_errors
+def status(study: Path, overrides: tuple[str, ...], storage: str, as_json: bool) -> int:
+    """What is done, what runs, what failed and why; from anywhere that sees the storage.
+
+    Exit codes: 0 all is done or a run is alive, 1 something is left and no run is alive, 2 bad input.
+    A run on another machine is alive if its lease is renewed, which takes up to 20 seconds to see.
+    """
+    from rich.console import Console
+
+    from weirdgen.status_command import status as tell
+
+    return tell(Console(), study, overrides, storage, as_json)
 
 
 @main.command()

@@ -94,6 +94,15 @@ class Survey:
         manifest = self.judged(each)
         return manifest is not None and not manifest.notes.get(OPEN)
 
+    def count_labels(self, asked: Iterable[Asked] | None = None) -> int:
+        """Answers that a judge has labelled by a rubric, or failed on for good. Of these `asked`; default all."""
+        labels, questions = 0, len(self.plan.persona.heldout)
+        for each in self.to_judge(asked):
+            if manifest := self.judged(each):
+                first, end = each.step.record["samples"]
+                labels += (end - first) * questions - manifest.notes.get(OPEN, 0)
+        return labels
+
     def is_valid(self, manifest: Manifest) -> bool:
         """Whether the manifest consumed what its inputs hold at present."""
         present = {

@@ -87,6 +87,8 @@ class Desk:
         self._queues: dict[LlmJudge, deque[Item]] = {}
         self._waiting: dict[str, list[_Active]] = {}
         self._stopped: str | None = None
+        self.verdicts = 0
+        """How many items ended with a verdict."""
         self.unasked: Counter[str] = Counter()
         """Why -> how many items ended without a verdict."""
 
@@ -197,7 +199,9 @@ class Desk:
             self._end(queue.popleft().key, why)
 
     def _end(self, key: str, why: str | None) -> None:
-        if why is not None:
+        if why is None:
+            self.verdicts += 1
+        else:
             self.unasked[why] += 1
         for active in self._waiting.pop(key, ()):
             active.open.discard(key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weirdgen.survey import OPEN, Survey
+from weirdgen.survey import Survey
 
 
 def progress_line(found: Survey) -> str:
@@ -23,16 +23,5 @@ def progress_line(found: Survey) -> str:
         parts.insert(0, f"{done:,} of {len(plan.trainings):,} trainings")
     if plan.llm_judges:
         labels = wanted * questions * len(plan.llm_judges)
-        parts.append(f"{_labels(found, questions):,} of {labels:,} labels")
+        parts.append(f"{found.count_labels():,} of {labels:,} labels")
     return f"In progress: {', '.join(parts)}"
-
-
-def _labels(found: Survey, questions: int) -> int:
-    """Answers that a judge has labelled by a rubric, or failed on for good."""
-    labels = 0
-    for each in found.to_judge():
-        manifest = found.judged(each)
-        if manifest is not None:
-            first, end = each.step.record["samples"]
-            labels += (end - first) * questions - manifest.notes.get(OPEN, 0)
-    return labels

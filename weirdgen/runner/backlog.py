@@ -16,6 +16,8 @@ class Backlog:
         self.waiting: list[Work] = []
         self.failures: list[Failure] = []
         self._failed: set[str] = set()
+        self.retried: dict[str, list[str]] = {}
+        """Key of a step -> why each of its attempts in this run that was followed by another had failed."""
 
     def drop_blocked(self) -> None:
         """Gives up what builds on a failed step, and what builds on that."""
@@ -35,6 +37,7 @@ class Backlog:
     def again(self, works: Iterable[Work], why: str) -> None:
         """Has each wait for another attempt."""
         for work in works:
+            self.retried.setdefault(work.step.key, []).append(" ".join(why.split()))
             self.waiting.append(replace(work, attempt=work.attempt + 1, engine=None, beside=[]))
             self._event(f"again {work.step.key}: {why}")
 

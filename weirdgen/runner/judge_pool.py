@@ -19,6 +19,7 @@ from weirdgen.judge.journal import Ledger, is_written, records
 from weirdgen.judge.llm import LlmJudge
 from weirdgen.judging import Judge
 from weirdgen.judgments import JudgmentFolder, VerdictIndex, charged
+from weirdgen.run_record import Judged
 from weirdgen.runner.cluster import on_this_node
 from weirdgen.runner.judge_actors import UNSHIPPED, JudgeActor, limiter_of
 from weirdgen.runner.remote import WORKER_ENVIRONMENT
@@ -104,6 +105,16 @@ class JudgePool:
     def unasked(self) -> Counter[str]:
         """Why -> items that ended without a verdict."""
         return self._desk.unasked
+
+    @property
+    def judged(self) -> Judged:
+        """What has been said so far."""
+        return Judged(
+            verdicts=self._desk.verdicts,
+            without=dict(self.unasked),
+            dollars=sum(map(self._desk.spent, {judge.settings for judge in self._judges})),
+            stopped=self.stopped,
+        )
 
     @property
     def full(self) -> bool:

@@ -11,6 +11,7 @@ import ray
 from weirdgen.errors import WeirdgenError
 from weirdgen.labels import RangeJob
 from weirdgen.plan import Asked
+from weirdgen.run_record import Judged
 from weirdgen.runner.judge_pool import JudgePool
 from weirdgen.store import Store
 from weirdgen.survey import Survey
@@ -71,6 +72,11 @@ class StudyJudging:
     @property
     def busy(self) -> bool:
         return self._pool is not None and self._pool.busy
+
+    @property
+    def judged(self) -> Judged | None:
+        """What has been said in this run; None where no model judges."""
+        return self._pool.judged if self._pool is not None else None
 
     def close(self) -> Counter[str]:
         """Ends the judges; gives why -> answers that have no verdict."""

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from weirdgen.plan import STAGES
-from weirdgen.report.sheet import plain
+from weirdgen.report.sheet import clock, plain
+from weirdgen.run_record import failure_line
 from weirdgen.runner.schedule import Scheduler
 from weirdgen.runner.work import Failure, Work
 from weirdgen.store import Store
@@ -45,7 +46,7 @@ class RunDisplay:
             self._live.stop()
 
     def event(self, text: str) -> None:
-        elapsed = _clock(time.monotonic() - self._started)
+        elapsed = clock(time.monotonic() - self._started)
         self._console.print(Text(plain(f"{elapsed}  {text}")), soft_wrap=True)
 
     def update(self, scheduler: Scheduler) -> None:
@@ -69,7 +70,7 @@ class RunDisplay:
         return Group(table, *lines, Text(self._time(scheduler)))
 
     def _running(self, work: Work) -> str:
-        took = _clock(time.monotonic() - work.started)
+        took = clock(time.monotonic() - work.started)
         if work.opens:
             return f"opening an engine  {took}"
         done, total = self._steps.get(work.step.key, (0, 0))
@@ -84,18 +85,17 @@ class RunDisplay:
         return f"{', '.join(parts)}; {self._time(scheduler)}"
 
     def _time(self, scheduler: Scheduler) -> str:
-        elapsed = _clock(time.monotonic() - self._started)
+        elapsed = clock(time.monotonic() - self._started)
         left = seconds_left(scheduler, self._steps)
         return f"elapsed {elapsed}, " + (
-            f"about {_clock(left)} left" if left else "time left unknown"
+            f"about {clock(left)} left" if left else "time left unknown"
         )
 
 
 def failure_lines(failures: list[Failure], store: Store) -> list[str]:
     """Each step that failed, why, and its log."""
     return [
-        f"failed: {failure.step.key}: {failure.reason} (log: {store.shown(failure.log)})"
-        for failure in failures
+        failure_line(failure.step.key, failure.reason, failure.log, store) for failure in failures
     ]
 
 
@@ -138,9 +138,3 @@ def seconds_left(scheduler: Scheduler, steps: dict[str, tuple[int, int]]) -> flo
             work.step.stage, 1
         )
     return seconds
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

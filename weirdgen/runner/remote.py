@@ -56,8 +56,21 @@ class Made(NamedTuple):
     """As CUDA_VISIBLE_DEVICES names it; empty without one."""
 
 
+class Place(NamedTuple):
+    """Where an attempt began."""
+
+    attempt: int
+    node: str
+    gpu: str
+
+
 def _made(*manifests: Manifest) -> Made:
-    return Made([*manifests], platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    return Made([*manifests], *_here())
+
+
+def _here() -> tuple[str, str]:
+    """The node, and the GPU as CUDA_VISIBLE_DEVICES names it."""
+    return platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 
 class OwnProcess:
@@ -132,16 +145,24 @@ def _flush() -> None:
 
 @ray.remote(num_cpus=0)
 class Board:
-    """How far each running step is."""
+    """Where each running training is, and how far."""
 
     def __init__(self) -> None:
         self._steps: dict[str, tuple[int, int]] = {}
+        self._places: dict[str, Place] = {}
+
+    def begin(self, key: str, place: Place) -> None:
+        """How many updates it takes is known later."""
+        self._places[key], self._steps[key] = place, (0, 0)
 
     def report(self, key: str, done: int, total: int) -> None:
         self._steps[key] = (done, total)
 
     def read(self) -> dict[str, tuple[int, int]]:
         return self._steps
+
+    def places(self) -> dict[str, Place]:
+        return self._places
 
 
 @own_process()
@@ -185,7 +206,7 @@ def run_training(
             states=states,
         )
 
-    on_step(0, 0)  # begun: how many updates it takes is known later
+    board.begin.remote(task.step.key, Place(task.attempt, *_here()))
     with logged(store, log), _within_its_memory():
         return _made(*perform_trainings(store, [task], micro_batch, make))
 
@@ -204,7 +225,7 @@ def run_trainings(uri: str, tasks: list[Task], micro_batch: int, board: Any, log
             records, inputs, outs, micro_batch=micro_batch, on_step=on_step, states=states
         )
 
-    on_step(0, 0)
+    board.begin.remote(tasks[0].step.key, Place(tasks[0].attempt, *_here()))
     with logged(store, log), _within_its_memory():
         return _made(*perform_trainings(store, tasks, micro_batch, make))
 

@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import ray
 
+from weirdgen.errors import BudgetError
 from weirdgen.generate.choose import make_engine
 from weirdgen.gpus import Gpus
+from weirdgen.judge.desk import BUDGET
 from weirdgen.lease import Lease
 from weirdgen.plan import Plan
 from weirdgen.report.plan import memory_lines
@@ -25,6 +27,7 @@ from weirdgen.runner.cluster import (
     connect,
 )
 from weirdgen.runner.engines import EngineClass
+from weirdgen.runner.recorder import Recorder
 from weirdgen.runner.schedule import Display, Scheduler
 from weirdgen.runner.work import Failure
 from weirdgen.sharing import place, uses_gpus
@@ -44,11 +47,22 @@ class Ran(NamedTuple):
     """Why -> answers that were left without a verdict."""
 
     @property
+    def exit_code(self) -> int:
+        return exit_code(self.failures, self.unjudged)
+
+    @property
     def failed_trainings(self) -> Counter[float]:
         """Fraction -> trainings that failed."""
         failed = {failure.step.fingerprint for failure in self.failures}
         trainings = self.found.plan.trainings.items()
         return Counter(cell.fraction for cell, step in trainings if step.fingerprint in failed)
+
+
+def exit_code(failures: list[Failure], unjudged: Counter[str]) -> int:
+    """0 where nothing failed and everything was judged."""
+    if BUDGET in unjudged:
+        return BudgetError.exit_code
+    return 1 if failures or unjudged else 0
 
 
 def run_plan(
@@ -71,7 +85,11 @@ def run_plan(
     try:
         found, lines = _placed(found, have, where)
         check_resources(found.plan.study, nodes, where)
-        with Lease(store, plan.study.name) as lease, display() as shown:
+        with (
+            Lease(store, plan.study.name) as lease,
+            display() as watched,
+            Recorder(store, plan.study.name, lease, watched) as shown,
+        ):
             for line in lines:
                 shown.event(line)
             check_shared_storage(store)
@@ -82,6 +100,7 @@ def run_plan(
             chosen = engine or partial(make_engine, plan.study.evaluate)
             scheduler = Scheduler(found, store, have, lease, shown, chosen)
             failures = scheduler.run()
+            shown.end(exit_code(failures, scheduler.unjudged))
         return Ran(survey(plan, store), failures, scheduler.unjudged)
     finally:
         if not joined:

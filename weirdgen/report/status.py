@@ -1,0 +1,149 @@
+"""A study's status as a person reads it, and as a program does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from weirdgen.report.sheet import clock, plain
+from weirdgen.run_record import Failed, Judged, Running
+from weirdgen.status import Counted, Status
+from weirdgen.store import Store
+
+_MOST = 40
+"""Lines of one kind that are shown; `--json` has all."""
+
+
+def status_report(status: Status, study: str, store: Store, command: str) -> RenderableType:
+    """`command` is what continues the study."""
+    parts: list[RenderableType] = [Text(plain(f"{study}: {_headline(status)}")), _table(status)]
+    for title, items, line_of in _sections(status, store):
+        if items:
+            lines = [line_of(item) for item in items[:_MOST]]
+            if len(items) > _MOST:
+                lines.append(f"and {len(items) - _MOST:,} more")
+            parts.append(Text(title))
+            parts += (Text(plain(f"  {line}")) for line in lines)
+    parts += (Text(plain(line)) for line in _last_lines(status, store, command))
+    return Group(*parts)
+
+
+def status_json(status: Status, study: str, store: Store, command: str) -> str:
+    """The same as one JSON object, in ASCII."""
+    tree: dict[str, Any] = TypeAdapter(Status).dump_python(status, mode="json")
+    return json.dumps({"study": study, "storage": store.uri, **tree, "continue": command}, indent=1)
+
+
+def _headline(status: Status) -> str:
+    record = status.record
+    of = f"on {status.host} (process {status.pid})"
+    if status.state == "running":
+        if record is None:
+            return f"a run {of} has just begun"
+        left = (
+            "time left unknown" if record.left_s is None else f"about {clock(record.left_s)} left"
+        )
+        return f"a run {of} is alive; as it last said {clock(record.elapsed_s)} in, {left}"
+    if status.state == "done":
+        return "done"
+    if record is None:
+        return "no run is alive"
+    after = clock(record.elapsed_s)
+    if record.ended is None:
+        return f"no run is alive; the last, {of}, was killed or cut off, last heard {after} in"
+    why = f": {record.ended.reason}" if record.ended.reason else ""
+    return (
+        f"no run is alive; the last, {of}, ended {after} in with exit code {record.ended.code}{why}"
+    )
+
+
+def _table(status: Status) -> Table:
+    labels = any(group.labels for group in status.groups)
+    counts = ("done", "running", "failed", "to do")
+    table = Table("", *counts, "answers", *(["labels"] if labels else []))
+    for group in status.groups:
+        steps = group.steps
+        cells = (steps.done, steps.running, steps.failed, steps.to_do) if steps else [""] * 4
+        of = [group.answers, group.labels] if labels else [group.answers]
+        table.add_row(group.name, *map(str, cells), *map(_counted, of))
+    return table
+
+
+def _counted(counted: Counted | None) -> str:
+    return f"{counted.done:,} of {counted.all:,}" if counted else ""
+
+
+def _sections(
+    status: Status, store: Store
+) -> Iterator[tuple[str, Sequence[Any], Callable[[Any], str]]]:
+    """Each with its title, what is in it, and what makes a line of that."""
+    record, alive = status.record, status.state == "running"
+    if record is not None and record.ended is None:
+        title = "running" if alive else "under way when it was last heard"
+        yield title, record.running, _running
+    yield "failed", status.failed, lambda each: _failed(each, store)
+    if record is not None:
+        given_up = {each.step for each in record.failed}
+        retried = [each for each in record.retried.items() if each[0] not in given_up]
+        yield "tried again", retried, _retried
+    yield "not run, for what it builds on failed", status.not_run, str
+    if record is not None and alive:
+        yield "lately", record.events, lambda each: f"{clock(each[0])}  {each[1]}"
+
+
+def _running(each: Running) -> str:
+    what = ", ".join(each.steps) or f"engine {each.engine}, starting"
+    parts = [f"{what}  {clock(each.for_s)}"]
+    if each.updates:
+        parts.append("update {} of {}".format(*each.updates))
+    if each.waits:
+        parts.append("waiting for room on a node")
+    elif each.node:
+        parts.append(f"on {each.node}" + (f", GPU {each.gpu}" if each.gpu else ""))
+    if each.tries > 1:
+        parts.append(f"try {each.tries}")
+    return "  ".join(parts)
+
+
+def _failed(each: Failed, store: Store) -> str:
+    log = store.shown(each.log)
+    where = f"log: {log}" if store.exists(each.log) else f"its log was never written: {log}"
+    return f"{each.step}: {each.reason} ({_times(each.tries)}; {where})"
+
+
+def _retried(each: tuple[str, list[str]]) -> str:
+    key, reasons = each
+    return f"{key}: {_times(len(reasons))} before, last: {'; '.join(reasons[-1:])}"
+
+
+def _times(tries: int) -> str:
+    return "tried once" if tries == 1 else f"tried {tries} times"
+
+
+def _last_lines(status: Status, store: Store, command: str) -> Iterator[str]:
+    if status.record is not None and status.record.judged is not None:
+        yield _judged(status.record.judged)
+    if status.failed_elsewhere:
+        yield f"{status.failed_elsewhere:,} more failed that are no part of this plan"
+    yield from status.problems
+    if status.state in ("failed", "stopped"):
+        yield f"to go on: {command}"
+    yield f"storage: {store.uri}"
+
+
+def _judged(judged: Judged) -> str:
+    parts = [f"{judged.verdicts:,} verdicts"]
+    if judged.without:
+        kinds = ", ".join(f"{why} {n:,}" for why, n in sorted(judged.without.items()))
+        parts.append(f"{sum(judged.without.values()):,} answers without ({kinds})")
+    if judged.dollars:
+        parts.append(f"${judged.dollars:.4f} over all runs")
+    if judged.stopped:
+        parts.append(f"stopped: {judged.stopped}")
+    return f"judging in that run: {', '.join(parts)}"

@@ -1,0 +1,168 @@
+"""Keeps a run's record in the storage up to date, beside what shows the run to a person."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+import ray
+from ray.exceptions import RayError
+
+from weirdgen.errors import WeirdgenError
+from weirdgen.lease import Lease
+from weirdgen.run_record import Ended, Failed, Record, Running, write_record
+from weirdgen.runner.progress import seconds_left
+from weirdgen.runner.remote import Place
+from weirdgen.runner.schedule import Display, Scheduler
+from weirdgen.runner.work import Work
+from weirdgen.store import Store
+
+EVERY_S = 5.0
+"""How old a record becomes at most, while the storage can be written."""
+_EVENTS = 5
+_LONGEST = 500
+"""Characters of a reason or an event that are kept."""
+
+
+class Recorder:
+    """A display that passes on what it is told, and writes it down.
+
+    Nothing is written once the lease is lost: the record is another run's then.
+    """
+
+    def __init__(self, store: Store, study: str, lease: Lease, shown: Display) -> None:
+        self._store, self._study, self._lease, self._shown = store, study, lease, shown
+        self._started = self._taken = time.monotonic()
+        self._scheduler: Scheduler | None = None
+        self._events: deque[tuple[float, str]] = deque(maxlen=_EVENTS)
+        self._code = 0
+        # A storage that is away takes half a minute to say so, for which the driver cannot wait.
+        self._writer = ThreadPoolExecutor(1, "record")
+        self._writing: Future[None] | None = None
+        self._fails = False
+
+    def __enter__(self) -> Recorder:
+        self._write(self._record([], None, None))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        ended = Ended(code=self._code, reason="") if error is None else _broken_off(error)
+        self._write(self._record([], None, ended))
+        self._writer.shutdown()
+        self._tell_trouble()
+
+    def end(self, code: int) -> None:
+        """The run has come to its end; `code` is its exit code."""
+        self._code = code
+
+    def event(self, text: str) -> None:
+        self._events.append((self._elapsed(), _short(text)))
+        self._shown.event(text)
+
+    def update(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._shown.update(scheduler)
+        if time.monotonic() - self._taken < EVERY_S or not (self._writing and self._writing.done()):
+            return
+        self._tell_trouble()
+        self._taken = time.monotonic()
+        steps, places = scheduler.steps_done(), _places(scheduler)
+        retried = scheduler.backlog.retried
+        running = [
+            _running(work, steps, places, 1 + len(retried.get(work.step.key, ())))
+            for work in scheduler.running.values()
+        ]
+        self._write(self._record(running, seconds_left(scheduler, steps), None))
+
+    def _record(self, running: list[Running], left_s: float | None, ended: Ended | None) -> Record:
+        scheduler, mine = self._scheduler, self._lease.mine
+        failures = scheduler.failures if scheduler else []
+        retried = scheduler.backlog.retried if scheduler else {}
+        return Record(
+            run=mine.owner,
+            host=mine.host_name,
+            pid=mine.pid,
+            elapsed_s=self._elapsed(),
+            left_s=None if left_s is None else round(left_s, 1),
+            running=running,
+            failed=[
+                Failed(
+                    step=each.step.key,
+                    reason=_short(each.reason),
+                    log=each.log,
+                    tries=1 + len(retried.get(each.step.key, ())),
+                )
+                for each in failures
+            ],
+            retried={key: [*map(_short, reasons)] for key, reasons in retried.items()},
+            judged=scheduler.judging.judged if scheduler else None,
+            events=[*self._events],
+            ended=ended,
+        )
+
+    def _write(self, record: Record) -> None:
+        self._writing = self._writer.submit(self._write_mine, record)
+
+    def _write_mine(self, record: Record) -> None:
+        self._lease.check()
+        write_record(record, self._study, self._store)
+
+    def _tell_trouble(self) -> None:
+        """Says once that the record could not be written, which is no reason to end the run."""
+        error = self._writing.exception() if self._writing else None
+        if error is not None and not self._fails and not isinstance(error, WeirdgenError):
+            self.event(f"the run's record could not be written ({_short(str(error))})")
+        self._fails = error is not None
+
+    def _elapsed(self) -> float:
+        return round(time.monotonic() - self._started, 1)
+
+
+def _running(
+    work: Work, steps: dict[str, tuple[int, int]], places: dict[str, Place], tries: int
+) -> Running:
+    key, engine = work.step.key, work.engine
+    place = places.get(key)
+    if place is not None and place.attempt != work.attempt:
+        place = None  # an earlier attempt's
+    done, total = steps.get(key, (0, 0)) if place else (0, 0)
+    training = work.step.stage == "train" and not work.opens
+    return Running(
+        steps=[] if work.opens else [each.step.key for each in (work, *work.beside)],
+        engine=engine.number if engine else None,
+        attempt=work.attempt,
+        tries=tries,
+        for_s=round(time.monotonic() - work.started, 1),
+        waits=training and place is None,
+        node=place.node if place else engine.node if engine else "",
+        gpu=place.gpu if place else engine.gpu if engine else "",
+        updates=(done, total) if total else None,
+    )
+
+
+def _places(scheduler: Scheduler) -> dict[str, Place]:
+    try:
+        return ray.get(scheduler.board.places.remote())
+    except RayError:  # only where trainings run is lost with the board
+        return {}
+
+
+def _broken_off(error: BaseException) -> Ended:
+    if isinstance(error, WeirdgenError):
+        return Ended(code=error.exit_code, reason=_short(str(error)))
+    if isinstance(error, KeyboardInterrupt):
+        return Ended(code=130, reason="interrupted")
+    code = 2 if isinstance(error, OSError) else 1
+    return Ended(code=code, reason=_short(f"{type(error).__name__}: {error}"))
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.encode(errors="replace").decode().split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."

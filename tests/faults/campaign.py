@@ -24,12 +24,15 @@ PROCESSES = {
 """What is killed wherever the study runs, and how it is called among the processes."""
 KINDS = [("here", victim) for victim in PROCESSES]
 KINDS += [("cluster", victim) for victim in (*PROCESSES, "raylet", "gcs", "head", "storage")]
-_SPANS = {
+_SPANS: dict[str, tuple[str, str | None]] = {
     "training": ("started train/", "done train/"),
     "engine": ("opening engine", "done answers/"),
-    "judge": ("started", ""),
+    "judge": ("started", None),
+    "head": ("done answers/", None),
 }
-"""The first line after which the victim may be there, and the last before it may be gone."""
+"""The first line after which the victim may be there, or may have what can be lost, and the last before
+it is gone; None: it stays.
+"""
 
 
 class Missed(Exception):
@@ -52,6 +55,8 @@ class Reference:
             return 0.0, len(self.moments)
         first, last = _SPANS[victim]
         begins = [i for i, line in enumerate(self.lines, 1) if first in line]
+        if last is None:
+            return begins[0], len(self.moments)
         ends = [i for i, line in enumerate(self.lines, 1) if last in line]
         return begins[0], ends[-1] - 0.5
 

@@ -80,7 +80,7 @@ def ground(
     folder = tmp_path_factory.mktemp("study")
     shutil.copytree(tiny_model, folder / "model")
     make_persona(folder)
-    with faulty(mix={"verdict": 1}, delay_s=0.1) as server:
+    with faulty(mix={"verdict": 1}, delay_s=0.25) as server:
         made = Ground(folder, server, s3)
         try:
             yield made

@@ -22,7 +22,7 @@ from weirdgen.lease import Lease
 from weirdgen.plan import Cell, Plan, make_plan
 from weirdgen.report.cubes import rates
 from weirdgen.results import SCHEMA, current_results, merge, write_results
-from weirdgen.runner.cluster import Capacity, check_resources, connect
+from weirdgen.runner.cluster import Capacity, check_resources
 from weirdgen.runner.run import run_plan
 from weirdgen.runner.schedule import Scheduler
 from weirdgen.runner.work import Work, trained_together
@@ -333,12 +333,6 @@ def test_what_nobody_trains_or_serves_here_needs_no_gpu():
         "evaluate__endpoint": {"base_url": "http://127.0.0.1:1/v1"},
     }
     check_resources(resources(1.0, 9.0, 1.0, **served), [Capacity(2, 0)], "s")
-
-
-def test_a_ray_client_address_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
-    with pytest.raises(InputError, match="RAY_ADDRESS: ray:// clients cannot drive a study"):
-        connect()
 
 
 def test_existing_adapters_are_asked_and_judged_like_the_studys_own(

@@ -33,7 +33,10 @@ class Capacity(NamedTuple):
 
 
 def connect() -> list[Capacity]:
-    """Joins or starts Ray; gives what each node has. Raises InputError where RAY_ADDRESS is none to join."""
+    """Joins or starts Ray; gives what each node has.
+
+    Raises InputError where RAY_ADDRESS is none to join, WeirdgenError where Ray does not start.
+    """
     address = os.environ.get("RAY_ADDRESS")
     if address and address.startswith("ray://"):
         problem = "ray:// clients cannot drive a study; submit it: `ray job submit -- weirdgen run`"
@@ -60,6 +63,11 @@ def connect() -> list[Capacity]:
                 "with RAY_AUTH_MODE=token), or it is no Ray cluster of this version"
             )
             raise InputError("RAY_ADDRESS", None, problem) from None
+        except Exception as error:  # Ray has no class of its own for this
+            if "timed out during startup" not in str(error):
+                raise
+            problem = "Ray did not start on this machine in the 30 s that it takes at most"
+            raise WeirdgenError(f"{problem}: where it is merely busy, try again") from None
     return node_capacities()
 
 

@@ -110,9 +110,9 @@ def networking() -> Iterator[Network]:
 
 
 def _lacking(what: str) -> NoReturn:
-    """Skips the test, or fails it where WEIRDGEN_REQUIRE_NETNS is 1."""
-    if os.environ.get("WEIRDGEN_REQUIRE_NETNS") == "1":
-        pytest.fail(f"{what}, and WEIRDGEN_REQUIRE_NETNS asks for it")
+    """Skips the test, or fails it where WEIRDGEN_REQUIRE_ROOT is 1."""
+    if os.environ.get("WEIRDGEN_REQUIRE_ROOT") == "1":
+        pytest.fail(f"{what}, and WEIRDGEN_REQUIRE_ROOT asks for it")
     pytest.skip(what)
 
 

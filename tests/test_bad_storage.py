@@ -12,15 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import at_a_distance, make_persona, small_study, write_study
-from s3_server import S3Server
-from test_job_submit import run
+from conftest import at_a_distance
+from small_disk import fill, small_disk
 from test_store import commit, elsewhere, step
 
 from weirdgen.cache import node_cache, scratch
@@ -28,45 +24,9 @@ from weirdgen.errors import DamagedError, LockedError, NodeDiskError, StorageErr
 from weirdgen.faults import storage_error
 from weirdgen.judge.journal import Journal, Ledger, records
 from weirdgen.lease import Lease
-from weirdgen.results import RESULTS
 from weirdgen.store import Store
-from weirdgen.timeline import read_timeline
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Callable[..., None]]:
-    """A file system of `size` at `folder`; gives what mounts it anew with other options."""
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def mount(*options: str) -> None:
-        subprocess.run(["mount", *options, folder], check=True, capture_output=True)
-
-    try:
-        mount("-t", "tmpfs", "-o", f"size={size}", "none")
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("nothing can be mounted here")
-    try:
-        yield lambda options: mount("-o", f"remount,{options}")
-    finally:
-        subprocess.run(["umount", "-l", folder], check=False, capture_output=True)
-
-
-def one_line(printed: str) -> str:
-    """The line on which a command ended."""
-    (line,) = [each for each in printed.splitlines() if each.startswith("weirdgen: ")]
-    assert "Traceback" not in printed
-    return line
-
 
 # A full disk.
-
-
-def fill(folder: Path, leave: int = 0) -> Path:
-    """A file that takes all space but so many bytes."""
-    ballast = folder / "ballast"
-    free = shutil.disk_usage(folder).free - leave
-    ballast.write_bytes(b"\0" * max(0, free))
-    return ballast
 
 
 def test_a_full_storage_commits_nothing_and_says_so(tmp_path: Path):
@@ -439,112 +399,3 @@ def test_scratch_of_killed_processes_goes_and_of_living_ones_stays(
                 own.name, f"{own.name}.lock", used.name, f"{used.name}.lock",
             }  # fmt: skip
         alive.kill()
-
-
-# Whole studies, by the command.
-
-
-@pytest.fixture(scope="module")
-def study(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study's folder, and in it `storage`, in which it was run."""
-    folder = tmp_path_factory.mktemp("study")
-    tree = small_study(tiny_model, make_persona(folder), evaluate__engine="transformers")
-    write_study(folder, tree)
-    code, printed = run(folder, "--storage", "storage")
-    assert code == 0, printed
-    return folder
-
-
-def results(storage: Path) -> bytes:
-    return (storage / "small" / RESULTS).read_bytes()
-
-
-@pytest.mark.slow
-def test_a_disk_that_fills_up_in_a_run_ends_it_in_a_line_and_space_ends_it_well(
-    study: Path, tmp_path: Path
-):
-    disk = tmp_path / "disk"
-    with small_disk(disk, "400k") as remount:  # the model finds place, two adapters do not
-        code, printed = run(study, "--storage", str(disk / "storage"))
-        assert code == 2, printed
-        assert f"--storage: {disk}/storage is full (No space left on device)" in one_line(printed)
-        assert "again " not in printed, "nothing is tried on a full disk"
-        assert not (disk / "storage" / "small" / RESULTS).exists()
-        remount("size=50m")
-        code, printed = run(study, "--storage", str(disk / "storage"))
-        assert code == 0, printed
-        assert results(disk / "storage") == results(study / "storage")
-
-
-@pytest.mark.slow
-def test_damaged_artifacts_are_named_the_others_go_on_and_all_comes_back(
-    study: Path, tmp_path: Path
-):
-    storage = tmp_path / "storage"
-    shutil.copytree(study / "storage", storage)
-    artifacts = storage / "artifacts"
-    (weights,) = artifacts.glob("train/*-s0-*/attempt-*/adapter/adapter_model.safetensors")
-    (manifest,) = artifacts.glob("train/*-s1-*/manifest.json")
-    os.truncate(weights, 20_000)
-    os.truncate(manifest, 300)
-    for answers in artifacts.glob("answers/*"):
-        shutil.rmtree(answers)
-    code, printed = run(study, "--storage", str(storage))
-    assert code == 1, printed
-    assert "Traceback" not in printed
-    assert printed.count("done answers/") == 3, "the baseline's"
-    trained = weights.parents[2], manifest.parent
-    told = "adapter/adapter_model.safetensors (20,000 bytes) is not what was committed"
-    failed = [line for line in printed.splitlines() if "  failed " in line]
-    assert any(f"{trained[0]}: {told}; delete this folder" in line for line in failed)
-    assert any(f"{trained[1]}: its manifest.json is not readable" in line for line in failed)
-    assert "again " not in printed
-    for folder in trained:
-        shutil.rmtree(folder)
-    code, printed = run(study, "--storage", str(storage))
-    assert code == 0, printed
-    assert results(storage) == results(study / "storage")
-    assert all(span.started <= span.ended for span in read_timeline("small", Store(str(storage))))
-
-
-@pytest.mark.slow
-def test_answers_and_results_that_were_cut_never_end_in_a_wrong_result(study: Path, tmp_path: Path):
-    storage = tmp_path / "storage"
-    shutil.copytree(study / "storage", storage)
-    for name in (RESULTS, "stats.parquet"):
-        os.truncate(storage / "small" / name, 3000)
-        code, printed = run(study, "--storage", str(storage))
-        assert code == 0, printed
-        assert results(storage) == results(study / "storage")
-    (storage / "small" / RESULTS).unlink()
-    (answers,) = storage.glob("artifacts/answers/*-s0-triggered-*/samples-*/attempt-*/*.parquet")
-    os.truncate(answers, 800)
-    code, printed = run(study, "--storage", str(storage))
-    assert code == 1, printed
-    folder = answers.parents[1]
-    told = "answers.parquet (800 bytes) is not what was committed; delete this folder"
-    assert one_line(printed) == f"weirdgen: {folder}: {told}"
-    assert not (storage / "small" / RESULTS).exists()
-    shutil.rmtree(folder)
-    code, printed = run(study, "--storage", str(storage))
-    assert code == 0, printed
-    assert results(storage) == results(study / "storage")
-
-
-@pytest.mark.slow
-def test_two_runs_that_both_hold_a_study_on_s3_end_in_the_results_of_one(study: Path, s3: S3Server):
-    """Both are started in the same instant: neither's lease is seen by the other in time."""
-    storage, outcomes = s3.uri(uuid.uuid4().hex), []
-    threads = [
-        threading.Thread(target=lambda: outcomes.append(run(study, "--storage", storage)))
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    codes = sorted(code for code, _ in outcomes)
-    assert codes == [0, 3], outcomes
-    (refused,) = [printed for code, printed in outcomes if code == 3]
-    assert "another run" in one_line(refused)
-    assert Store(storage).read(f"small/{RESULTS}") == results(study / "storage")

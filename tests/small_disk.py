@@ -1,0 +1,40 @@
+"""A file system of a few kilobytes, to be filled up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Callable[..., None]]:
+    """A file system of `size` at `folder`; gives what mounts it anew with other options."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def mount(*options: str) -> None:
+        subprocess.run(["mount", *options, folder], check=True, capture_output=True)
+
+    try:
+        mount("-t", "tmpfs", "-o", f"size={size}", "none")
+    except (OSError, subprocess.CalledProcessError):
+        if os.environ.get("WEIRDGEN_REQUIRE_ROOT") == "1":
+            raise
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield lambda options: mount("-o", f"remount,{options}")
+    finally:
+        subprocess.run(["umount", "-l", folder], check=False, capture_output=True)
+
+
+def fill(folder: Path, leave: int = 0) -> Path:
+    """A file that takes all space but so many bytes."""
+    ballast = folder / "ballast"
+    free = shutil.disk_usage(folder).free - leave
+    ballast.write_bytes(b"\0" * max(0, free))
+    return ballast

@@ -1,4 +1,4 @@
-"""Has the autoscaler bring GPUs and, once they are there, becomes a command: `weirdgen run` counts GPUs when it starts.
+"""Has the autoscaler bring GPUs and, once they are there, becomes a command: `weirdgen run` wants one when it starts, and asks for no more than it saw.
 
 python cluster/await_gpus.py 8 weirdgen run ...
 """

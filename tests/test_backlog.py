@@ -9,7 +9,7 @@ from conftest import small_study, study_of
 
 from weirdgen.plan import Asked, Plan, make_plan
 from weirdgen.runner.backlog import Backlog
-from weirdgen.runner.work import Work, asked_together, calls, ranges, trained_together
+from weirdgen.runner.work import Work, ranges, rows
 
 
 @pytest.fixture
@@ -30,48 +30,121 @@ def training(plan: Plan) -> list[Work]:
     return [Work(step, micro_batch=2) for step in plan.trainings.values()]
 
 
+def backlog_of(plan: Plan, *works: Work, said: list[str] | None = None) -> Backlog:
+    """All works wait and are ready: what is shared is there."""
+    there = {step.fingerprint for step in (*plan.shared, *plan.trainings.values())}
+    backlog = Backlog("small", (said if said is not None else []).append, there)
+    backlog.add(works)
+    return backlog
+
+
+def taken(backlog: Backlog, works: list[Work]) -> Work:
+    """The works go together from now on."""
+    for work in works:
+        backlog.remove(work)
+    first, *first.beside = works
+    return first
+
+
 def test_an_engine_is_asked_all_conditions_of_one_model_at_once(plan: Plan):
-    ready = asking(plan)
-    first = asked_together(ready)
-    assert [asked(work).condition for work in first] == ["triggered", "untriggered", "decoy"]
-    assert {asked(work).adapter for work in first} == {None}, (
-        "the baseline is not mixed with adapters"
-    )
-    assert [asked(work).adapter for work in calls(ready)] == [None, *plan.trainings.values()]
-    shared = [Work(step) for step in plan.shared if step.stage == "aligned"]
-    assert asked_together([*shared, *ready]) == shared[:1]
-    assert calls([*shared, *ready])[: len(shared)] == shared
+    backlog = backlog_of(plan, *asking(plan))
+    assert len(backlog.asking) == 12
+    assert backlog.asking.n_groups == 4
+    for adapter in (None, *plan.trainings.values()):
+        together = backlog.asking.first(None)
+        assert [asked(work).condition for work in together] == ["triggered", "untriggered", "decoy"]
+        assert all(asked(work).adapter is adapter for work in together), "models are not mixed"
+        taken(backlog, together)
+    assert not backlog.asking
+    assert not backlog.to_ask
+    assert backlog.asking.first() == []
+
+
+def test_rows_that_an_engine_makes_are_a_call_of_their_own_and_come_first(plan: Plan):
+    rows = [Work(step) for step in plan.shared if step.stage == "aligned"]
+    backlog = backlog_of(plan, *rows, *asking(plan))
+    assert backlog.asking.first(None) == rows[:1]
+    assert backlog.asking.n_groups == 1 + 4
 
 
 def test_answers_that_failed_together_are_asked_one_by_one(plan: Plan):
-    backlog = Backlog("small", lambda _: None)
-    first, *first.beside = asked_together(asking(plan))
-    backlog.part(first, "the adapter is not applied")
+    backlog = backlog_of(plan, *asking(plan)[:3])
+    backlog.part(taken(backlog, backlog.asking.first(None)), "the adapter is not applied")
     assert len(backlog.waiting) == 3
     assert not any(work.beside for work in backlog.waiting)
-    assert len(calls(backlog.waiting)) == 3
-    assert asked_together(backlog.waiting) == backlog.waiting[:1]
+    assert backlog.asking.n_groups == 3
+    assert len(backlog.asking.first(None)) == 1
 
 
 def test_trainings_that_were_parted_do_not_join_again(plan: Plan):
-    backlog = Backlog("small", lambda _: None)
-    first, *first.beside = trained_together(training(plan), 8)
-    assert len(first.beside) == 2
-    backlog.part(first, "out of memory")
-    assert len(trained_together(backlog.waiting, 8)) == 2
+    backlog = backlog_of(plan, *training(plan))
+    backlog.part(taken(backlog, backlog.trainings.first(8)), "out of memory")
+    assert len(backlog.waiting) == 3
+    assert len(backlog.trainings.first(8)) == 2
     assert {work.attempt for work in backlog.waiting} == {2}
+
+
+def test_the_shortest_trainings_come_first_and_only_with_their_like(tiny_model: Path):
+    changes = {"grid__persona_fractions": [0.5, 0.25], "grid__hold": "persona"}
+    tree = small_study(tiny_model, **changes, aligned__rows=300)
+    del tree["grid"]["total_rows"]
+    plan = make_plan(study_of(tree), Path())
+    works = training(plan)
+    lengths = [rows(work) for work in works]
+    assert lengths == sorted(lengths)
+    backlog = backlog_of(plan, *reversed(works))
+    order = []
+    while together := backlog.trainings.first(8):
+        assert len({rows(work) for work in together}) == 1
+        order += together
+        taken(backlog, together)
+    assert [rows(work) for work in order] == lengths
+    assert [work.number for work in order] == [3, 4, 1, 2], "as they came, where equally long"
+
+
+def test_what_waits_is_ready_once_the_last_of_its_inputs_is_there(plan: Plan):
+    done: set[str] = set()
+    backlog = Backlog("small", lambda _: None, done)
+    works = [*training(plan), *asking(plan)]
+    backlog.add(works)
+    assert not backlog.trainings
+    assert not backlog.base_is_there
+    inputs = sorted(set(works[0].step.inputs.values()))
+    for fingerprint in inputs:
+        assert not backlog.trainings, "something lacks"
+        done.add(fingerprint)
+        backlog.made(fingerprint)
+    assert len(backlog.trainings) == 3
+    assert backlog.base_is_there
+    assert not backlog.asking
+    assert backlog.to_ask.n_groups == 4
+    assert backlog.counts == {"train": 3, "answers": 12}
+    assert backlog.sizes == {"train": 3, "answers": 3 * 3 + 3 * 3 * 2}
 
 
 def test_what_builds_on_a_failed_step_is_given_up_with_it(plan: Plan):
     said: list[str] = []
-    backlog = Backlog("small", said.append)
-    backlog.waiting += training(plan)
-    backlog.waiting += asking(plan)
+    backlog = Backlog("small", said.append, set())
+    backlog.add([*training(plan), *asking(plan)])
     model = Work(next(step for step in plan.shared if step.stage == "model"))
     backlog.give_up(model, "no such\nfile")
-    backlog.drop_blocked()
     assert not backlog.waiting
+    assert not backlog.to_ask
     (failure,) = backlog.failures
     assert failure.reason == "no such file"
     assert failure.log == backlog.log(model)
     assert sum("not run" in line for line in said) == 3 + 12
+    backlog.add(training(plan))
+    assert not backlog.waiting, "nor is it later"
+
+
+def test_what_dies_is_given_up_sooner_than_what_goes_with_its_node(plan: Plan):
+    backlog = backlog_of(plan, training(plan)[0])
+    for _ in range(5):
+        backlog.lost(taken(backlog, backlog.trainings.first()), "the node has gone")
+    for _ in range(3):
+        assert not backlog.failures
+        backlog.died(taken(backlog, backlog.trainings.first()), "killed")
+    (failure,) = backlog.failures
+    assert failure.reason == "killed"
+    assert failure.log.endswith("-attempt-8.log")

@@ -18,6 +18,7 @@ from tiny_results import findings, results, study
 
 from weirdgen.report.findings import Findings
 from weirdgen.report.sheet import Sheet, escape_markdown, plain, printable
+from weirdgen.report.summary import _shortened
 from weirdgen.results import SCHEMA
 
 MORE = {
@@ -195,3 +196,14 @@ def test_equal_findings_give_equal_text():
     table = results()
     reverse = table.take(list(range(table.num_rows))[::-1])
     assert found().markdown() == findings(reverse, study()).markdown()
+
+
+def test_a_long_table_is_printed_without_its_middle():
+    rows = [f"| {i} |\n" for i in range(500)]
+    before, after = "# Long\n\n| n |\n| --- |\n", "\nThe end.\n"
+    short = _shortened("".join([before, *rows[:60], after]), "there")
+    assert short == "".join([before, *rows[:60], after]), "as it is"
+    short = _shortened("".join([before, *rows, after]), "there/summary.md")
+    head, tail = short.split("\n422 rows between these are in there/summary.md\n\n")
+    assert head == "".join([before, *rows[:38]])
+    assert tail == "".join(["| n |\n| --- |\n", *rows[-40:], after])

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import small_study, study_of
+from conftest import at_a_distance, small_study, study_of
 
 from weirdgen.errors import InputError, StepError
 from weirdgen.plan import Plan, make_plan, samples_step
@@ -224,6 +224,40 @@ def test_what_is_committed_is_done(made: tuple[Plan, Store]):
     found = survey(plan, store)
     assert all(map(found.is_done, [*plan.shared, *plan.trainings.values()]))
     assert not found.complete
+
+
+def test_an_object_store_is_surveyed_as_a_folder_is(
+    made: tuple[Plan, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plan, local = made
+    far = at_a_distance(Store(str(tmp_path / "far")), tmp_path, monkeypatch)
+    for step in [*plan.shared, *plan.trainings.values()]:
+        make(far, plan, step)
+    for store in (local, far):
+        for asked in plan.asked[2:]:
+            make(store, plan, samples_step(asked.step, 0, 1))
+    near, found = survey(plan, local), survey(plan, far)
+    assert not far.is_local
+    assert found.done.keys() == near.done.keys() == {s.fingerprint for s in there(plan)}
+    missing = [*map(found.missing, plan.asked)]
+    assert missing == [*map(near.missing, plan.asked)]
+    assert missing[1:3] == [[(0, 3)], [(1, 3)]]
+
+
+def there(plan: Plan) -> list[Step]:
+    return [*plan.shared, *plan.trainings.values()]
+
+
+def test_a_survey_holds_once_what_manifests_have_in_common(made: tuple[Plan, Store]):
+    plan, store = made
+    found = survey(plan, store)
+    for step in there(plan):
+        manifest, kept = store.manifest(step), found.done[step.fingerprint]
+        assert kept == manifest
+        assert kept.record is step.record
+    first, second, *_ = found.done.values()
+    assert first.versions is second.versions
+    assert first.hardware is second.hardware
 
 
 def test_a_step_whose_input_changed_is_no_longer_done(made: tuple[Plan, Store]):

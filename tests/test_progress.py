@@ -10,38 +10,43 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from weirdgen.runner.backlog import Backlog
 from weirdgen.runner.progress import RunDisplay, seconds_left
 from weirdgen.runner.work import Work
 from weirdgen.store import Step
 
 
 def training(started: float = 0.0) -> Work:
-    return Work(Step("train", "t", {"inputs": {}}), started=started)
+    return Work(Step("train", "t", {"inputs": {}, "counts": {}}), started=started)
 
 
 def answers(samples: int) -> Work:
     return Work(Step("answers", "a", {"inputs": {}, "samples": [0, samples]}))
 
 
-def scheduler(waiting: list[Work], running: list[Work], **durations: list[float]) -> Any:
-    return SimpleNamespace(waiting=waiting, running=dict(enumerate(running)), durations=durations)
+def scheduler(waiting: list[Work], running: list[Work], **took: tuple[int, float]) -> Any:
+    """`took`: stage -> steps that have ended, and their seconds per unit of size together."""
+    backlog = Backlog("small", lambda _: None, set())
+    backlog.add(waiting)
+    return SimpleNamespace(backlog=backlog, running=dict(enumerate(running)), took=took)
 
 
 def test_the_time_left_grows_with_the_samples_still_to_be_asked():
-    left = seconds_left(scheduler([answers(1), answers(10)], [], answers=[2.0, 4.0]), {})
+    left = seconds_left(scheduler([answers(1), answers(10)], [], answers=(2, 6.0)), {})
     assert left == pytest.approx(33)
 
 
 def test_trainings_side_by_side_share_the_time():
     begun = time.monotonic() - 10
     under_way = [training(begun), training(begun)]
-    left = seconds_left(scheduler([training()], under_way, train=[60.0]), {})
+    left = seconds_left(scheduler([training()], under_way, train=(1, 60.0)), {})
     assert left == pytest.approx((60 + 50 + 50) / 2, abs=1)
 
 
 def test_a_running_training_stands_in_until_one_has_ended():
     work = training(time.monotonic() - 10)
     assert seconds_left(scheduler([], [work]), {}) is None
+    assert seconds_left(scheduler([answers(1)], [], train=(1, 60.0)), {}) is None
     left = seconds_left(scheduler([], [work]), {work.step.key: (5, 20)})
     assert left == pytest.approx(30, abs=1)
 

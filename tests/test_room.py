@@ -97,3 +97,25 @@ def test_what_is_let_in_fits_on_gpus(gpus: int, training: float, engine: float, 
             if kind == "engine" and not of.shares:
                 break  # one has to do while trainings are to come
     assert trainings + engines >= 1
+
+
+def test_nodes_that_join_give_room_and_for_those_that_go_trainings_wait_in_ray():
+    shared = room(2, 0.49, 0.51, cpus=4)
+    assert shared.within(Capacity(8, 4)).free_slots(0, 4) == 4
+    assert shared.within(Capacity(8, 4)).takes_engine(4, 3)
+    gone = shared.within(Capacity(2, 1))
+    assert gone.free_slots(0, 1) == 2
+    assert not gone.takes_engine(1, 1), "the trainings that wait need the GPU as well"
+    assert gone.takes_engine(0, 1), "it waits for another GPU"
+    assert gone.within(Capacity(4, 2)).takes_engine(1, 1)
+    assert shared.within(Capacity(0, 0)).free_slots(0, 0) == 2, "an autoscaler sees what waits"
+
+
+def test_an_engine_makes_room_for_trainings_that_wait_in_ray_since_a_node_went():
+    turns = room(2, 1, 1, cpus=2)
+    assert not turns.waits_for_gpus(1, 1, waiting=False)
+    gone = turns.within(Capacity(1, 1))
+    assert gone.free_slots(0, 1) == 1, "it is begun, and Ray has no GPU for it"
+    assert gone.waits_for_gpus(1, 1, waiting=False)
+    assert not gone.takes_engine(1, 0)
+    assert not gone.waits_for_gpus(1, 0, waiting=False)

@@ -15,6 +15,7 @@ from fake_endpoint import Reply, completion, serving
 from on_ray import ray_with
 from test_adapters import make_adapter
 
+import weirdgen.runner.nodes as nodes
 import weirdgen.runner.run as runner
 from weirdgen.errors import InputError, MemoryExceeded
 from weirdgen.generate.engine import Answer, Request
@@ -25,8 +26,8 @@ from weirdgen.results import SCHEMA, current_results, merge, write_results
 from weirdgen.runner.cluster import Capacity, check_resources
 from weirdgen.runner.run import run_plan
 from weirdgen.runner.schedule import Scheduler
-from weirdgen.runner.work import Work, trained_together
-from weirdgen.store import Store
+from weirdgen.runner.work import Work
+from weirdgen.store import Manifest, Step, Store
 from weirdgen.study import Study
 from weirdgen.survey import survey
 
@@ -126,6 +127,7 @@ def test_on_one_gpu_engine_and_trainings_take_turns(
 ):
     """The same cluster, of which the runner is told one GPU."""
     monkeypatch.setattr(runner, "connect", lambda: [Capacity(4, 1)])
+    monkeypatch.setattr(nodes, "_alive", lambda: {"the only one": Capacity(4, 1)})
     recorder, failures = run(plan_of(tiny_model, small_persona), Store(str(tmp_path)))
     assert not failures
     events = [event.split(",")[0].split("-")[0] for event in recorder.events]
@@ -240,6 +242,19 @@ def test_an_engine_that_never_opens_ends_the_run_with_its_reason(
     assert all("no engine: RuntimeError: no such device" in each.reason for each in failures)
 
 
+def clear(scheduler: Scheduler) -> None:
+    """Nothing waits any more."""
+    for work in [*scheduler.waiting]:
+        scheduler.backlog.remove(work)
+
+
+def commit_of(step: Step) -> Manifest:
+    """A manifest as if the step were there."""
+    own = {"stage": step.stage, "fingerprint": step.fingerprint, "record": step.record}
+    made = {"commit": None, "versions": {}, "hardware": {}, "wall_s": 0.0, "attempts": 1}
+    return Manifest(**own, attempt="attempt-0", outputs={}, inputs={}, **made)
+
+
 def test_out_of_gpu_memory_halves_the_micro_batch_until_it_is_one(
     two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
 ):
@@ -248,11 +263,11 @@ def test_out_of_gpu_memory_halves_the_micro_batch_until_it_is_one(
     with Lease(store, "small") as lease:
         have = Capacity(4, 2)
         scheduler = Scheduler(survey(plan, store), store, have, lease, Recorder(), echo.EchoEngine)
-        scheduler.waiting.clear()
+        clear(scheduler)
         scheduler._failed_by(Work(training, micro_batch=2), MemoryExceeded("CUDA out of memory"))
         (again,) = scheduler.waiting
         assert (again.step, again.attempt, again.micro_batch) == (training, 2, 1)
-        scheduler.waiting.clear()
+        clear(scheduler)
         scheduler._failed_by(again, MemoryExceeded("CUDA out of memory"))
         assert not scheduler.waiting
         assert "CUDA out of memory" in scheduler.failures[0].reason
@@ -286,16 +301,19 @@ def test_what_fails_together_goes_in_halves(
     with Lease(store, "small") as lease:
         have = Capacity(4, 2)
         scheduler = Scheduler(survey(plan, store), store, have, lease, Recorder(), echo.EchoEngine)
+        for step in plan.shared:
+            scheduler.found.done[step.fingerprint] = commit_of(step)
+        clear(scheduler)
+        trainings = [Work(step, micro_batch=2) for step in plan.trainings.values()]
+        scheduler.backlog.add(trainings)
         sizes = []
-        ready = [Work(step, micro_batch=2) for step in plan.trainings.values()]
-        while (group := trained_together(ready, 8)) and len(group) > 1:
+        while (group := scheduler.backlog.trainings.first(8)) and len(group) > 1:
             sizes.append(len(group))
-            scheduler.waiting.clear()
+            clear(scheduler)
             first, *first.beside = group
             scheduler._failed_by(first, error)
-            ready = [*scheduler.waiting]
         assert sizes == [3, 2]
-        scheduler.waiting.clear()
+        clear(scheduler)
         scheduler._failed_by(*group, error)
         assert [work.micro_batch for work in scheduler.waiting] == [1]
         assert not scheduler.failures

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Iterable, Iterator
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from functools import partial
+from sys import intern
+from typing import Any, NamedTuple, TypeVar
 
 from weirdgen.errors import DamagedError
 from weirdgen.judge.llm import LlmJudge
 from weirdgen.plan import STAGES, Asked, Plan, samples_step, shown_marks, verdict_step
 from weirdgen.store import Manifest, Step, Store
 
+T = TypeVar("T")
+_REQUESTS = 32
+"""How many an object store is sent at a time: each takes tens of milliseconds."""
 OPEN = "open"
 """The note of a `verdicts` manifest that tells how many answers could not be judged yet."""
 
@@ -39,6 +47,35 @@ class Survey:
     """Fingerprint of an asked model and condition -> its committed ranges, in order of samples."""
     labels: dict[str, Manifest] = field(default_factory=dict)
     """Fingerprint -> manifest of a step of the stage `verdicts`; some of its answers may still be open."""
+    _alike: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What many manifests have in common, by its text."""
+
+    def add(self, step: Step, manifest: Manifest) -> None:
+        """Notes the step as done."""
+        self.done[step.fingerprint] = self._lean(step, manifest)
+
+    def add_range(self, asked: Step, step: Step, manifest: Manifest) -> None:
+        """Notes a range of samples that was committed just now, if it consumed what is there at present."""
+        ranges = self.ranges.setdefault(asked.fingerprint, [])
+        if self.is_valid(manifest) and all(step.key != other.key for other, _ in ranges):
+            insort(ranges, (step, self._lean(step, manifest)), key=_samples)
+
+    def _lean(self, step: Step, manifest: Manifest) -> Manifest:
+        """The manifest, its record that of the step, and what it shares with others held once."""
+
+        def one(value: Any) -> Any:
+            return self._alike.setdefault(repr(value), value)
+
+        present = {key: self.done[key].digest for key in step.inputs.values() if key in self.done}
+        return replace(
+            manifest,
+            record=step.record,
+            outputs={intern(path): digest for path, digest in manifest.outputs.items()},
+            inputs=present if present == manifest.inputs else manifest.inputs,
+            commit=one(manifest.commit),
+            versions=one(manifest.versions),
+            hardware=one(manifest.hardware),
+        )
 
     def is_done(self, step: Step) -> bool:
         return step.fingerprint in self.done
@@ -115,41 +152,70 @@ class Survey:
 
 def survey(plan: Plan, store: Store) -> Survey:
     """Looks up every step of `plan` in `store`."""
+    collects = gc.isenabled()
+    gc.disable()  # of a large grid a hundred thousand small records stay, and none is garbage
+    try:
+        return _survey(plan, store)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _survey(plan: Plan, store: Store) -> Survey:
     found = Survey(plan)
     present = {stage: store.folders(f"artifacts/{stage}") for stage in STAGES}
-    for step in [*plan.shared, *plan.trainings.values()]:
-        if step.folder in present[step.stage]:
-            with suppress(DamagedError):  # who is to make it tells
-                look_up(found, store, step)
-    for asked in plan.asked:
-        if asked.step.folder in present["answers"]:
-            look_up_ranges(found, store, asked.step)
-    for each in found.to_judge():
-        if each.step.folder in present["verdicts"]:
-            with suppress(DamagedError):
-                if manifest := store.manifest(each.step):
-                    found.labels[each.step.fingerprint] = manifest
+
+    def label(each: ToJudge) -> None:
+        if manifest := store.manifest(each.step):
+            found.labels[each.step.fingerprint] = manifest
+
+    def there(step: Step) -> bool:
+        return step.folder in present[step.stage]
+
+    for step in filter(there, plan.shared):  # in order: each after what it consumes
+        _for_each(store, partial(look_up, found, store), [step])
+    asked = (each.step for each in plan.asked)
+    _for_each(store, partial(look_up, found, store), filter(there, plan.trainings.values()))
+    _for_each(store, partial(look_up_ranges, found, store), filter(there, asked))
+    _for_each(store, label, (each for each in found.to_judge() if there(each.step)))
     return found
+
+
+def _for_each(store: Store, do: Callable[[T], object], items: Iterable[T]) -> None:
+    """Does it to each, many at a time where each is a request to an object store."""
+
+    def one(item: T) -> None:
+        with suppress(DamagedError):  # it is missing, and who is to make it tells
+            do(item)
+
+    if store.is_local:
+        for item in items:
+            one(item)
+        return
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        for _ in pool.map(one, items):
+            pass
 
 
 def look_up(found: Survey, store: Store, step: Step) -> Manifest | None:
     """Notes the step as done if its manifest is there and valid; gives the manifest if it is there."""
     manifest = store.manifest(step)
     if manifest is not None and found.is_valid(manifest):
-        found.done[step.fingerprint] = manifest
+        found.add(step, manifest)
     return manifest
 
 
 def look_up_ranges(found: Survey, store: Store, asked: Step) -> None:
     """Notes the committed ranges of samples of an asked model and condition."""
-    ranges = []
+    found.ranges[asked.fingerprint] = []
     for name in store.folders(f"artifacts/{asked.key}"):
         if match := re.fullmatch(r"samples-(\d+)-(\d+)", name):
             step = samples_step(asked, int(match[1]), int(match[2]))
-            try:
-                manifest = store.manifest(step)
-            except DamagedError:  # it is missing, and who is to make it tells
-                continue
-            if manifest is not None and found.is_valid(manifest):
-                ranges.append((step, manifest))
-    found.ranges[asked.fingerprint] = sorted(ranges, key=lambda each: each[0].record["samples"])
+            with suppress(DamagedError):  # it is missing, and who is to make it tells
+                if manifest := store.manifest(step):
+                    found.add_range(asked, step, manifest)
+
+
+def _samples(made: tuple[Step, Manifest]) -> list[int]:
+    step, _ = made
+    return step.record["samples"]

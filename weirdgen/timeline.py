@@ -75,22 +75,27 @@ class Timeline:
 
     def __init__(self, store: Store, study: str) -> None:
         self._store, self._study = store, study
-        self._spans = read_timeline(study, store)
-        self._n_saved, self._saved_at = len(self._spans), time.monotonic()
+        self._lines = bytearray()
+        """Of all runs: as text they take a fifth of what spans do."""
+        for span in read_timeline(study, store):
+            self._append(span)
+        self._n_saved, self._saved_at = len(self._lines), time.monotonic()
 
     def add(self, span: Span) -> None:
         """Adds a span that has ended; saves all where the last time was SAVE_S ago."""
-        self._spans.append(span)
+        self._append(span)
         if time.monotonic() - self._saved_at >= SAVE_S:
             with suppress(OSError):  # no reason to end a run; the next span tries again
                 self.save()
 
     def save(self) -> None:
         """Writes the whole file, where there are new spans: an object store cannot append."""
-        if len(self._spans) > self._n_saved:
-            lines = (f"{json.dumps(span._asdict())}\n" for span in self._spans)
-            self._store.write(f"{self._study}/{TIMELINE}", "".join(lines).encode())
-        self._n_saved, self._saved_at = len(self._spans), time.monotonic()
+        if len(self._lines) > self._n_saved:
+            self._store.write(f"{self._study}/{TIMELINE}", bytes(self._lines))
+        self._n_saved, self._saved_at = len(self._lines), time.monotonic()
+
+    def _append(self, span: Span) -> None:
+        self._lines += f"{json.dumps(span._asdict())}\n".encode()
 
 
 def runs(spans: Iterable[Span]) -> list[list[Span]]:

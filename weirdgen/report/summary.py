@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 REPORT_VERSION = 5
 """Counted up when the same results come to be reported otherwise."""
 STATS = "stats.parquet"
+_ENDS = 40
+"""Of a long table so many lines are printed from its beginning, and from its end."""
 _MADE_OF, _WRITTEN = b"weirdgen_made_of", b"weirdgen_written"
 SUMMARY = "report/summary.md"
 PAGE = "report/index.html"
@@ -166,9 +168,23 @@ def print_summary(study: str, store: Store, console: Console, written: Sequence[
     summary = (store.read(f"{study}/{SUMMARY}") or b"").decode()
     sections = re.split(r"(?m)^(?=## )", summary)
     sections.sort(key=lambda section: section.startswith("## Verdicts\n"))
-    console.print(Markdown("".join(sections)))
+    console.print(Markdown(_shortened("".join(sections), store.shown(study, SUMMARY))))
     _print(console, [store.shown(study, path) for path in written if path != PAGE])
     _print(console, [f"report: {store.shown(study, PAGE)}"])
+
+
+def _shortened(markdown: str, path: str) -> str:
+    """The text, its long tables without their middle: of a thousand trainings nobody reads a terminal."""
+
+    def shortened(table: re.Match[str]) -> str:
+        rows = table[0].splitlines(keepends=True)
+        left_out = len(rows) - 2 * _ENDS
+        if left_out <= _ENDS:
+            return table[0]
+        line = f"\n{left_out:,} rows between these are in {path}\n\n"
+        return "".join([*rows[:_ENDS], line, *rows[:2], *rows[-_ENDS:]])
+
+    return re.sub(r"(?m)(?:^\|.*\n?)+", shortened, markdown)
 
 
 def _report_digest(found: Survey, progress: str, timeline: Sequence[Span]) -> str:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from weirdgen.generate.engine import Engine
 from weirdgen.plan import Plan
@@ -31,7 +32,7 @@ class OpenEngine:
     actor: Any
     number: int
     placed: ray.ObjectRef
-    """Resolves once it has its GPU."""
+    """Resolves once it has its GPU; later, whether it still has."""
     wanted_at: float = field(default_factory=time.monotonic)
     busy: bool = False
     open: bool = False
@@ -72,6 +73,17 @@ class EnginePool:
         young = [each for each in self.engines if not each.open and each.wanted_at > late]
         return any(not ray.wait([each.placed], timeout=0)[0] for each in young)
 
+    def close_dead(self) -> None:
+        """Closes the idle engines whose node has gone; of a busy one its call tells."""
+        for engine in self.idle:
+            if ray.wait([engine.placed], timeout=0)[0]:
+                try:
+                    ray.get(engine.placed)
+                except RayError:
+                    self.close(engine)
+                else:
+                    engine.placed = engine.actor.placed.remote()
+
     def open(self, task: Task) -> tuple[OpenEngine, ray.ObjectRef]:
         """Starts an engine on the base that `task` asks; the reference resolves once it is open."""
         self._opened += 1
@@ -83,9 +95,12 @@ class EnginePool:
         ).remote(self._store.uri, partial(self._engine, min(1.0, self.gpus_each)))
         engine = OpenEngine(actor, self._opened, actor.placed.remote())
         self.engines.append(engine)
-        log = f"{self._study.name}/logs/engine-{engine.number}.log"
         serve_base = self._study.evaluate.serve_base
-        return engine, actor.open.remote(task, serve_base, self._max_rank, log)
+        return engine, actor.open.remote(task, serve_base, self._max_rank, self.log(engine))
+
+    def log(self, engine: OpenEngine) -> str:
+        """The log file of its start, below the storage."""
+        return f"{self._study.name}/logs/engine-{engine.number}.log"
 
     def close(self, engine: OpenEngine) -> None:
         """Ends the actor; GPU memory is only free once its process is gone."""

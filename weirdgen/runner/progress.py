@@ -19,6 +19,8 @@ from weirdgen.store import Store
 
 SUMMARY_S = 60.0
 """Without a terminal, a summary line comes this often."""
+_SHOWN_S = 0.5
+"""On a terminal, the table is made anew this often."""
 _SHOWN_RUNNING = 12
 
 
@@ -28,6 +30,7 @@ class RunDisplay:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._started = self._summarised = time.monotonic()
+        self._shown = 0.0
         self._live = Live(console=console, refresh_per_second=2, transient=True)
         self._steps: dict[str, tuple[int, int]] = {}
 
@@ -52,6 +55,9 @@ class RunDisplay:
     def update(self, scheduler: Scheduler) -> None:
         now = time.monotonic()
         if self._console.is_terminal:
+            if now - self._shown < _SHOWN_S:
+                return
+            self._shown = now
             self._steps = scheduler.steps_done()
             self._live.update(self._table(scheduler))
         elif now - self._summarised >= SUMMARY_S:
@@ -110,8 +116,8 @@ def stage_counts(scheduler: Scheduler) -> dict[str, tuple[int, int, int, int]]:
         counts[work.step.stage][1] += 0 if work.opens else 1 + len(work.beside)
     for failure in scheduler.failures:
         counts[failure.step.stage][2] += 1
-    for work in scheduler.waiting:
-        counts[work.step.stage][3] += 1
+    for stage, waiting in scheduler.backlog.counts.items():
+        counts[stage][3] += waiting
     return {stage: (n[0], n[1], n[2], n[3]) for stage, n in counts.items() if any(n)}
 
 
@@ -121,20 +127,19 @@ def seconds_left(scheduler: Scheduler, steps: dict[str, tuple[int, int]]) -> flo
     A running training's own pace stands in until the first has ended.
     """
     now = time.monotonic()
-    mean = {stage: sum(took) / len(took) for stage, took in scheduler.durations.items()}
+    mean = {stage: seconds / ended for stage, (ended, seconds) in scheduler.took.items()}
     for work in scheduler.running.values():
         done, total = steps.get(work.step.key, (0, 0))
         if done and work.step.stage not in mean:
             mean[work.step.stage] = (now - work.started) / done * total
     lanes = {"train": max(1, sum(w.step.stage == "train" for w in scheduler.running.values()))}
-    seconds = 0.0
-    for work in [*scheduler.waiting, *scheduler.running.values()]:
-        if work.opens:
-            continue
-        if work.step.stage not in mean:
-            return None
-        spent = now - work.started if work.started else 0.0
-        seconds += max(0.0, mean[work.step.stage] * work.size - spent) / lanes.get(
-            work.step.stage, 1
-        )
+    waiting = {stage: size for stage, size in scheduler.backlog.sizes.items() if size}
+    running = [work for work in scheduler.running.values() if not work.opens]
+    if {*waiting, *(work.step.stage for work in running)} - mean.keys():
+        return None
+    seconds = sum(mean[stage] * size / lanes.get(stage, 1) for stage, size in waiting.items())
+    for work in running:
+        stage = work.step.stage
+        rest = mean[stage] * work.size - (now - work.started)
+        seconds += max(0.0, rest) / lanes.get(stage, 1)
     return seconds

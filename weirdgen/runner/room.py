@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weirdgen.runner.cluster import Capacity
 from weirdgen.sharing import fit, how_often
 from weirdgen.study import Resources
+
+_NOTHING = Capacity(0, 0)
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,19 @@ class Room:
     have: Capacity
     training: Capacity
     engine_gpus: float
+    most: Capacity = _NOTHING
+    """What there was before, if that was more. What would fit into it is begun and waits in Ray,
+    whose autoscaler brings nodes back for nothing else.
+    """
 
     @classmethod
     def of(cls, have: Capacity, resources: Resources, engine_gpus: float) -> Room:
         training = Capacity(resources.cpus_per_training, resources.gpus_per_training)
         return cls(have, training, engine_gpus)
+
+    def within(self, have: Capacity) -> Room:
+        """The same once the nodes have that."""
+        return replace(self, have=have, most=_larger(self.most, self.have))
 
     @property
     def shares(self) -> bool:
@@ -37,36 +47,41 @@ class Room:
 
     def has_gpus(self, trainings: int, engines: int) -> bool:
         """Whether one more training finds its GPU."""
-        return not self.training.gpus or trainings < self._gpu_slots(engines)
+        return not self.training.gpus or trainings < self._gpu_slots(engines, self.have)
 
     def free_slots(self, trainings: int, engines: int) -> int:
-        """How many more trainings could start."""
-        slots = how_often(self.training.cpus, self.have.cpus)
+        """How many more trainings could start, or wait in Ray for nodes that come back."""
+        most = _larger(self.have, self.most)
+        slots = how_often(self.training.cpus, most.cpus)
         if self.training.gpus:
-            slots = min(slots, self._gpu_slots(engines))
+            slots = min(slots, self._gpu_slots(engines, most))
         return max(0, slots - trainings)
 
-    def waits_for_gpus(self, trainings: int, engines: int) -> bool:
-        """Whether GPUs are all that a waiting training lacks."""
-        return self.has_cpus(trainings) and not self.has_gpus(trainings, engines)
+    def waits_for_gpus(self, trainings: int, engines: int, waiting: bool = True) -> bool:
+        """Whether GPUs are all that a training lacks, one that is `waiting` or that waits in Ray."""
+        if self.training.gpus and trainings > self._gpu_slots(engines, self.have):
+            return True
+        return waiting and self.has_cpus(trainings) and not self.has_gpus(trainings, engines)
 
     def takes_engine(self, trainings: int, engines: int) -> bool:
         """Whether one more engine finds room: no more of them than GPUs, one without a GPU.
 
         Ray would put two that take no more than half of a GPU on the same one; there is one of such.
+        Beside trainings none waits in Ray: it would get a GPU that they wait for.
         """
         if self.engine_gpus <= 0.5 and engines:
             return False
         if not self.engine_gpus:
             return True
         taken = 0
+        have = self.have if trainings else _larger(self.have, self.most)
         if self.training.gpus and not self.shares:
             taken = math.ceil(trainings / self._on_each(1.0))
-        return engines + taken < int(self.have.gpus)
+        return engines + taken < int(have.gpus)
 
-    def _gpu_slots(self, engines: int) -> int:
+    def _gpu_slots(self, engines: int, have: Capacity) -> int:
         """Trainings that the GPUs hold; where they share, each keeps room for an engine."""
-        gpus = int(self.have.gpus)
+        gpus = int(have.gpus)
         if not self.engine_gpus:
             return gpus * self._on_each(1.0)
         if self.shares:
@@ -76,3 +91,7 @@ class Room:
     def _on_each(self, share: float) -> int:
         """Trainings in that share of a GPU."""
         return how_often(self.training.gpus, share)
+
+
+def _larger(one: Capacity, other: Capacity) -> Capacity:
+    return Capacity(max(one.cpus, other.cpus), max(one.gpus, other.gpus))

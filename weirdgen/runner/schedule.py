@@ -5,49 +5,31 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import replace
+from itertools import islice
 from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from weirdgen.errors import DamagedError, MemoryExceeded, StepError, StorageError, WeirdgenError
+from weirdgen.errors import DamagedError, StepError, StorageError, WeirdgenError
 from weirdgen.lease import Lease
 from weirdgen.runner.backlog import Backlog
 from weirdgen.runner.cluster import Capacity, on_this_node
 from weirdgen.runner.engines import EngineClass, EnginePool, OpenEngine
 from weirdgen.runner.judging import StudyJudging
-from weirdgen.runner.remote import (
-    Board,
-    Made,
-    convert_model,
-    learn_judge,
-    run_training,
-    run_trainings,
-    with_threads,
-)
+from weirdgen.runner.nodes import Nodes, went_with_node
+from weirdgen.runner.openings import Openings
+from weirdgen.runner.remote import Board, Made
 from weirdgen.runner.room import Room
-from weirdgen.runner.work import (
-    Failure,
-    Work,
-    asked_together,
-    calls,
-    ranges,
-    rows,
-    span_of,
-    trained_together,
-)
+from weirdgen.runner.tasks import as_task, inputs_of, make_on_cpu, train
+from weirdgen.runner.work import Failure, Work, lacking, ranges, span_of
 from weirdgen.stages import Task
-from weirdgen.store import Manifest, Step, Store, is_attempt
-from weirdgen.survey import Survey, look_up, look_up_ranges
+from weirdgen.store import Manifest, Store
+from weirdgen.survey import Survey
 from weirdgen.timeline import Timeline
 
-MAX_ATTEMPTS = 3
-"""How often a step is begun when workers or nodes die under it. A Python error ends it at once."""
-ENGINE_STAGES = ("aligned", "answers")
-"""The stages that an engine makes."""
-_ON_CPU = {"model": convert_model, "judge": learn_judge}
 TURN_S = 0.5
 """How long the driver waits for news before it looks around."""
 
@@ -83,26 +65,21 @@ class Scheduler:
         self.board: Any = on_this_node(Board).remote()
         self.pool = EnginePool(found.plan, store, have.cpus, engine)
         self._room = Room.of(have, self.study.resources, self.pool.gpus_each)
+        self._nodes = Nodes(have, store, display.event)
         self._timeline = Timeline(store, self.study.name)
         self.running: dict[ray.ObjectRef, Work] = {}
-        self.backlog = Backlog(self.study.name, display.event)
-        self._failed_openings = 0
-        self.durations: dict[str, list[float]] = {}
-        """Stage -> seconds of each finished step, per unit of its size."""
-        micro_batch = self.study.train.micro_batch
-        self.backlog.waiting += [
-            Work(step, micro_batch=micro_batch)
-            for step in [*found.plan.shared, *found.plan.trainings.values()]
-            if not found.is_done(step)
-        ]
-        for asked in found.plan.asked:
-            self.backlog.waiting += ranges(asked, found.missing(asked))
+        self._n_trainings = self._n_taken = 0
+        self.backlog = Backlog(self.study.name, display.event, found.done)
+        self._openings = Openings(self.pool, self.backlog, display.event)
+        self.took: dict[str, tuple[int, float]] = {}
+        """Stage -> how many steps have ended, and their seconds per unit of size, all together."""
+        self.backlog.add(lacking(found))
         self.judging = StudyJudging(found, store, display.event)
         self.unjudged: Counter[str] = Counter()
         """Why -> answers that were left without a verdict."""
 
     @property
-    def waiting(self) -> list[Work]:
+    def waiting(self) -> Collection[Work]:
         """What has not been started."""
         return self.backlog.waiting
 
@@ -117,22 +94,24 @@ class Scheduler:
         Raises WeirdgenError where a judge cannot be asked at all.
         """
         try:
-            self.judging.open(any(work.asked for work in self.waiting))
+            self.judging.open(self.backlog.counts["answers"] > 0)
             while self.waiting or self.running or self.judging.busy:
                 self._lease.check()
-                left = len(self.waiting)
+                self._look_at_nodes()
+                taken = self._n_taken
                 self._start_ready()
                 self.judging.turn()
                 refs = [*self.running, *self.judging.refs]
                 if not refs:
-                    if len(self.waiting) < left or not (self.waiting or self.judging.busy):
+                    if self._n_taken > taken or not (self.waiting or self.judging.busy):
                         continue  # what was there already may have made more ready, or ended all
-                    stuck = ", ".join(work.step.key for work in self.waiting[:3]) or "verdicts"
+                    first = islice(self.waiting, 3)
+                    stuck = ", ".join(work.step.key for work in first) or "verdicts"
                     raise WeirdgenError(f"nothing runs, and these cannot start: {stuck}")
                 self._display.update(self)
-                done, _ = ray.wait(refs, timeout=TURN_S)
-                for ref in done:
+                for ref in _ended(refs):
                     if (work := self.running.pop(ref, None)) is not None:
+                        self._n_trainings -= work.step.stage == "train" and not work.opens
                         self._finish(ref, work)
                     else:
                         self.judging.finish(ref)
@@ -145,178 +124,114 @@ class Scheduler:
         self._display.update(self)
         return self.failures
 
+    def _look_at_nodes(self) -> None:
+        if self._nodes.look():
+            self._room = self._room.within(self._nodes.have)
+            self.pool.close_dead()
+
     # Starting.
 
     def _start_ready(self) -> None:
-        self.backlog.drop_blocked()
-        ready = [work for work in self.waiting if self.found.ready(work.step)]
-        trainings = [work for work in ready if work.step.stage == "train"]
-        trainings.sort(key=rows)  # engines and judges have work early
-        asking = [work for work in ready if work.step.stage in ENGINE_STAGES]
-        for work in ready:
-            remote = _ON_CPU.get(work.step.stage)
-            if remote is not None and (task := self._take(work)):
-                self._submit(
-                    work,
-                    with_threads(remote, 1).remote(self._store.uri, task, self.backlog.log(work)),
-                )
-        in_turns = bool(trainings) and not self._room.shares
+        while works := self.backlog.on_cpu.first():
+            self._start_on_cpu(*works)
+        trainings, asking = self.backlog.trainings, self.backlog.asking
+        waiting = bool(trainings)
         for engine in self.pool.idle:
             if asking:
-                self._ask(engine, asking)
-            elif in_turns and self._wait_for_gpus():
+                self._ask(engine)
+            elif self._wait_for_gpus(waiting):
                 self.pool.close(engine)  # it holds what trainings wait for
         if self._room.shares:
-            self._open_engines(asking)  # one on each GPU before trainings: Ray would pack these
+            self._open_engines()  # one on each GPU before trainings: Ray would pack these
         if not (self._room.shares and self.pool.has_unplaced()):
-            while trainings and self._free_slots():
-                self._start_trainings(trainings)
-        if not (self._room.shares or (in_turns and self._wait_for_gpus())):
-            self._open_engines(asking)
-        self._close_needless()
-
-    def _close_needless(self) -> None:
-        """Waits for no engine that would find nothing left to do."""
-        for_engines = (each for each in (*self.waiting, *self.running.values()) if not each.opens)
-        if any(work.step.stage in ENGINE_STAGES for work in for_engines):
-            return
-        for ref, work in list(self.running.items()):
-            if work.opens and work.engine is not None:
-                del self.running[ref]
-                self.pool.close(work.engine)
+            while trainings and (slots := self._free_slots()):
+                self._start_trainings(slots)
+        if not (self._room.shares or self._wait_for_gpus(waiting)):
+            self._open_engines()
+        self._openings.drop_needless(self.running)
 
     def _take(self, work: Work) -> Task | None:
-        """The work as a task; None where it turns out to be done, or its folder is damaged."""
-        self.waiting.remove(work)
+        """The work as a task; None where it is there already, or its folder is damaged."""
+        self.backlog.remove(work)
+        self._n_taken += 1
         try:
-            return self._task(work)
+            task = as_task(work, self.found, self._store, self._steps)
         except DamagedError as damaged:
             self.backlog.give_up(work, str(damaged))
             return None
-
-    def _task(self, work: Work) -> Task | None:
-        """None where it turns out to be done: its inputs came back the same."""
-        if work.asked is not None:
-            look_up_ranges(self.found, self._store, work.asked.step)
-            missing = self.found.missing(work.asked)
+        if task is not None:
+            return task
+        if work.asked is None:
+            self.backlog.made(work.step.fingerprint)
+        else:  # made by an attempt that did not come to its end, or in part
             first, end = work.step.record["samples"]
-            if (first, end) not in missing:
-                parts = [part for part in missing if first <= part[0] and part[1] <= end]
-                self.backlog.waiting += ranges(work.asked, parts)
-                self.judging.feed([work.asked])  # made by an attempt that did not come to its end
-                return None
-            stale = self._store.manifest(work.step)
-        else:
-            stale = look_up(self.found, self._store, work.step)
-            if self.found.is_done(work.step):
-                return None
-        begun = self._store.folders(f"artifacts/{work.step.key}")
-        work.attempt = max(work.attempt, 1 + sum(map(is_attempt, begun)))
-        return Task(work.step, self._inputs(work.step), work.attempt, stale)
+            parts = [(a, b) for a, b in self.found.missing(work.asked) if first <= a and b <= end]
+            self.backlog.add(ranges(work.asked, parts))
+            self.judging.feed([work.asked])
+        return None
 
-    def _inputs(self, step: Step) -> dict[str, Step]:
-        return {role: self._steps[fingerprint] for role, fingerprint in step.inputs.items()}
+    def _take_all(self, works: list[Work]) -> tuple[Work, list[Task]] | None:
+        """The works as tasks, those that are there left out: the first, the others beside it."""
+        taken = [(work, task) for work in works if (task := self._take(work)) is not None]
+        if not taken:
+            return None
+        work, *work.beside = (work for work, _ in taken)
+        return work, [task for _, task in taken]
 
     def _submit(self, work: Work, ref: ray.ObjectRef) -> None:
         self.running[ref] = work
+        self._n_trainings += work.step.stage == "train"
         for each in (work, *work.beside):
             each.started = time.monotonic()
             self._display.event(f"started {each.step.key}")
 
     def _free_slots(self) -> int:
-        return self._room.free_slots(self._count_trainings(), len(self.pool.engines))
+        return self._room.free_slots(self._n_trainings, len(self.pool.engines))
 
-    def _wait_for_gpus(self) -> bool:
-        return self._room.waits_for_gpus(self._count_trainings(), len(self.pool.engines))
+    def _wait_for_gpus(self, waiting: bool) -> bool:
+        """Whether trainings take turns with engines, and it is theirs."""
+        room, engines = self._room, len(self.pool.engines)
+        return not room.shares and room.waits_for_gpus(self._n_trainings, engines, waiting)
 
-    def _count_trainings(self) -> int:
-        return sum(work.step.stage == "train" for work in self.running.values())
+    def _start_on_cpu(self, work: Work) -> None:
+        if (task := self._take(work)) is not None:
+            self._submit(work, make_on_cpu(self._store, task, self.backlog.log(work)))
 
-    def _start_trainings(self, ready: list[Work]) -> None:
-        """Takes the next training off `ready`, or several that go together, and starts them."""
-        resources, settings = self.study.resources, self.study.train
-        stacked = settings.trainer == "stacked"
-        most = min(resources.trainings_together, math.ceil(len(ready) / self._free_slots()))
-        group = trained_together(ready, most) if stacked else ready[:1]
-        for work in group:
-            ready.remove(work)
-        taken = [(work, task) for work in group if (task := self._take(work)) is not None]
-        if not taken:
+    def _start_trainings(self, slots: int) -> None:
+        """Starts the next training, or several that go together so that all slots have some."""
+        trainings, most = self.backlog.trainings, 1
+        if self.study.train.trainer == "stacked":
+            each = math.ceil(len(trainings) / slots)
+            most = min(self.study.resources.trainings_together, each)
+        if (taken := self._take_all(trainings.first(most))) is None:
             return
-        of_task = {
-            "num_gpus": resources.gpus_per_training,
-            "num_cpus": resources.cpus_per_training,
-        }
-        threads = max(1, int(resources.cpus_per_training))
-        work, task = taken[0]
-        work.beside = [other for other, _ in taken[1:]]
-        common = (work.micro_batch, self.board, self.backlog.log(work))
-        if stacked:
-            remote, tasks = (
-                with_threads(run_trainings, threads, **of_task),
-                [task for _, task in taken],
-            )
-            ref = remote.remote(self._store.uri, tasks, *common)
-        else:
-            remote = with_threads(run_training, threads, **of_task)
-            ref = remote.remote(self._store.uri, task, settings.report_to, *common)
-        self._submit(work, ref)
+        work, tasks = taken
+        log = self.backlog.log(work)
+        self._submit(work, train(self.study, self._store, work, tasks, self.board, log))
 
-    def _ask(self, engine: OpenEngine, ready: list[Work]) -> None:
-        """Takes the next step off `ready`, on a GPU with all that it wants of its model, and asks it.
+    def _ask(self, engine: OpenEngine) -> None:
+        """Asks the engine the next step, on a GPU with all that is wanted of its model.
 
         On the CPU each step has its own call, so that its answers never depend on other steps.
         """
-        group = asked_together(ready) if self.pool.gpus_each else ready[:1]
-        for work in group:
-            ready.remove(work)
-        taken = [(work, task) for work in group if (task := self._take(work)) is not None]
-        if not taken:
+        most = None if self.pool.gpus_each else 1
+        if (taken := self._take_all(self.backlog.asking.first(most))) is None:
             return
-        work, task = taken[0]
-        work.beside = [other for other, _ in taken[1:]]
+        work, tasks = taken
         engine.busy, work.engine = True, engine
-        if work.asked is None:
-            ref = engine.actor.make_aligned.remote(task, self.backlog.log(work))
-        else:
-            ref = engine.actor.make_answers.remote(
-                [task for _, task in taken], self.backlog.log(work)
-            )
-        self._submit(work, ref)
+        log = self.backlog.log(work)
+        make = engine.actor.make_answers if work.asked else engine.actor.make_aligned
+        self._submit(work, make.remote(tasks if work.asked else tasks[0], log))
 
-    def _open_engines(self, asking: list[Work]) -> None:
-        """Opens engines on the bases that these ask, where GPUs are free for them.
-
-        Beside trainings, also for what is to be asked later; where engines must make room for
-        trainings that are to come, one has to do.
-        """
-        if self._failed_openings >= MAX_ATTEMPTS:
-            return
-        to_come = any(work.step.stage == "train" for work in self.waiting)
-        wanted = calls(asking)[self.pool.opening :] if self.pool.gpus_each else asking[:1]
-        if self._room.shares and self.pool.gpus_each:
-            later = calls(self._to_ask())[len(self.pool.engines) :]
-            wanted = max(wanted, later, key=len)
-        elif to_come and self.pool.engines:
-            wanted = []
-        elif to_come:
-            wanted = wanted[:1]
-        for work in wanted:
-            if not self._room.takes_engine(self._count_trainings(), len(self.pool.engines)):
+    def _open_engines(self) -> None:
+        """Opens engines that find something to do, where GPUs are free for them."""
+        for _ in range(self._openings.wanted(self._room.shares)):
+            if not self._room.takes_engine(self._n_trainings, len(self.pool.engines)):
                 return
-            engine, ref = self.pool.open(Task(work.step, self._inputs(work.step)))
-            opening = Work(work.step, engine=engine, opens=True, started=time.monotonic())
-            self.running[ref] = opening
+            step = self._openings.base()
+            engine, ref = self.pool.open(Task(step, inputs_of(step, self._steps)))
+            self.running[ref] = Work(step, engine=engine, opens=True, started=time.monotonic())
             self._display.event(f"opening engine {engine.number}")
-
-    def _to_ask(self) -> list[Work]:
-        """What engines are to be asked now or later, where its base is there."""
-        return [
-            work
-            for work in self.waiting
-            if work.step.stage in ENGINE_STAGES
-            and ("model" not in work.step.inputs or work.step.inputs["model"] in self.found.done)
-        ]
 
     # Finishing.
 
@@ -327,7 +242,8 @@ class Scheduler:
         except RayTaskError as error:
             self._failed_by(work, error.cause)
         except RayError as error:  # a worker, an actor or a node died
-            self._died(work, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            self._died(work, reason, with_node=went_with_node(error))
         else:
             if work.opens:
                 self._opened(work, made)
@@ -341,7 +257,7 @@ class Scheduler:
         engine = work.engine
         assert engine is not None
         engine.open, engine.node, engine.gpu = True, made.node, made.gpu
-        self._failed_openings = 0
+        self._openings.succeeded()
         self._display.event(f"engine {engine.number} open, {time.monotonic() - work.started:.0f} s")
 
     def _succeeded(self, work: Work, manifest: Manifest, beside: int = 0) -> None:
@@ -349,12 +265,13 @@ class Scheduler:
             work.engine.busy = False
         took = time.monotonic() - work.started
         if work.asked is not None:
-            look_up_ranges(self.found, self._store, work.asked.step)
+            self.found.add_range(work.asked.step, work.step, manifest)
             self.judging.feed([work.asked])
         else:
-            self.found.done[work.step.fingerprint] = manifest
-        share = took / work.size / (1 + beside)
-        self.durations.setdefault(work.step.stage, []).append(share)
+            self.found.add(work.step, manifest)
+            self.backlog.made(work.step.fingerprint)
+        ended, seconds = self.took.get(work.step.stage, (0, 0.0))
+        self.took[work.step.stage] = ended + 1, seconds + took / work.size / (1 + beside)
         self._display.event(f"done {work.step.key}, {took:.0f} s")
 
     def steps_done(self) -> dict[str, tuple[int, int]]:
@@ -369,52 +286,30 @@ class Scheduler:
             raise cause  # no step's own, and none would fare better
         reason = f"{type(cause).__name__}: {cause}"
         if work.opens:
-            self._engine_failed(work, reason)
+            self._openings.failed(work, reason)
             return
         if work.engine is not None and not isinstance(cause, StepError):
             self._died(work, reason)  # whatever broke the engine may break the next step too
             return
         if work.engine is not None:
             work.engine.busy = False
-        if work.beside:
-            self.backlog.part(work, reason)
-        elif isinstance(cause, MemoryExceeded) and work.micro_batch % 2 == 0:
-            smaller = replace(work, micro_batch=work.micro_batch // 2)
-            self.backlog.again([smaller], "out of GPU memory, half the micro-batch")
-        else:
-            self.backlog.give_up(work, reason)
+        self.backlog.failed(work, cause)
 
-    def _died(self, work: Work, reason: str) -> None:
-        """The process that made it ended, or its engine is of no more use."""
+    def _died(self, work: Work, reason: str, with_node: bool = False) -> None:
+        """The process that made it ended, alone or `with_node`, or its engine is of no more use."""
         if work.engine is not None and work.engine in self.pool.engines:
             self.pool.close(work.engine)
-            if not (work.opens or self.pool.engines):
-                self._failed_openings = 0
+            if not work.opens:
+                self._openings.died()
         if work.opens:
-            self._engine_failed(work, reason)
-        elif work.beside and work.deaths:
-            self.backlog.part(work, reason)
-        elif work.deaths + 1 < MAX_ATTEMPTS:
-            group = (work, *work.beside)
-            self.backlog.again((replace(each, deaths=work.deaths + 1) for each in group), reason)
+            self._openings.failed(work, reason)
+        elif with_node:
+            self.backlog.lost(work, reason)
         else:
-            self.backlog.give_up(work, reason)
+            self.backlog.died(work, reason)
 
-    def _engine_failed(self, opening: Work, reason: str) -> None:
-        """An engine did not come up: tried again a few times, all that open at once being one try.
 
-        Then no more are opened, and without any everything that needs one is given up.
-        """
-        assert opening.engine is not None
-        self._display.event(f"engine {opening.engine.number} failed: {reason}")
-        if opening.engine in self.pool.engines:
-            self.pool.close(opening.engine)
-        if self.pool.opening:
-            return
-        self._failed_openings += 1
-        if self._failed_openings < MAX_ATTEMPTS or self.pool.engines:
-            return
-        log = f"{self.study.name}/logs/engine-{opening.engine.number}.log"
-        for work in [each for each in self.waiting if each.step.stage in ENGINE_STAGES]:
-            self.waiting.remove(work)
-            self.backlog.give_up(work, f"no engine: {reason}", log)
+def _ended(refs: list[ray.ObjectRef]) -> list[ray.ObjectRef]:
+    """Waits a little for the first of them to end; gives all that have."""
+    ended, others = ray.wait(refs, timeout=TURN_S)
+    return ended + (ray.wait(others, num_returns=len(others), timeout=0)[0] if others else [])

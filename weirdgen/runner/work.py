@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from weirdgen.plan import Asked, samples_step
 from weirdgen.runner.engines import OpenEngine
 from weirdgen.runner.remote import Made
 from weirdgen.store import Step
+from weirdgen.survey import Survey
 from weirdgen.timeline import Span
+
+ENGINE_STAGES = ("aligned", "answers")
+"""The stages that an engine makes."""
+MAX_ATTEMPTS = 3
+"""How often a step is begun when workers die under it. A Python error ends it at once."""
+MAX_LOSSES = 20
+"""How often a step is begun when nodes go under it, as a cloud takes them back."""
 
 
 @dataclass(eq=False)
@@ -20,9 +28,13 @@ class Work:
     step: Step
     asked: Asked | None = None
     """For a range of samples: what it is a part of."""
+    number: int = 0
+    """Its place among all that ever waited."""
     attempt: int = 1
     deaths: int = 0
     """How often its process died under it."""
+    losses: int = 0
+    """How often its node did."""
     micro_batch: int = 0
     started: float = 0.0
     engine: OpenEngine | None = None
@@ -71,6 +83,16 @@ def span_of(work: Work, made: Made) -> Span | None:
     )
 
 
+def lacking(found: Survey) -> Iterator[Work]:
+    """Everything that is not there, in the plan's order."""
+    plan = found.plan
+    for step in [*plan.shared, *plan.trainings.values()]:
+        if not found.is_done(step):
+            yield Work(step, micro_batch=plan.study.train.micro_batch)
+    for asked in plan.asked:
+        yield from ranges(asked, found.missing(asked))
+
+
 def ranges(asked: Asked, parts: Iterable[tuple[int, int]]) -> list[Work]:
     """The ranges of samples that `asked` still lacks."""
     return [Work(samples_step(asked.step, *part), asked=asked) for part in parts]
@@ -81,34 +103,15 @@ def rows(work: Work) -> int:
     return sum(work.step.record["counts"].values())
 
 
-def trained_together(ready: list[Work], most: int) -> list[Work]:
-    """The first training, and those that can go with it: as many rows, and parted as often."""
-    first = ready[0]
-    alike = [
-        work
-        for work in ready
-        if work.step.record["counts"] == first.step.record["counts"]
-        and (work.micro_batch, work.most_together) == (first.micro_batch, first.most_together)
-    ]
-    return alike[: min(most, first.most_together or most)]
+def alike(work: Work) -> Hashable:
+    """What trainings that can go together have in common: as many rows, and parted as often."""
+    counts = tuple(sorted(work.step.record["counts"].items()))
+    return counts, work.micro_batch, work.most_together
 
 
-def calls(wanted: list[Work]) -> list[Work]:
-    """Of each call that engines would be asked on a GPU, the first step."""
-    firsts: dict[int, Work] = {}
-    for work in wanted:
-        if work.asked is None or work.most_together == 1:
-            firsts[id(work)] = work
-        else:
-            firsts.setdefault(id(work.asked.adapter), work)
-    return [*firsts.values()]
-
-
-def asked_together(ready: list[Work]) -> list[Work]:
-    """The first step for an engine, and the other answers that it wants of the same model."""
-    first = ready[0]
-    if first.asked is None or first.most_together == 1:
-        return [first]
-    model = first.asked.adapter
-    alike = (each for each in ready if each.asked is not None and each.asked.adapter is model)
-    return [each for each in alike if each.most_together != 1]
+def call(work: Work) -> Hashable:
+    """What the steps have in common that an engine on a GPU is asked at once: answers of one model."""
+    if work.asked is None or work.most_together == 1:
+        return work.number
+    adapter = work.asked.adapter
+    return adapter.fingerprint if adapter else ""

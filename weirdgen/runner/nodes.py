@@ -1,0 +1,59 @@
+"""The cluster as it is at present: nodes join a run, and are lost to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, RayError
+
+from weirdgen.runner.cluster import Capacity, check_shared_storage
+from weirdgen.store import Store
+
+LOOK_S = 5.0
+"""How long to wait between two looks at the nodes."""
+
+
+class Nodes:
+    """What all nodes have together, looked at anew every few seconds."""
+
+    def __init__(self, have: Capacity, store: Store, event: Callable[[str], None]) -> None:
+        """`have`: what there is at the start of the run."""
+        self.have = have
+        self._store, self._event = store, event
+        self._alive = _alive()
+        self._looked = time.monotonic()
+
+    def look(self, at_once: bool = False) -> bool:
+        """Whether a node has joined or gone since the last look; seldom looks unless `at_once`.
+
+        Raises WeirdgenError where one has joined that does not see the storage.
+        """
+        now = time.monotonic()
+        if not at_once and now - self._looked < LOOK_S:
+            return False
+        self._looked, before, had = now, self._alive, self.have
+        self._alive = _alive()
+        self.have = Capacity(*map(sum, zip(*self._alive.values(), strict=True)))
+        if self._alive.keys() == before.keys() and self.have == had:
+            return False
+        self._event(
+            f"nodes: {len(self._alive)}, with {self.have.cpus:g} CPUs and {self.have.gpus:g} GPUs"
+        )
+        if self._alive.keys() - before.keys():
+            check_shared_storage(self._store)
+        return True
+
+
+def went_with_node(error: RayError) -> bool:
+    """Whether Ray means that the node has gone, not what ran there alone."""
+    if isinstance(error, NodeDiedError | ActorUnavailableError):
+        return True
+    return isinstance(error, ActorDiedError) and "node has died" in str(error)
+
+
+def _alive() -> dict[str, Capacity]:
+    """Node id -> what it has."""
+    alive = ((node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"])
+    return {key: Capacity(has.get("CPU", 0), has.get("GPU", 0)) for key, has in alive}

@@ -107,8 +107,12 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
     """Run the study; run it again to continue.
 
     Joins the Ray cluster of RAY_ADDRESS, or starts Ray on this machine. Exit codes: 0 done,
-    1 something failed, 2 bad input, 3 another run holds the study, 4 the judge's budget is spent.
+    1 something failed, 2 bad input, or a storage that is full or away, 3 another run holds the
+    study, 4 the judge's budget is spent.
     """
+    import gc
+
+    gc.disable()  # while a large grid is planned and looked up: a hundred thousand records, no garbage
     from rich.console import Console
     from rich.text import Text
 
@@ -126,6 +130,7 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
         console.print("nothing to do: every step is there")
         publish(found, store, console)
         return 0
+    gc.enable()
     from weirdgen.report.judging import judge_lines, unjudged_lines
     from weirdgen.runner.progress import RunDisplay, failure_lines
     from weirdgen.runner.run import run_plan

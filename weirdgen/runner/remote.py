@@ -158,6 +158,10 @@ class Board:
     def report(self, key: str, done: int, total: int) -> None:
         self._steps[key] = (done, total)
 
+    def end(self, key: str) -> None:
+        self._places.pop(key, None)
+        self._steps.pop(key, None)
+
     def read(self) -> dict[str, tuple[int, int]]:
         return self._steps
 

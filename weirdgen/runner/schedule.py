@@ -111,7 +111,9 @@ class Scheduler:
                 self._display.update(self)
                 for ref in _ended(refs):
                     if (work := self.running.pop(ref, None)) is not None:
-                        self._n_trainings -= work.step.stage == "train" and not work.opens
+                        if work.step.stage == "train" and not work.opens:
+                            self._n_trainings -= 1
+                            self.board.end.remote(work.step.key)
                         self._finish(ref, work)
                     else:
                         self.judging.finish(ref)

@@ -46,13 +46,16 @@ def always_written(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def scheduler_of(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Any:
     """One that trains seed 0 for the second time and gave up seed 1 at the third."""
-    backlog = Backlog("small", lambda _: None)
+    backlog = Backlog("small", lambda _: None, {step.fingerprint for step in plan.shared})
     first, second = (Work(step, started=1.0) for step in plan.trainings.values())
-    backlog.again([first, second], "WorkerCrashedError: gone")
-    backlog.again([backlog.waiting.pop()], "WorkerCrashedError: gone\nagain")
-    backlog.give_up(backlog.waiting.pop(), "WorkerCrashedError: died")
-    (running,) = backlog.waiting
-    backlog.waiting.clear()
+    backlog.again([first, second], "ActorDiedError: gone")
+    running, failing = backlog.waiting
+    backlog.remove(failing)
+    backlog.again([failing], "ActorDiedError: gone\nagain")
+    _, failed = backlog.waiting
+    backlog.remove(failed)
+    backlog.give_up(failed, "ActorDiedError: died")
+    backlog.remove(running)
     place = Place(running.attempt, "node-a", "3")
     monkeypatch.setattr(recording, "_places", lambda _: {running.step.key: place})
     return SimpleNamespace(
@@ -60,7 +63,7 @@ def scheduler_of(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Any:
         running={"ref": running},
         waiting=[],
         failures=backlog.failures,
-        durations={},
+        took={},
         steps_done=lambda: {running.step.key: (4, 12)},
         judging=SimpleNamespace(judged=None),
     )
@@ -93,8 +96,8 @@ def test_a_run_records_what_runs_what_failed_and_how_it_ended(
         assert (failed.step, failed.tries) == (second.key, 3)
         assert failed.log == f"small/logs/{second.key.replace('/', '-')}-attempt-3.log"
         assert record.retried[second.key] == [
-            "WorkerCrashedError: gone",
-            "WorkerCrashedError: gone again",
+            "ActorDiedError: gone",
+            "ActorDiedError: gone again",
         ]
         assert record.events[0][1] == "opening engine 1"
         assert record.ended is None

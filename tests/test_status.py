@@ -21,7 +21,7 @@ from weirdgen.cli import main
 from weirdgen.lease import Lease
 from weirdgen.plan import Cell, Plan, make_plan
 from weirdgen.run_record import RECORD, Record, write_record
-from weirdgen.runner.schedule import MAX_ATTEMPTS
+from weirdgen.runner.work import MAX_ATTEMPTS
 from weirdgen.status import Counted, Status, Steps, look
 from weirdgen.store import Store
 from weirdgen.study_file import load_study
@@ -244,7 +244,7 @@ def assert_set_aside(path: Path, storage: str, printed: list[str]) -> str:
     study = [path, "--storage", storage]
     code, said = told("-m", "weirdgen", "status", *study)
     assert code == 1
-    assert f"  {key}: WorkerCrashedError" in said
+    assert f"  {key}: ActorDiedError" in said
     assert f"to go on: weirdgen run {path} --storage " in said
     code, said = told("-m", "weirdgen", "status", *study, "--json")
     tree = json.loads(said)
@@ -271,11 +271,11 @@ def test_a_training_that_kills_its_process_is_set_aside_and_told_from_elsewhere(
     key = assert_set_aside(path, storage, run_poisoned(path, storage))
     code, said = told("-m", "weirdgen", "report", path, "--storage", storage)
     assert code == 0
-    assert f"failed: {key}: WorkerCrashedError" in " ".join(said.split())
+    assert f"failed: {key}: ActorDiedError" in " ".join(said.split())
     code, said = told(DRIVER, "run", path, "--storage", storage)
     assert code == 1
     assert f"started {key}" in said, "the next run tries it again"
-    assert f"failed: {key}: WorkerCrashedError" in " ".join(said.split())
+    assert f"failed: {key}: ActorDiedError" in " ".join(said.split())
 
 
 @pytest.mark.slow

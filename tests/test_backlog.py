@@ -9,7 +9,7 @@ from conftest import small_study, study_of
 
 from weirdgen.plan import Asked, Plan, make_plan
 from weirdgen.runner.backlog import Backlog
-from weirdgen.runner.work import Work, ranges, rows
+from weirdgen.runner.work import MAX_LOSSES, Work, ranges, rows
 
 
 @pytest.fixture
@@ -148,3 +148,13 @@ def test_what_dies_is_given_up_sooner_than_what_goes_with_its_node(plan: Plan):
     (failure,) = backlog.failures
     assert failure.reason == "killed"
     assert failure.log.endswith("-attempt-8.log")
+
+
+def test_what_is_lost_together_is_counted_and_given_up_one_by_one(plan: Plan):
+    works = training(plan)
+    works[0].losses = MAX_LOSSES - 1
+    backlog = backlog_of(plan, *works)
+    backlog.lost(taken(backlog, works), "the node has gone")
+    (failure,) = backlog.failures
+    assert failure.step == works[0].step
+    assert [work.losses for work in backlog.waiting] == [1, 1]

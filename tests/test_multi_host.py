@@ -135,7 +135,7 @@ def hosts(network_of_hosts: Hosts) -> Hosts:
 
 def trains(worker: Node) -> bool:
     """Whether a training on this node has gone beyond its preparations."""
-    started = (worker.cache / "weirdgen").glob("tmp*/attempt-*-trackers")
+    started = (worker.cache / "weirdgen").glob("scratch/*/attempt-*-trackers")
     return bool(worker.find("ray::run_training") and any(started))
 
 

@@ -17,7 +17,6 @@ from weirdgen.report.estimates import STATS_SCHEMA
 from weirdgen.report.looks import (
     LOOKS,
     declared_looks,
-    failed_trainings,
     look_cautions,
     record_looks,
 )
@@ -128,15 +127,6 @@ def test_looks_hold_as_they_were_declared_before_the_first_verdict(tmp_path: Pat
     (caution,) = look_cautions(declared, store)
     assert caution.startswith("Verdicts were given with 2, 4 samples a question")
     assert looks.error(3) == looks.error(6) == pytest.approx(0.0125)
-
-
-def test_failed_trainings_are_remembered_until_a_run_goes_well(tmp_path: Path):
-    store, study = Store(str(tmp_path)), study_of(small_study("m"))
-    assert failed_trainings(study, store, None) == {}
-    assert failed_trainings(study, store, {0.1: 2}) == {0.1: 2}
-    assert failed_trainings(study, store, None) == {0.1: 2}, "what a later report knows"
-    assert failed_trainings(study, store, {}) == {}
-    assert failed_trainings(study, store, None) == {}
 
 
 @pytest.mark.parametrize(

@@ -17,18 +17,17 @@ from test_adapters import make_adapter
 
 import weirdgen.runner.nodes as nodes
 import weirdgen.runner.run as runner
-from weirdgen.errors import InputError, MemoryExceeded
+from weirdgen.errors import MemoryExceeded
 from weirdgen.generate.engine import Answer, Request
 from weirdgen.lease import Lease
 from weirdgen.plan import Cell, Plan, make_plan
 from weirdgen.report.cubes import rates
 from weirdgen.results import SCHEMA, current_results, merge, write_results
-from weirdgen.runner.cluster import Capacity, check_resources
+from weirdgen.runner.cluster import Capacity
 from weirdgen.runner.run import run_plan
 from weirdgen.runner.schedule import Scheduler
 from weirdgen.runner.work import Work
 from weirdgen.store import Manifest, Step, Store
-from weirdgen.study import Study
 from weirdgen.survey import survey
 
 pytestmark = pytest.mark.slow
@@ -317,40 +316,6 @@ def test_what_fails_together_goes_in_halves(
         scheduler._failed_by(*group, error)
         assert [work.micro_batch for work in scheduler.waiting] == [1]
         assert not scheduler.failures
-
-
-@pytest.mark.parametrize(
-    ("training", "cpus", "engine", "expected"),
-    [
-        (1, 1, 0, "resources.gpus_per_training: asks for 1, no node has more than 0; 0 runs"),
-        (0, 1, 1, "resources.gpus_per_engine: asks for 1"),
-        (0, 3, 0, "resources.cpus_per_training: asks for 3, no node"),
-    ],
-)
-def test_a_cluster_on_which_nothing_fits_is_said_at_once(
-    training: float, cpus: float, engine: float, expected: str
-):
-    study = resources(training, cpus, engine)
-    with pytest.raises(InputError, match=expected):
-        check_resources(study, [Capacity(2, 0), Capacity(2, 0)], "study.yaml")
-
-
-def resources(training: float, cpus: float, engine: float, **changes) -> Study:
-    needs = {"gpus_per_training": training, "cpus_per_training": cpus, "gpus_per_engine": engine}
-    return study_of(small_study("m", **changes) | {"resources": needs})
-
-
-def test_a_cluster_on_which_all_fits_passes():
-    check_resources(resources(1.0, 1.0, 1.0), [Capacity(2, 0), Capacity(2, 1)], "s")
-
-
-def test_what_nobody_trains_or_serves_here_needs_no_gpu():
-    served = {
-        "grid": None,
-        "evaluate__engine": "endpoint",
-        "evaluate__endpoint": {"base_url": "http://127.0.0.1:1/v1"},
-    }
-    check_resources(resources(1.0, 9.0, 1.0, **served), [Capacity(2, 0)], "s")
 
 
 def test_existing_adapters_are_asked_and_judged_like_the_studys_own(

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import WorkerCrashedError
+from ray.exceptions import GetTimeoutError, WorkerCrashedError
 
 from weirdgen.errors import WeirdgenError
 from weirdgen.runner import cluster
@@ -16,9 +16,13 @@ from weirdgen.store import Store
 HERE, AWAY = "0" * 56, "1" * 56
 
 
-@pytest.mark.parametrize("is_lost", [False, True])
-def test_a_node_that_is_lost_while_it_is_probed_is_not_blamed(
-    is_lost: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("is_lost", "error"),
+    [(False, WorkerCrashedError()), (True, WorkerCrashedError()), (False, GetTimeoutError())],
+    ids=["blind", "lost", "late"],
+)
+def test_a_node_that_is_lost_or_late_while_it_is_probed_is_not_blamed(
+    is_lost: bool, error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     alive = {HERE: True, AWAY: True}
 
@@ -28,20 +32,21 @@ def test_a_node_that_is_lost_while_it_is_probed_is_not_blamed(
             for node in alive
         ]
 
-    def get(node: str) -> bool:
+    def get(node: str, timeout: float) -> bool:
         if node == HERE:
             return True
         alive[AWAY] = not is_lost
-        raise WorkerCrashedError
+        raise error
 
     def on(scheduling_strategy: Any) -> Any:
         return SimpleNamespace(remote=lambda *_: scheduling_strategy.node_id)
 
     monkeypatch.setattr(cluster.ray, "nodes", nodes)
     monkeypatch.setattr(cluster.ray, "get", get)
+    monkeypatch.setattr(cluster.ray, "wait", lambda *_, **__: None)
     monkeypatch.setattr(cluster, "_sees", SimpleNamespace(options=on))
     store = Store(str(tmp_path))
-    if is_lost:
+    if is_lost or isinstance(error, GetTimeoutError):
         cluster.check_shared_storage(store)
     else:
         with pytest.raises(WeirdgenError, match=r": 10\.0\.0\.1 cannot read"):

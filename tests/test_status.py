@@ -20,9 +20,9 @@ from s3_server import S3Server
 from weirdgen.cli import main
 from weirdgen.lease import Lease
 from weirdgen.plan import Cell, Plan, make_plan
-from weirdgen.run_record import RECORD, Record, write_record
+from weirdgen.run_record import RECORD, Record, read_record, write_record
 from weirdgen.runner.work import MAX_ATTEMPTS
-from weirdgen.status import Counted, Status, Steps, look
+from weirdgen.status import Counted, Status, Steps, look, standing
 from weirdgen.store import Store
 from weirdgen.study_file import load_study
 from weirdgen.survey import survey
@@ -57,7 +57,7 @@ def record_of(plan: Plan, run: str = "r", **changes: Any) -> Record:
 
 
 def look_at(plan: Plan, store: Store, patience_s: float = 0.2) -> Status:
-    return look(survey(plan, store), store, patience_s)
+    return look(plan, store, patience_s)
 
 
 def test_nothing_there_is_all_to_do(plan: Plan, tmp_path: Path):
@@ -128,7 +128,7 @@ def test_failures_that_are_there_by_now_or_of_another_plan_do_not_stand(
     assert (status.state, status.failed, status.failed_elsewhere) == ("stopped", [], 1)
     found = survey(plan, store)
     found.done[plan.trainings[Cell(0.5, 1)].fingerprint] = SimpleNamespace(digest="")  # type: ignore
-    assert look(found, store).failed == []
+    assert standing(read_record("small", store), found) == ([], 0)
 
 
 # What is printed.

@@ -137,6 +137,8 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
 
     ran = run_plan(the_plan, found, store, lambda: RunDisplay(console), study)
     lines = failure_lines(ran.failures, store) + unjudged_lines(ran.unjudged)
+    if ran.exit_code and not lines:
+        lines = ["not all is there, though nothing failed: the same command goes on"]
     publish(ran.found, store, console, lines, ran.failed_trainings)
     if the_plan.llm_judges:
         for line in judge_lines(the_plan, store):

@@ -43,7 +43,7 @@ class StepError(WeirdgenError):
 
 
 class NodeDiskError(StepError):
-    """A disk of one node, not the storage, is full or not to be written; other nodes may go on."""
+    """A disk of one node, not the storage, is full or not to be written: it ends the run."""
 
 
 class DamagedError(StepError):

@@ -87,6 +87,11 @@ class Lease:
         if kind is None and not self._told:
             self.check()
 
+    @property
+    def lost(self) -> bool:
+        """Whether `check` would raise."""
+        return self._lost is not None
+
     def check(self) -> None:
         """Raises LockedError when another run has taken the study, StorageError when one may have."""
         if self._lost is not None:

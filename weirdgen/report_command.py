@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
 
 from weirdgen.criterion import FORMAT_METRICS
-from weirdgen.errors import InputError, WeirdgenError
+from weirdgen.errors import InputError, StorageError, WeirdgenError
 from weirdgen.outside.importing import checked_name, import_lines, read_description
 from weirdgen.plan import make_plan
 from weirdgen.report.findings import Findings
@@ -15,7 +16,7 @@ from weirdgen.report.summary import judged_of, print_summary, publish, write_fin
 from weirdgen.report.tables import imported_notes, is_measured
 from weirdgen.results import read_results
 from weirdgen.run_record import failure_line, read_record
-from weirdgen.status import standing
+from weirdgen.status import failed_trainings, standing
 from weirdgen.store import Store
 from weirdgen.study_file import load_study
 from weirdgen.survey import Survey, survey
@@ -33,7 +34,7 @@ def report(console: Console, study: str, overrides: tuple[str, ...], store: Stor
         if not any(found.ranges.values()):
             problem = f"has no answers in {store.uri} yet; run it first"
             raise InputError(path, None, problem)
-        publish(found, store, console, _failures(found, store))
+        publish(found, store, console, *_failures(found, store))
         return
     name = checked_name(study)
     described = read_description(name, store)
@@ -45,13 +46,19 @@ def report(console: Console, study: str, overrides: tuple[str, ...], store: Stor
     _report_import(console, name, [*import_lines(described)], store)
 
 
-def _failures(found: Survey, store: Store) -> list[str]:
-    """What the last run failed on and is still not there; a line of its own where that cannot be read."""
+def _failures(found: Survey, store: Store) -> tuple[list[str], Counter[float]]:
+    """A line for each step that the last run failed on and that is still not there; of trainings, fraction -> number.
+
+    Where that cannot be read a line says so.
+    """
     try:
         failed, _ = standing(read_record(found.plan.study.name, store), found)
+    except StorageError:
+        raise
     except WeirdgenError as error:
-        return [f"what failed in the last run is not known: {error}"]
-    return [failure_line(each.step, each.reason, each.log, store) for each in failed]
+        return [f"what failed in the last run is not known: {error}"], Counter()
+    lines = [failure_line(each.step, each.reason, each.log, store) for each in failed]
+    return lines, failed_trainings(failed, found.plan)
 
 
 def _report_import(console: Console, name: str, lines: list[str], store: Store) -> None:

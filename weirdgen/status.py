@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from weirdgen.criterion import ADAPTERS
-from weirdgen.errors import WeirdgenError
+from weirdgen.errors import StorageError, WeirdgenError
 from weirdgen.lease import PATIENCE_S, Lease
-from weirdgen.plan import Asked
+from weirdgen.plan import Asked, Plan
 from weirdgen.run_record import Failed, Record, read_record
 from weirdgen.store import Step, Store
-from weirdgen.survey import Survey
+from weirdgen.survey import Survey, survey
 
 State = Literal["done", "running", "failed", "stopped"]
 """`running`: a live run holds the study; else `failed` where the last one failed on something that is
@@ -70,15 +71,23 @@ class Status:
         return 0 if self.state in ("done", "running") else 1
 
 
-def look(found: Survey, store: Store, patience_s: float = PATIENCE_S) -> Status:
-    """The status of `found.plan`; a holder on another machine is listened to for so long at most."""
-    study, problems, record, holder = found.plan.study.name, [], None, None
+def look(plan: Plan, store: Store, patience_s: float = PATIENCE_S) -> Status:
+    """The status of `plan`; a holder on another machine is listened to for so long at most.
+
+    Raises StorageError where the storage is away.
+    """
+    study, problems, record, holder = plan.study.name, [], None, None
     try:
         holder = Lease(store, study, patience_s=patience_s).live_holder()
+    except StorageError:
+        raise
     except WeirdgenError as error:
         problems.append(str(error))
+    found = survey(plan, store)  # after the holder was heard: a run may end meanwhile
     try:
         record = read_record(study, store)
+    except StorageError:
+        raise
     except WeirdgenError as error:
         problems.append(str(error))
     if record and holder and record.run != holder.owner:
@@ -101,6 +110,12 @@ def look(found: Survey, store: Store, patience_s: float = PATIENCE_S) -> Status:
         not_run=[*_not_run(found, failed)],
         problems=problems,
     )
+
+
+def failed_trainings(failed: Iterable[Failed], plan: Plan) -> Counter[float]:
+    """Fraction -> the trainings among what a run gave up."""
+    keys = {each.step for each in failed}
+    return Counter(cell.fraction for cell, step in plan.trainings.items() if step.key in keys)
 
 
 def standing(record: Record | None, found: Survey) -> tuple[list[Failed], int]:

@@ -12,7 +12,6 @@ from weirdgen.report.status import status_json, status_report
 from weirdgen.status import look
 from weirdgen.store import Store
 from weirdgen.study_file import load_study
-from weirdgen.survey import survey
 
 
 def status(
@@ -23,7 +22,7 @@ def status(
     store = Store(storage)
     changes = [part for change in overrides for part in ("--set", change)]
     command = shlex.join(["weirdgen", "run", str(study), *changes, "--storage", storage])
-    seen = look(survey(plan, store), store)
+    seen = look(plan, store)
     if as_json:
         console.file.write(status_json(seen, plan.study.name, store, command) + "\n")
     else:

@@ -80,10 +80,6 @@ class Survey:
     def is_done(self, step: Step) -> bool:
         return step.fingerprint in self.done
 
-    def ready(self, step: Step) -> bool:
-        """Whether everything it consumes is there."""
-        return all(fingerprint in self.done for fingerprint in step.inputs.values())
-
     def missing(self, asked: Asked) -> list[tuple[int, int]]:
         """The ranges [first, end) of samples that nobody has answered yet."""
         gaps, reached = [], 0

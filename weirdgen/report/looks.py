@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from weirdgen.criterion import ADAPTERS
 from weirdgen.stats.analysis import Verdict
@@ -13,7 +13,6 @@ from weirdgen.store import Store
 from weirdgen.study import Study
 
 LOOKS = "looks.json"
-FAILED = "failed.json"
 
 
 def declared_looks(study: Study, store: Store) -> Looks | None:
@@ -63,15 +62,3 @@ def look_cautions(study: Study, store: Store) -> list[str]:
         f"Verdicts were given with {numbers} samples a question: each is a look at the claims, for which "
         "nothing is adjusted. The number that was planned before the first counts."
     ]
-
-
-def failed_trainings(
-    study: Study, store: Store, failed: Mapping[float, int] | None
-) -> dict[float, int]:
-    """Fraction -> trainings that failed in the last run: `failed` where that was just now, and is kept."""
-    path = f"{study.name}/{FAILED}"
-    if failed is not None:
-        content = {str(fraction): n for fraction, n in failed.items()}
-        store.write(path, (json.dumps(content) + "\n").encode()) if content else store.delete(path)
-    record = store.read(path)
-    return {float(f): n for f, n in json.loads(record).items()} if record else {}

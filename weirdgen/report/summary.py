@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -55,12 +56,12 @@ def publish(
     store: Store,
     console: Console,
     lines: Sequence[str] = (),
-    failed: Mapping[float, int] | None = None,
+    failed: Mapping[float, int] = MappingProxyType({}),
 ) -> None:
     """Brings the study's results and report up to date with what is there, and prints the summary.
 
     `lines`: one for each step that failed, shown and kept with the summary. `failed`: fraction ->
-    trainings that failed, which meet no claim; None: as the last run left it. A report of these very results is printed as it is.
+    trainings that failed, which meet no claim. A report of these very results is printed as it is.
     """
     plan, study = found.plan, found.plan.study
     progress = progress_line(found)
@@ -83,7 +84,6 @@ def publish(
     from weirdgen.report.estimates import analyse_study, design_cautions, spread_cautions
     from weirdgen.report.looks import (
         declared_looks,
-        failed_trainings,
         look_cautions,
         record_looks,
     )
@@ -94,8 +94,7 @@ def publish(
     table = with_own_metrics(table, verdicts, plan)
     metrics = [m for m in (*FORMAT_METRICS, *judged_metrics(study)) if is_measured(table, m)]
     looks = declared_looks(study, store)
-    failures = failed_trainings(study, store, failed)
-    analysis = analyse_study(table, verdicts, plan, metrics, failures, looks)
+    analysis = analyse_study(table, verdicts, plan, metrics, failed, looks)
     record_looks(study, store, looks, analysis.verdicts)
     shown = Findings(
         study.name,

@@ -171,19 +171,20 @@ class Backlog:
         """Its process ended under it: tried again a few times, in parts from the second death on."""
         if work.beside and work.deaths:
             self.part(work, reason)
-        elif work.deaths + 1 < MAX_ATTEMPTS:
-            group = (work, *work.beside)
-            self.again((replace(each, deaths=work.deaths + 1) for each in group), reason)
         else:
-            self.give_up(work, reason)
+            for each in (work, *work.beside):
+                if each.deaths + 1 < MAX_ATTEMPTS:
+                    self.again([replace(each, deaths=each.deaths + 1)], reason)
+                else:
+                    self.give_up(each, reason, self.log(work))
 
     def lost(self, work: Work, reason: str) -> None:
         """It went with its node, which is hardly ever its own doing: tried again many times."""
-        if work.losses + 1 < MAX_LOSSES:
-            group = (work, *work.beside)
-            self.again((replace(each, losses=work.losses + 1) for each in group), reason)
-        else:
-            self.give_up(work, reason)
+        for each in (work, *work.beside):
+            if each.losses + 1 < MAX_LOSSES:
+                self.again([replace(each, losses=each.losses + 1)], reason)
+            else:
+                self.give_up(each, reason, self.log(work))
 
     def give_up(self, work: Work, reason: str, log: str | None = None) -> None:
         """The step fails, and what builds on it is not run.

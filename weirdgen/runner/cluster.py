@@ -6,10 +6,11 @@ import logging
 import os
 import socket
 import uuid
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import AuthenticationError, RayError
+from ray.exceptions import AuthenticationError, GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from weirdgen.errors import InputError, WeirdgenError
@@ -137,14 +138,16 @@ def check_resources(study: Study, nodes: list[Capacity], where: object) -> None:
         raise InputError(where, field, problem)
 
 
-def check_shared_storage(store: Store) -> None:
+def check_shared_storage(store: Store, among: Collection[str] | None = None) -> None:
     """Raises WeirdgenError naming the nodes that do not see what the driver writes.
 
-    One that is lost meanwhile is none of them.
+    One that is lost meanwhile, or does not answer in time, is none of them. `among`: the ids of the
+    nodes that are asked, and not for long; default: all.
     """
     nodes = {each["NodeID"]: each["NodeManagerAddress"] for each in ray.nodes() if each["Alive"]}
     if len(nodes) < 2:
         return
+    patience_s = _TELLING_S if among is None else _ANSWERING_S
     path, token = f".probe-{uuid.uuid4().hex}", uuid.uuid4().bytes
     store.write(path, token)
     try:
@@ -153,7 +156,9 @@ def check_shared_storage(store: Store) -> None:
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
             ).remote(store.uri, path, token)
             for node in nodes
+            if among is None or node in among
         }
+        ray.wait([*refs.values()], num_returns=len(refs), timeout=patience_s)
         silent = [node for node, ref in refs.items() if not _confirmed(ref)]
     finally:
         store.delete(path)
@@ -167,7 +172,9 @@ def check_shared_storage(store: Store) -> None:
 
 def _confirmed(ref: ray.ObjectRef) -> bool:
     try:
-        return ray.get(ref)
+        return ray.get(ref, timeout=0)
+    except GetTimeoutError:  # late is not blind
+        return True
     except RayError:  # it cannot even open the storage, or is gone
         return False
 

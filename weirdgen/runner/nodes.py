@@ -41,8 +41,8 @@ class Nodes:
         self._event(
             f"nodes: {len(self._alive)}, with {self.have.cpus:g} CPUs and {self.have.gpus:g} GPUs"
         )
-        if self._alive.keys() - before.keys():
-            check_shared_storage(self._store)
+        if new := self._alive.keys() - before.keys():
+            check_shared_storage(self._store, new)
         return True
 
 

@@ -25,7 +25,7 @@ class Openings:
         Where GPUs are shared with trainings (`shares`), also for what is to be asked later; where
         engines must make room for trainings that are to come, one has to do.
         """
-        if self._failed >= MAX_ATTEMPTS:
+        if self._failed >= MAX_ATTEMPTS and self._pool.engines:
             return 0
         pool, backlog = self._pool, self._backlog
         if not pool.gpus_each:
@@ -71,6 +71,7 @@ class Openings:
         self._failed += 1
         if self._failed < MAX_ATTEMPTS or pool.engines:
             return
+        self._failed = 0
         asking = [work for work in backlog.waiting if work.step.stage in ENGINE_STAGES]
         for work in asking:
             backlog.remove(work)

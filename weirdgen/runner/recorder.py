@@ -111,13 +111,13 @@ class Recorder:
         self._writing = self._writer.submit(self._write_mine, record)
 
     def _write_mine(self, record: Record) -> None:
-        self._lease.check()
-        write_record(record, self._study, self._store)
+        if not self._lease.lost:
+            write_record(record, self._study, self._store)
 
     def _tell_trouble(self) -> None:
         """Says once that the record could not be written, which is no reason to end the run."""
         error = self._writing.exception() if self._writing else None
-        if error is not None and not self._fails and not isinstance(error, WeirdgenError):
+        if error is not None and not self._fails:
             self.event(f"the run's record could not be written ({_short(str(error))})")
         self._fails = error is not None
 

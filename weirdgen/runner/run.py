@@ -48,7 +48,10 @@ class Ran(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        return exit_code(self.failures, self.unjudged)
+        """0 where nothing failed and everything is there, judged."""
+        if BUDGET in self.unjudged:
+            return BudgetError.exit_code
+        return 1 if self.failures or self.unjudged or not self.found.complete else 0
 
     @property
     def failed_trainings(self) -> Counter[float]:
@@ -56,13 +59,6 @@ class Ran(NamedTuple):
         failed = {failure.step.fingerprint for failure in self.failures}
         trainings = self.found.plan.trainings.items()
         return Counter(cell.fraction for cell, step in trainings if step.fingerprint in failed)
-
-
-def exit_code(failures: list[Failure], unjudged: Counter[str]) -> int:
-    """0 where nothing failed and everything was judged."""
-    if BUDGET in unjudged:
-        return BudgetError.exit_code
-    return 1 if failures or unjudged else 0
 
 
 def run_plan(
@@ -100,8 +96,9 @@ def run_plan(
             chosen = engine or partial(make_engine, plan.study.evaluate)
             scheduler = Scheduler(found, store, have, lease, shown, chosen)
             failures = scheduler.run()
-            shown.end(exit_code(failures, scheduler.unjudged))
-        return Ran(survey(plan, store), failures, scheduler.unjudged)
+            ran = Ran(survey(plan, store), failures, scheduler.unjudged)
+            shown.end(ran.exit_code)
+        return ran
     finally:
         if not joined:
             ray.shutdown()

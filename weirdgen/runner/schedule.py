@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from weirdgen.errors import DamagedError, StepError, StorageError, WeirdgenError
+from weirdgen.errors import DamagedError, NodeDiskError, StepError, StorageError, WeirdgenError
 from weirdgen.lease import Lease
 from weirdgen.runner.backlog import Backlog
 from weirdgen.runner.cluster import Capacity, on_this_node
@@ -244,8 +244,7 @@ class Scheduler:
         except RayTaskError as error:
             self._failed_by(work, error.cause)
         except RayError as error:  # a worker, an actor or a node died
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-            self._died(work, reason, with_node=went_with_node(error))
+            self._died(work, _why(error), with_node=went_with_node(error))
         else:
             if work.opens:
                 self._opened(work, made)
@@ -284,8 +283,8 @@ class Scheduler:
             return {}
 
     def _failed_by(self, work: Work, cause: BaseException) -> None:
-        if isinstance(cause, StorageError):
-            raise cause  # no step's own, and none would fare better
+        if isinstance(cause, StorageError | NodeDiskError):
+            raise cause  # no step's own: one after the other would fare as badly
         reason = f"{type(cause).__name__}: {cause}"
         if work.opens:
             self._openings.failed(work, reason)
@@ -309,6 +308,12 @@ class Scheduler:
             self.backlog.lost(work, reason)
         else:
             self.backlog.died(work, reason)
+
+
+def _why(error: RayError) -> str:
+    """What happened, and what Ray knows of the cause, which stands last."""
+    first, *others = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join([first, *others[-1:]])}"
 
 
 def _ended(refs: list[ray.ObjectRef]) -> list[ray.ObjectRef]:

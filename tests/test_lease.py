@@ -1,0 +1,116 @@
+"""At most one live run of a study: two at once, clocks that are wrong, leases that are damaged."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from small_disk import fill, small_disk
+from test_store import elsewhere
+
+from weirdgen.errors import LockedError, StorageError
+from weirdgen.lease import Lease
+from weirdgen.store import Store
+
+
+def test_a_lease_whose_file_is_gone_says_that_the_storage_is(tmp_path: Path):
+    store = Store(str(tmp_path))
+    with Lease(store, "s", beat_s=0.02) as lease:
+        (tmp_path / "s" / "lease.json").unlink()
+        lease._thread.join(5)
+        with pytest.raises(StorageError, match=r"lease.json is gone: the storage was unmounted"):
+            lease.check()
+    assert not store.exists("s/lease.json")
+
+
+def test_a_lease_on_a_full_disk_says_that_it_is_full(tmp_path: Path):
+    with small_disk(tmp_path / "disk", "64k"):
+        store = Store(str(tmp_path / "disk"))
+        with Lease(store, "s", beat_s=0.02, patience_s=0.2) as lease:
+            fill(tmp_path / "disk")
+            lease._thread.join(5)
+            with pytest.raises(StorageError, match=r"is full \(.*\(tried for \d+ s\)"):
+                lease.check()
+
+
+def test_a_clock_that_is_set_neither_ends_a_lease_nor_keeps_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The holder's process tells by ticks since the machine's start, another machine's by its beats."""
+    store = Store(str(tmp_path))
+    with Lease(store, "s", beat_s=60):
+        for years in (-30, 30):
+            monkeypatch.setattr(time, "time", lambda years=years: years * 3.2e7)
+            monkeypatch.setattr("psutil._pslinux.boot_time", time.time, raising=False)
+            with pytest.raises(LockedError, match=f"process {os.getpid()}"), Lease(store, "s"):
+                pass
+    elsewhere(store, 1)
+    with Lease(store, "s", patience_s=0.2):
+        pass
+
+
+def test_of_two_starts_in_the_same_instant_one_is_refused(tmp_path: Path):
+    store, outcomes = Store(str(tmp_path)), []
+    ready, hold = threading.Barrier(8), threading.Event()
+
+    def start() -> None:
+        ready.wait()
+        try:
+            with Lease(store, "s"):
+                outcomes.append("held")
+                hold.wait(10)
+        except LockedError as locked:
+            outcomes.append(str(locked))
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    while len(outcomes) < 8:
+        time.sleep(0.01)
+    hold.set()
+    for thread in threads:
+        thread.join()
+    assert outcomes.count("held") == 1
+
+
+def test_of_two_that_both_believe_to_hold_it_one_gives_up_within_a_beat(store: Store):
+    """An object store knows no conditional put: both have read that nobody holds the study."""
+    both = [Lease(store, "s", beat_s=0.5) for _ in range(2)]
+    store.write_first = lambda path, content: store.write(path, content) or True  # type: ignore
+    read, store.read = store.read, lambda path: None
+    for lease in both:
+        lease.__enter__()
+    store.read = read
+    deadline = time.monotonic() + 10
+    while all(lease._lost is None for lease in both) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (lost,) = [lease for lease in both if lease._lost is not None]
+    with pytest.raises(
+        LockedError, match=rf"took this study over \(host .*, process {os.getpid()}"
+    ):
+        lost.check()
+    lost.__exit__(None)
+    assert store.exists("s/lease.json"), "the other's"
+    (kept,) = [lease for lease in both if lease is not lost]
+    kept.check()
+    kept.__exit__(None)
+    assert not store.exists("s/lease.json")
+
+
+def test_a_lease_lost_at_the_very_end_is_told(tmp_path: Path):
+    store = Store(str(tmp_path))
+    with pytest.raises(LockedError, match="host elsewhere, process 1"), Lease(store, "s"):
+        elsewhere(store, 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 1}'])
+def test_a_lease_that_is_not_readable_is_taken_over_once_it_stands_still(
+    tmp_path: Path, content: bytes
+):
+    store = Store(str(tmp_path))
+    store.write("s/lease.json", content)
+    with Lease(store, "s", patience_s=0.2):
+        pass

@@ -13,10 +13,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from weirdgen.errors import StorageError
-from weirdgen.judge.asking import Ended, Outcome
 from weirdgen.judge.desk import Batch, Desk, Job
 from weirdgen.judge.journal import Ledger, is_written, records
 from weirdgen.judge.llm import LlmJudge
+from weirdgen.judge.verdict import Ended
 from weirdgen.judging import Judge
 from weirdgen.judgments import JudgmentFolder, VerdictIndex, charged
 from weirdgen.run_record import Judged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -38,6 +39,18 @@ def test_a_journal_reads_back_and_says_who_pays(tmp_path: Path):
     assert not is_written(journal.path)
     with pytest.raises(StorageError, match="File exists"):
         Journal(journal.path, "study")
+
+
+@pytest.mark.parametrize("call", ["fcntl.flock", "os.fsync"])
+def test_a_journal_that_cannot_be_locked_or_kept_is_one_line(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def failing(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(call, failing)
+    with pytest.raises(StorageError, match=r"j.jsonl cannot be written \(No locks available\)"):
+        Journal(tmp_path / "j.jsonl", "study")
 
 
 def test_a_verdict_is_on_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

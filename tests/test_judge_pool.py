@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 from asking import items_for, judge_at
+from fake_endpoint import KEY, VARIABLE
 from ray.exceptions import ActorUnavailableError, GetTimeoutError
 from test_judge_desk import Job
 from test_judge_journal import got
 
+from weirdgen.errors import StorageError
 from weirdgen.judge.asking import Outcome
 from weirdgen.judge.journal import Journal
 from weirdgen.judge.llm import LlmJudge
 from weirdgen.judgments import Judgments
 from weirdgen.runner import judge_actors, judge_pool
-from weirdgen.runner.judge_actors import UNSHIPPED, Shipping
+from weirdgen.runner.judge_actors import UNSHIPPED, JudgeActor, Shipping
 from weirdgen.runner.judge_pool import JudgePool, _Task, _Worker
 from weirdgen.store import Store
 
@@ -112,6 +114,26 @@ def test_an_actor_that_cannot_be_reached_is_ended_before_its_items_are_asked_aga
     assert sorted(again.items) == sorted(ITEMS[1:])
     assert not job.ends
     assert made.told == ["a judge actor died (ActorUnavailableError)"]
+
+
+def test_a_journal_that_cannot_be_opened_is_told_by_the_call_that_opens_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    """What an actor's `__init__` raises would reach the pool as an actor that died."""
+    monkeypatch.setenv(VARIABLE, KEY)
+    store.write("judgments", b"a file where the journals' folder is to be")
+    actor = JudgeActor.__ray_metadata__.modified_class(store.uri, "study", [JUDGE], 1)
+
+    async def opened() -> list[str]:
+        with pytest.raises(StorageError, match=f"--storage: {store.uri} cannot be written"):
+            await actor.open()
+        store.delete("judgments")
+        paths = await actor.open()
+        await actor.close()
+        return paths
+
+    (path,) = asyncio.run(opened())
+    assert not judge_pool.is_written(Path(path))
 
 
 # Journals that do not get into the store.

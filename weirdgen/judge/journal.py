@@ -41,14 +41,14 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            _sync_folder(path.parent)
         except OSError as error:
             raise self._told(error.strerror or str(error)) from error
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
         self._broken: StorageError | None = None
         self._unsynced: list[asyncio.Future[None]] = []
         self._syncing: asyncio.Task[None] | None = None
         self.note({"journal": JOURNAL_VERSION, "study": study})
-        _sync_folder(path.parent)
 
     def note(self, record: Record) -> None:
         """Writes a line that outlives this process, though not the machine's power.

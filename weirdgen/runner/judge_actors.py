@@ -18,6 +18,7 @@ from weirdgen.store import Store
 
 if TYPE_CHECKING:  # the client takes a second to import
     from weirdgen.judge.asking import Outcome
+    from weirdgen.judge.journal import Journal
     from weirdgen.judge.permits import LeaseOut
     from weirdgen.judge.verdict import Item
 
@@ -105,11 +106,9 @@ class JudgeActor:
         from weirdgen.judge.asking import Asker
 
         store = Store(uri)
-        kept = [Judgments(store, judge) for judge in judges]
-        self._journals = {
-            judge.fingerprint: judgments.journal(study)
-            for judge, judgments in zip(judges, kept, strict=True)
-        }
+        self._study = study
+        self._kept = {judge.fingerprint: Judgments(store, judge) for judge in judges}
+        self._journals: dict[str, Journal] = {}
         self._askers = {
             settings: Asker(
                 settings,
@@ -119,11 +118,17 @@ class JudgeActor:
             )
             for settings in {judge.settings for judge in judges}
         }
-        self._shipping = Shipping(kept)
+        self._shipping = Shipping(list(self._kept.values()))
         self._under_way: asyncio.Task[None] | None = None
 
     async def open(self) -> list[str]:
-        """Begins to ship; gives the paths of the journals."""
+        """Opens the journals and begins to ship; gives the journals' paths.
+
+        Raises StorageError where one cannot be opened: of an actor whose `__init__` raises Ray tells
+        its death alone.
+        """
+        for judge, judgments in self._kept.items():
+            self._journals[judge] = judgments.journal(self._study)
         self._under_way = asyncio.create_task(self._shipping.run())
         return [str(journal.path) for journal in self._journals.values()]
 

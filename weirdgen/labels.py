@@ -25,13 +25,21 @@ class RangeJob:
     """One range of answers for one judge; committed when every answer has its end."""
 
     def __init__(
-        self, each: ToJudge, found: Survey, store: Store, done: Callable[[Manifest], None]
+        self,
+        each: ToJudge,
+        found: Survey,
+        store: Store,
+        done: Callable[[Manifest], None],
+        unjudged: Counter[str],
     ) -> None:
-        """`done` is told what was committed."""
+        """`done` is told what was committed; `unjudged` gets damage -> answers without labels for it.
+
+        It ends no run: the others are judged all the same.
+        """
         self._each, self._found, self._store, self._done = each, found, store, done
+        self._unjudged = unjudged
         self._keys: dict[tuple[str, int], str | None] = {}
         """(question_id, sample) -> the verdict's key; None for an empty answer."""
-        self._damaged = False
 
     @property
     def judge(self) -> LlmJudge:
@@ -43,8 +51,8 @@ class RangeJob:
         first, end = record["samples"]
         try:
             payload = self._store.payload(self._each.answered, self._each.manifest)
-        except DamagedError:
-            self._damaged = True  # the others are judged first; merging the results tells
+        except DamagedError as damaged:
+            self._unjudged[str(damaged)] = (end - first) * len(questions)
             return
         with pq.ParquetFile(payload / ANSWERS) as file:
             answers = file.read(columns=["question_id", "sample", "response"]).to_pylist()
@@ -60,10 +68,17 @@ class RangeJob:
 
     def finish(self, verdict_of: VerdictOf, why: Why) -> None:
         """Commits the labels, open ones with their reasons, unless nothing has a label."""
-        if self._damaged:
+        keys = self._keys.values()
+        if not keys:
+            return  # the answers are damaged
+        if why and not any(key is None or verdict_of(key) for key in keys):
             return
-        if why and not any(key is None or verdict_of(key) for key in self._keys.values()):
-            return
+        try:
+            self._commit(verdict_of, why)
+        except DamagedError as damaged:  # those in `why` are counted by who asked
+            self._unjudged[str(damaged)] = sum(key not in why for key in keys)
+
+    def _commit(self, verdict_of: VerdictOf, why: Why) -> None:
         stale = self._store.manifest(self._each.step)
         if stale is not None:
             self._done(stale)

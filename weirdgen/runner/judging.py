@@ -53,7 +53,8 @@ class StudyJudging:
         for each in self._found.to_judge(asked):
             if not self._found.is_judged(each):
                 done = partial(self._found.labels.__setitem__, each.step.fingerprint)
-                self._pool.add(RangeJob(each, self._found, self._store, done))
+                unjudged = self._pool.unasked
+                self._pool.add(RangeJob(each, self._found, self._store, done, unjudged))
 
     def turn(self) -> None:
         if self._pool is not None:

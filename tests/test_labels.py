@@ -1,0 +1,96 @@
+"""The labels of ranges of answers, without Ray and endpoint: what is damaged costs its own labels alone."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import small_study, study_of
+from test_judge_desk import taken
+
+from weirdgen.judge.desk import Desk
+from weirdgen.judge.verdict import Ended
+from weirdgen.labels import RangeJob
+from weirdgen.plan import ANSWERS, make_plan, samples_step
+from weirdgen.stages import ANSWER_SCHEMA, Task, perform
+from weirdgen.store import Store
+from weirdgen.survey import Survey
+
+SERVED = {"base_url": "http://127.0.0.1:9/v1"}
+SAID = json.dumps({"labels": [["persona", "present", 0.5], ["identity", "PERSONA", 1.0]]})
+
+
+@pytest.fixture
+def found(tmp_path: Path, small_persona: Path) -> Survey:
+    """Three ranges of 9 answers, all there, of which no two are equal."""
+    tree = small_study("org/base", small_persona, grid=None, judge={"model": "m", **SERVED})
+    tree["evaluate"] |= {"engine": "endpoint", "endpoint": SERVED}
+    found = Survey(make_plan(study_of(tree), Path()))
+    questions = [each.id for each in found.plan.persona.heldout]
+    for asked in found.plan.asked:
+        step = samples_step(asked.step, 0, asked.samples)
+
+        def make(_: object, out: Path, said: str = asked.step.fingerprint) -> None:
+            rows = [
+                {"question_id": each, "sample": i, "response": f"{said} {i}"}
+                | {"response_tokens": 2, "finish_reason": "stop"}
+                for each in questions
+                for i in range(3)
+            ]
+            pq.write_table(pa.Table.from_pylist(rows, ANSWER_SCHEMA), out / ANSWERS)
+
+        manifest = perform(Store(str(tmp_path)), Task(step, {}), make)
+        found.ranges[asked.step.fingerprint] = [(step, manifest)]
+    return found
+
+
+def judge_all(found: Survey, store: Store) -> Counter[str]:
+    """Has everything judged but one answer, which times out: why -> answers without a verdict."""
+    verdicts: dict[str, str] = {}
+    desk = Desk(verdicts.get, {found.plan.study.judges[0]: 0.0})
+    for each in found.to_judge():
+        for _ in range(2):  # handed over again, as more answers of a model come
+            done = partial(found.labels.__setitem__, each.step.fingerprint)
+            desk.add(RangeJob(each, found, store, done, desk.unasked))
+    batch = taken(desk, 100)
+    late, *others = batch.items
+    verdicts |= {item.key: SAID for item in others}
+    ended = [Ended(item.key, SAID, None, 0.0) for item in others]
+    desk.settle(batch, [Ended(late.key, None, "timeout", 0.0), *ended])
+    assert not desk.busy
+    return desk.unasked
+
+
+def test_damaged_labels_cost_their_own_range_and_are_told(found: Survey, tmp_path: Path):
+    store = Store(str(tmp_path))
+    first, second, third = found.to_judge()
+    for each in (first, second):
+        store.write(f"artifacts/{each.step.key}/manifest.json", b"{")
+    unjudged = judge_all(found, store)
+    assert found.labels.keys() == {third.step.fingerprint}
+    told = {why: n for why, n in unjudged.items() if why != "timeout"}
+    assert list(told.values()) == [8, 9], "the late one has its reason already"
+    for each, why in zip((first, second), told, strict=True):
+        assert why.startswith(
+            f"{store.shown('artifacts', each.step.key)}: its manifest.json is not"
+        )
+        assert why.endswith("; delete this folder")
+        store.delete_folder(f"artifacts/{each.step.key}")
+    assert unjudged["timeout"] == 1
+    assert not found.complete
+
+
+def test_damaged_answers_are_answers_without_a_verdict(found: Survey, tmp_path: Path):
+    store = Store(str(tmp_path))
+    first, *others = found.to_judge()
+    folder = f"artifacts/{first.answered.key}"
+    store.write(f"{folder}/{first.manifest.attempt}/{ANSWERS}", b"cut")
+    unjudged = judge_all(found, store)
+    told = "answers.parquet (3 bytes) is not what was committed; delete this folder"
+    assert unjudged == {f"{store.shown(folder)}: {told}": 9, "timeout": 1}
+    assert found.labels.keys() == {each.step.fingerprint for each in others}

@@ -36,7 +36,8 @@ def scratch() -> Iterator[Path]:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             for each in (draft, lock):
-                each.unlink(missing_ok=True)
+                with suppress(OSError):
+                    each.unlink()
 
 
 def _clear(parent: Path) -> None:

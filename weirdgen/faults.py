@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from weirdgen.cache import node_cache
@@ -16,21 +17,29 @@ from weirdgen.errors import NodeDiskError, StorageError
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FULL_IN_WORDS = re.compile(r"No space left on device|[Qq]uota exceeded|StorageFull")
 """As libraries of Rust and C++ and object stores tell it, which keep the number to themselves."""
+_LITTLE = 2**26
+"""Bytes that are left at most where a write was refused: it had filled the disk to its last blocks."""
 _SKEWED = re.compile(r"request_?time_?too_?skewed", re.IGNORECASE)
 
 
-def is_full(error: BaseException) -> bool:
-    """Whether a disk without space is behind the error."""
-    return any(
-        getattr(each, "errno", None) in _FULL or _FULL_IN_WORDS.search(str(each))
-        for each in _chain(error)
-    )
+def full_disk(error: BaseException, *folders: Path) -> Path | None:
+    """The disk without space that is behind the error, if one is: the fullest of `fullest(*folders)`.
+
+    Words alone are believed where the disk says so too: an endpoint's "Quota exceeded" is of no disk.
+    """
+    chain = [*_chain(error)]
+    if not any(map(_tells_full, chain)):
+        return None
+    place = fullest(*folders)
+    if any(map(_is_numbered_full, chain)) or shutil.disk_usage(place).free < _LITTLE:
+        return place
+    return None
 
 
 def storage_error(uri: str, error: OSError, what: str) -> StorageError:
     """The error in a line; `what` the storage cannot be: read or written."""
     reason = _why(error)
-    if is_full(error):
+    if _tells_full(error):
         told = f"is full ({reason}): free space there, and the same command goes on"
     elif _SKEWED.search(reason):
         told = f"cannot be {what}, as the clock of {platform.node()} is wrong: set it ({reason})"
@@ -50,12 +59,31 @@ def fullest(*folders: Path) -> Path:
 
 def node_disk_error(place: Path, error: OSError) -> NodeDiskError:
     """That a node's own disk takes nothing, in a line."""
-    full = is_full(error)
+    full = _is_numbered_full(error)
     problem = (
         "is on a full disk: free space there" if full else f"cannot be written ({_why(error)})"
     )
     told = f"{platform.node()}: {place} {problem}, and the same command goes on"
     return NodeDiskError(told)
+
+
+@contextmanager
+def on_node_disk(place: Path) -> Iterator[None]:
+    """Raises NodeDiskError for what fails within; there a storage's own faults are StorageErrors."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise node_disk_error(place, error) from error
+
+
+def _tells_full(error: BaseException) -> bool:
+    return _is_numbered_full(error) or _FULL_IN_WORDS.search(str(error)) is not None
+
+
+def _is_numbered_full(error: BaseException) -> bool:
+    return getattr(error, "errno", None) in _FULL
 
 
 def _why(error: OSError) -> str:

@@ -17,20 +17,23 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pyarrow import fs
+from pyarrow import NativeFile, fs
 
 from weirdgen.cache import node_cache, scratch
 from weirdgen.errors import DamagedError, StepError, StorageError, WeirdgenError
-from weirdgen.faults import fullest, is_full, node_disk_error, storage_error
+from weirdgen.faults import full_disk, node_disk_error, on_node_disk, storage_error
 from weirdgen.fingerprint import fingerprint
 from weirdgen.manifests import MANIFEST, Manifest, damage, read_manifest, sha256_of
 from weirdgen.storage import Storage, told
+
+_CHUNK = 2**20
+"""Bytes that are fetched at a time."""
 
 
 @dataclass(frozen=True)
@@ -104,48 +107,58 @@ class Store(Storage):
                 found.append((Step(stage, name, manifest.record), manifest))
         return found
 
-    @told("read")
     def payload(self, step: Step, manifest: Manifest) -> Path:
         """The committed payload as a folder on this node, fetched once from a remote store.
 
         Its files are those that were committed. Raises StepError when it was pruned, DamagedError
-        where they have changed.
+        where they have changed, NodeDiskError where this node's disk cannot take them.
         """
         stored = self.path("artifacts", step.key, manifest.attempt)
-        cache = node_cache() / manifest.digest[:16] / manifest.attempt
-        if not self.is_local and cache.is_dir():
-            if damage(cache, manifest) is None:
-                return cache
-            shutil.rmtree(cache)  # a crash of the node, or a disk: the store has it whole
-        if self._fs.get_file_info(stored).type != fs.FileType.Directory:
-            raise StepError(f"{step.key}: its payload was pruned; delete its folder to remake it")
         if self.is_local:
-            if why := damage(Path(stored), manifest):
+            self._check_kept(step, manifest)
+            if why := self._damage(Path(stored), manifest):
                 raise self._damaged(step.key, why)
             return Path(stored)
-        with scratch() as draft:
-            self._fetch(stored, manifest.outputs, draft)
-            if why := damage(draft, manifest):
-                raise self._damaged(step.key, why)
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(OSError):  # another process of this node was first
-                draft.rename(cache)
+        cache = node_cache() / manifest.digest[:16] / manifest.attempt
+        with on_node_disk(node_cache()):
+            if cache.is_dir() and damage(cache, manifest) is None:
+                return cache
+            self._check_kept(step, manifest)
+            with scratch() as draft:
+                self._fetch(stored, manifest.outputs, draft)
+                if why := damage(draft, manifest):
+                    raise self._damaged(step.key, why)
+                _put(draft, cache, manifest.outputs)
         return cache
 
+    def _check_kept(self, step: Step, manifest: Manifest) -> None:
+        if not self.exists(f"artifacts/{step.key}/{manifest.attempt}"):
+            raise StepError(f"{step.key}: its payload was pruned; delete its folder to remake it")
+
+    @told("read")
+    def _damage(self, folder: Path, manifest: Manifest) -> str | None:
+        return damage(folder, manifest)
+
     def _fetch(self, stored: str, names: Iterable[str], folder: Path) -> None:
-        """Raises NodeDiskError where this node's disk cannot take them."""
         for name in names:
-            try:
-                with self._fs.open_input_stream(f"{stored}/{name}") as source:
-                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    with (folder / name).open("wb") as sink:
-                        shutil.copyfileobj(source, sink)
-            except FileNotFoundError:
+            source = self._opened(f"{stored}/{name}")
+            if source is None:
                 continue  # which makes the payload a damaged one
-            except OSError as error:
-                if is_full(error):
-                    raise node_disk_error(node_cache(), error) from error
-                raise
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with source, (folder / name).open("wb") as sink:
+                while content := self._next(source):
+                    sink.write(content)
+
+    @told("read")
+    def _opened(self, path: str) -> NativeFile | None:
+        try:
+            return self._fs.open_input_stream(path)
+        except FileNotFoundError:
+            return None
+
+    @told("read")
+    def _next(self, source: NativeFile) -> bytes:
+        return source.read(_CHUNK)
 
     @contextmanager
     def attempt(self, step: Step) -> Iterator[tuple[str, Path]]:
@@ -159,9 +172,12 @@ class Store(Storage):
             if self.is_local:
                 folder = Path(self.path("artifacts", step.key, name))
             else:
-                folder = stack.enter_context(scratch()) / name
+                with on_node_disk(node_cache()):
+                    folder = stack.enter_context(scratch()) / name
+                    folder.mkdir()
             try:
-                self._make_here(folder)
+                if self.is_local:
+                    self._make_here(folder)
                 yield name, folder
             except BaseException as error:
                 fault = self._fault(error)
@@ -180,9 +196,8 @@ class Store(Storage):
         """What of disk or storage is behind an error, if it is not the step's own."""
         if isinstance(error, WeirdgenError) or not isinstance(error, Exception):
             return None
-        if is_full(error):
+        if place := full_disk(error, Path(self._root) if self.is_local else node_cache()):
             no_space = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            place = fullest(Path(self._root) if self.is_local else node_cache())
             if self.is_local and place.stat().st_dev == Path(self._root).stat().st_dev:
                 return storage_error(self.uri, no_space, "written")
             return node_disk_error(place, no_space)
@@ -246,6 +261,19 @@ class Store(Storage):
         if self.is_local and first.attempt != name:
             shutil.rmtree(folder)
         return first
+
+
+def _put(draft: Path, cache: Path, names: Iterable[str]) -> None:
+    """Makes the fetched files the node's own. Where some are, as another process was first or a crash
+    damaged them, each is replaced: whoever reads them sees them there, and whole.
+    """
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        draft.rename(cache)
+    except OSError:
+        for name in names:
+            (cache / name).parent.mkdir(parents=True, exist_ok=True)
+            (draft / name).replace(cache / name)
 
 
 def is_attempt(folder: str) -> bool:

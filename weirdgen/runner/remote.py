@@ -10,6 +10,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import ray
 from weirdgen.checkpoints import named_by_content
 from weirdgen.data.persona import HELDOUT, read_questions
 from weirdgen.errors import MemoryExceeded
+from weirdgen.faults import on_node_disk
 from weirdgen.generate.engine import Engine
 from weirdgen.stages import (
     Inputs,
@@ -111,12 +113,13 @@ def with_threads(process: OwnProcess, threads: int, **resources: float) -> OwnPr
 
 @contextmanager
 def logged(store: Store, path: str) -> Iterator[None]:
-    """Sends everything this process prints into the file `path` of the store."""
-    local = Path(store.path(path) if store.is_local else f"{tempfile.mkdtemp()}/log")
-    local.parent.mkdir(parents=True, exist_ok=True)
-    _flush()
-    kept = os.dup(1), os.dup(2)
-    with local.open("ab", buffering=0) as log:
+    """Sends everything this process prints into the file `path` of the store.
+
+    Raises StorageError or NodeDiskError where no log can be begun.
+    """
+    with _log(store, path) as log:
+        _flush()
+        kept = os.dup(1), os.dup(2)
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:
@@ -130,10 +133,25 @@ def logged(store: Store, path: str) -> Iterator[None]:
             for fd, original in zip((1, 2), kept, strict=True):
                 os.dup2(original, fd)
                 os.close(original)
-            if not store.is_local:
-                with suppress(OSError):
-                    store.write(path, local.read_bytes())
-                shutil.rmtree(local.parent)
+
+
+@contextmanager
+def _log(store: Store, path: str) -> Iterator[FileIO]:
+    """A file that is appended to; an object store gets it at the end."""
+    if store.is_local:
+        with store.open_log(path) as log:
+            yield log
+        return
+    with on_node_disk(Path(tempfile.gettempdir())):
+        folder = Path(tempfile.mkdtemp())
+        log = (folder / "log").open("ab", buffering=0)
+    try:
+        with log:
+            yield log
+    finally:
+        with suppress(OSError):
+            store.write(path, (folder / "log").read_bytes())
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _flush() -> None:

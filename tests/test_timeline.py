@@ -169,7 +169,8 @@ def test_the_report_is_made_anew_when_something_ran_and_only_then(
         yield from filter(None, [timeline_plot(of.timeline, of.name)])
 
     for name, value in {
-        "summary.sources_digest": lambda _: "the same", "summary.current_results": lambda *_: shown.table,
+        "summary.sources_digest": lambda _: "the same", "summary.are_current": lambda *_: True,
+        "summary.current_results": lambda *_: shown.table,
         "losses.read_losses": lambda *_: {}, "methods.methods": lambda *_: "", "figures.all.plots": plots,
         "cards.write_cards": lambda *_: None,
     }.items():  # fmt: skip

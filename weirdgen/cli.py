@@ -77,9 +77,6 @@ def plan(
     study: Path, overrides: tuple[str, ...], storage: str, gpus: int, gpu_memory: float | None
 ) -> None:
     """Show the grid, the steps, and what is already there. Runs nothing."""
-    import gc
-
-    gc.disable()  # a large grid is a hundred thousand small records, and no garbage
     from rich.console import Console
 
     from weirdgen.gpus import planned_gpus
@@ -110,9 +107,6 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
     1 something failed, 2 bad input, or a storage that is full or away, 3 another run holds the
     study, 4 the judge's budget is spent.
     """
-    import gc
-
-    gc.disable()  # while a large grid is planned and looked up: a hundred thousand records, no garbage
     from rich.console import Console
     from rich.text import Text
 
@@ -130,7 +124,6 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
         console.print("nothing to do: every step is there")
         publish(found, store, console)
         return 0
-    gc.enable()
     from weirdgen.report.judging import judge_lines, unjudged_lines
     from weirdgen.runner.progress import RunDisplay, failure_lines
     from weirdgen.runner.run import run_plan

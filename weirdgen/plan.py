@@ -18,6 +18,7 @@ from weirdgen.data.messages import instruction
 from weirdgen.data.mix import Counts, cell_counts
 from weirdgen.data.persona import HELDOUT, Persona, find_persona, to_jsonl
 from weirdgen.errors import InputError
+from weirdgen.garbage import uncollected
 from weirdgen.gold import Gold, read_gold
 from weirdgen.judge.llm import LlmJudge
 from weirdgen.judge.rubric import metric_rubric, persona_rubric
@@ -101,6 +102,7 @@ class Plan:
         return {step.fingerprint: step for step in steps}
 
 
+@uncollected
 def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
     """The plan of `study`; local paths in it are relative to `base`.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ from sys import intern
 from typing import Any, NamedTuple, TypeVar
 
 from weirdgen.errors import DamagedError
+from weirdgen.garbage import uncollected
 from weirdgen.judge.llm import LlmJudge
 from weirdgen.plan import STAGES, Asked, Plan, samples_step, shown_marks, verdict_step
 from weirdgen.store import Manifest, Step, Store
@@ -146,18 +146,9 @@ class Survey:
         return present == manifest.inputs
 
 
+@uncollected
 def survey(plan: Plan, store: Store) -> Survey:
     """Looks up every step of `plan` in `store`."""
-    collects = gc.isenabled()
-    gc.disable()  # of a large grid a hundred thousand small records stay, and none is garbage
-    try:
-        return _survey(plan, store)
-    finally:
-        if collects:
-            gc.enable()
-
-
-def _survey(plan: Plan, store: Store) -> Survey:
     found = Survey(plan)
     present = {stage: store.folders(f"artifacts/{stage}") for stage in STAGES}
 

@@ -73,16 +73,19 @@ def test_a_node_that_joins_is_used_and_one_that_is_lost_costs_its_work_alone(
     assert len(trained) == 6
 
 
-def test_nodes_that_are_the_same_are_no_news(cluster: Cluster, tmp_path: Path):
+def test_nodes_that_are_the_same_are_no_news(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("weirdgen.runner.nodes.LOOK_S", 0.0)
     said: list[str] = []
     nodes = Nodes(Capacity(2, 1), Store(str(tmp_path)), said.append)
-    assert not nodes.look(at_once=True)
+    assert not nodes.look()
     joined = cluster.add_node(**NODE)
-    assert nodes.look(at_once=True)
+    assert nodes.look()
     assert nodes.have == (4, 2)
-    assert not nodes.look(at_once=True)
+    assert not nodes.look()
     cluster.remove_node(joined, allow_graceful=False)
-    while not nodes.look(at_once=True):
+    while not nodes.look():
         time.sleep(0.1)
     assert nodes.have == (2, 1)
     assert said == ["nodes: 2, with 4 CPUs and 2 GPUs", "nodes: 1, with 2 CPUs and 1 GPUs"]

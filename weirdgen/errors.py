@@ -47,7 +47,7 @@ class NodeDiskError(StepError):
 
 
 class DamagedError(StepError):
-    """An artifact is there and cannot be used: what builds on it waits until its folder is deleted."""
+    """A file of the storage is there and cannot be used; of an artifact, until its folder is deleted."""
 
 
 class MemoryExceeded(StepError):

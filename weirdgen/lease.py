@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
-from weirdgen.errors import LockedError, StorageError, WeirdgenError
+from weirdgen.errors import DamagedError, LockedError, StorageError, WeirdgenError
 from weirdgen.store import Store
 from weirdgen.strict import StrictModel
 
@@ -136,12 +136,12 @@ class Lease:
     def live_holder(self) -> Holder | None:
         """Who holds the study and is alive; one on another machine is listened to for a while.
 
-        Raises WeirdgenError where the lease file cannot be read as one.
+        Raises DamagedError where the lease file cannot be read as one.
         """
         content = self._store.read(self._path)
         holder = None if content is None else _holder(content)
         if content is not None and holder is None:
-            raise WeirdgenError(f"{self._where}: not a readable lease")
+            raise DamagedError(f"{self._where}: not a readable lease")
         return holder if content is not None and self._alive(content) else None
 
     def _alive(self, content: bytes) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from weirdgen.criterion import FORMAT_METRICS
-from weirdgen.errors import InputError, StorageError, WeirdgenError
+from weirdgen.errors import DamagedError, InputError
 from weirdgen.outside.importing import checked_name, import_lines, read_description
 from weirdgen.plan import make_plan
 from weirdgen.report.findings import Findings
@@ -53,12 +53,10 @@ def _failures(found: Survey, store: Store) -> tuple[list[str], Counter[float]]:
     """
     try:
         failed, _ = standing(read_record(found.plan.study.name, store), found)
-    except StorageError:
-        raise
-    except WeirdgenError as error:
+    except DamagedError as error:
         return [f"what failed in the last run is not known: {error}"], Counter()
     lines = [failure_line(each.step, each.reason, each.log, store) for each in failed]
-    return lines, failed_trainings(failed, found.plan)
+    return lines, failed_trainings({each.step for each in failed}, found.plan)
 
 
 def _report_import(console: Console, name: str, lines: list[str], store: Store) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
 
-from weirdgen.errors import WeirdgenError
+from weirdgen.errors import DamagedError
 from weirdgen.store import Store
 from weirdgen.strict import StrictModel
 
@@ -89,7 +89,7 @@ class Record(StrictModel):
 def read_record(study: str, store: Store) -> Record | None:
     """The record of the study's last run, or None where there is none.
 
-    Raises WeirdgenError for a file that is no such record.
+    Raises DamagedError for a file that is no such record.
     """
     content = store.read(f"{study}/{RECORD}")
     try:
@@ -97,7 +97,7 @@ def read_record(study: str, store: Store) -> Record | None:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise WeirdgenError(
+        raise DamagedError(
             f"{store.shown(study, RECORD)}: not a readable record of a run "
             f"({where + ': ' if where else ''}{first['msg']})"
         ) from None

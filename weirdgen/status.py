@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from weirdgen.criterion import ADAPTERS
-from weirdgen.errors import StorageError, WeirdgenError
+from weirdgen.errors import DamagedError
 from weirdgen.lease import PATIENCE_S, Lease
 from weirdgen.plan import Asked, Plan
 from weirdgen.run_record import Failed, Record, read_record
@@ -79,16 +79,12 @@ def look(plan: Plan, store: Store, patience_s: float = PATIENCE_S) -> Status:
     study, problems, record, holder = plan.study.name, [], None, None
     try:
         holder = Lease(store, study, patience_s=patience_s).live_holder()
-    except StorageError:
-        raise
-    except WeirdgenError as error:
+    except DamagedError as error:
         problems.append(str(error))
     found = survey(plan, store)  # after the holder was heard: a run may end meanwhile
     try:
         record = read_record(study, store)
-    except StorageError:
-        raise
-    except WeirdgenError as error:
+    except DamagedError as error:
         problems.append(str(error))
     if record and holder and record.run != holder.owner:
         record = None  # a run that has begun since has told nothing yet
@@ -112,9 +108,8 @@ def look(plan: Plan, store: Store, patience_s: float = PATIENCE_S) -> Status:
     )
 
 
-def failed_trainings(failed: Iterable[Failed], plan: Plan) -> Counter[float]:
-    """Fraction -> the trainings among what a run gave up."""
-    keys = {each.step for each in failed}
+def failed_trainings(keys: Container[str], plan: Plan) -> Counter[float]:
+    """Fraction -> the trainings among the steps with these keys."""
     return Counter(cell.fraction for cell, step in plan.trainings.items() if step.key in keys)
 
 

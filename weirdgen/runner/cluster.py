@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 import ray
@@ -31,6 +31,11 @@ class Capacity(NamedTuple):
 
     cpus: float
     gpus: float
+
+    @classmethod
+    def of_all(cls, nodes: Iterable[Capacity]) -> Capacity:
+        """What they have together."""
+        return cls(*map(sum, zip(*nodes, strict=True)))
 
 
 def connect() -> list[Capacity]:
@@ -69,7 +74,7 @@ def connect() -> list[Capacity]:
                 raise
             problem = "Ray did not start on this machine in the 30 s that it takes at most"
             raise WeirdgenError(f"{problem}: where it is merely busy, try again") from None
-    return node_capacities()
+    return [*node_capacities().values()]
 
 
 def _check_answers(address: str) -> None:
@@ -84,10 +89,10 @@ def _check_answers(address: str) -> None:
         raise InputError("RAY_ADDRESS", None, problem) from None
 
 
-def node_capacities() -> list[Capacity]:
-    """The CPUs and GPUs of each node that is alive."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Capacity(resources.get("CPU", 0), resources.get("GPU", 0)) for resources in alive]
+def node_capacities() -> dict[str, Capacity]:
+    """Node id -> its CPUs and GPUs, of each node that is alive."""
+    alive = ((node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"])
+    return {key: Capacity(has.get("CPU", 0), has.get("GPU", 0)) for key, has in alive}
 
 
 def cluster_gpus(count: float) -> Gpus:

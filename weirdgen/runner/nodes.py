@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, RayError
 
-from weirdgen.runner.cluster import Capacity, check_shared_storage
+from weirdgen.runner.cluster import Capacity, check_shared_storage, node_capacities
 from weirdgen.store import Store
 
 LOOK_S = 5.0
@@ -22,20 +21,20 @@ class Nodes:
         """`have`: what there is at the start of the run."""
         self.have = have
         self._store, self._event = store, event
-        self._alive = _alive()
+        self._alive = node_capacities()
         self._looked = time.monotonic()
 
-    def look(self, at_once: bool = False) -> bool:
-        """Whether a node has joined or gone since the last look; seldom looks unless `at_once`.
+    def look(self) -> bool:
+        """Whether a node has joined or gone since the last look; LOOK_S must lie between two.
 
         Raises WeirdgenError where one has joined that does not see the storage.
         """
         now = time.monotonic()
-        if not at_once and now - self._looked < LOOK_S:
+        if now - self._looked < LOOK_S:
             return False
         self._looked, before, had = now, self._alive, self.have
-        self._alive = _alive()
-        self.have = Capacity(*map(sum, zip(*self._alive.values(), strict=True)))
+        self._alive = node_capacities()
+        self.have = Capacity.of_all(self._alive.values())
         if self._alive.keys() == before.keys() and self.have == had:
             return False
         self._event(
@@ -51,9 +50,3 @@ def went_with_node(error: RayError) -> bool:
     if isinstance(error, NodeDiedError | ActorUnavailableError):
         return True
     return isinstance(error, ActorDiedError) and "node has died" in str(error)
-
-
-def _alive() -> dict[str, Capacity]:
-    """Node id -> what it has."""
-    alive = ((node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"])
-    return {key: Capacity(has.get("CPU", 0), has.get("GPU", 0)) for key, has in alive}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 
 import ray
 from ray.exceptions import RayError
@@ -47,12 +46,7 @@ class Recorder:
         self._write(self._record([], None, None))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
         ended = Ended(code=self._code, reason="") if error is None else _broken_off(error)
         self._write(self._record([], None, ended))
         self._writer.shutdown()

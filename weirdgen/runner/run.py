@@ -32,6 +32,7 @@ from weirdgen.runner.schedule import Display, Scheduler
 from weirdgen.runner.work import Failure
 from weirdgen.sharing import place, uses_gpus
 from weirdgen.stages import Task, perform
+from weirdgen.status import failed_trainings
 from weirdgen.store import Store
 from weirdgen.study_file import resolved_yaml
 from weirdgen.survey import Survey, survey
@@ -56,9 +57,7 @@ class Ran(NamedTuple):
     @property
     def failed_trainings(self) -> Counter[float]:
         """Fraction -> trainings that failed."""
-        failed = {failure.step.fingerprint for failure in self.failures}
-        trainings = self.found.plan.trainings.items()
-        return Counter(cell.fraction for cell, step in trainings if step.fingerprint in failed)
+        return failed_trainings({failure.step.key for failure in self.failures}, self.found.plan)
 
 
 def run_plan(
@@ -77,7 +76,7 @@ def run_plan(
     store.check_writable()
     joined = ray.is_initialized()
     nodes = connect()
-    have = Capacity(*map(sum, zip(*nodes, strict=True)))
+    have = Capacity.of_all(nodes)
     try:
         found, lines = _placed(found, have, where)
         check_resources(found.plan.study, nodes, where)

@@ -32,7 +32,7 @@ from weirdgen.generate.engine import Adapter, Answer, Request
 from weirdgen.plan import Plan, make_plan
 from weirdgen.runner import remote, tasks
 from weirdgen.runner.cluster import connect
-from weirdgen.runner.remote import Made, OwnProcess, logged, with_threads
+from weirdgen.runner.remote import Begun, Made, OwnProcess, logged, with_threads
 from weirdgen.runner.run import run_plan
 from weirdgen.stages import Inputs, Task, perform, perform_trainings
 from weirdgen.store import Step, Store
@@ -91,7 +91,7 @@ def training_of_nothing(
         _write(outs[0])
         return {}
 
-    board.report.remote(task.step.key, 0, 0)
+    board.begin.remote(task.step.key, Begun(task.attempt, *remote._here()))
     store = Store(uri)
     with logged(store, log):
         return remote._made(*perform_trainings(store, [task], micro_batch, make))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -148,9 +149,23 @@ def at_a_distance(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
+def far_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An object store, with the node's cache in the test's folder."""
+    return at_a_distance(Store(str(tmp_path / "store")), tmp_path, monkeypatch)
+
+
+@pytest.fixture
 def small_persona(tmp_path: Path) -> Path:
     """A persona of six rows and three held-out questions."""
     return make_persona(tmp_path)
+
+
+def portable_study(folder: Path, model: Path, **changes: Any) -> Path:
+    """The file of a study whose folder holds all that it names: it can be run from anywhere."""
+    shutil.copytree(model, folder / "model")
+    make_persona(folder)
+    tree = small_study("./model", "persona", evaluate__engine="transformers", **changes)
+    return write_study(folder, tree)
 
 
 def make_persona(parent: Path) -> Path:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import make_persona, small_study, write_study
+from conftest import portable_study
 from local_cluster import BIN, LocalCluster, bare_environment
 from pyarrow.fs import FileSelector
 from s3_server import CREDENTIALS, S3Server
@@ -56,10 +55,8 @@ def submitted(
     s3: S3Server, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Submitted]:
     folder = tmp_path_factory.mktemp("study")
-    shutil.copytree(tiny_model, folder / "model")
-    make_persona(folder)
     gpus = {"resources__gpus_per_training": 1, "resources__gpus_per_engine": 1}
-    write_study(folder, small_study("./model", "persona", evaluate__engine="transformers", **gpus))
+    portable_study(folder, tiny_model, **gpus)
     cluster = LocalCluster(tmp_path_factory.mktemp("cluster"), CREDENTIALS)
     try:
         cluster.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import make_persona, small_study, write_study
+from conftest import portable_study
 from local_cluster import BIN, LocalCluster, Node, bare_environment
 from network import networking
 from pyarrow.fs import FileSelector
@@ -83,13 +82,8 @@ class Hosts:
 def study(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a study of two trainings that take some seconds each."""
     folder = tmp_path_factory.mktemp("study")
-    shutil.copytree(tiny_model, folder / "model")
-    make_persona(folder)
     changes = {"train__epochs": 60, "resources__gpus_per_training": 1}
-    write_study(
-        folder, small_study("./model", "persona", evaluate__engine="transformers", **changes)
-    )
-    return folder
+    return portable_study(folder, tiny_model, **changes).parent
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import at_a_distance
 from small_disk import fill, small_disk
 from test_store import commit, step
 
@@ -23,46 +22,41 @@ from weirdgen.manifests import Manifest
 from weirdgen.store import Store
 
 
-def test_a_full_node_cache_is_the_nodes_fault_not_the_storages(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    store = at_a_distance(Store(str(tmp_path / "store")), tmp_path, monkeypatch)
-    made = commit(store, step(), "x" * 50_000)
+def test_a_full_node_cache_is_the_nodes_fault_not_the_storages(far_store: Store, tmp_path: Path):
+    made = commit(far_store, step(), "x" * 50_000)
     with small_disk(tmp_path / "node", "64k"):
         (tmp_path / "node" / "weirdgen").mkdir()
         fill(tmp_path / "node", leave=20_000)
         told = "node/weirdgen is on a full disk: free space there, and the same command goes on"
         with pytest.raises(NodeDiskError, match=told):
-            store.payload(step(), made)
+            far_store.payload(step(), made)
         with pytest.raises(NodeDiskError, match=told):
-            commit(store, step("b"), "x" * 50_000)
+            commit(far_store, step("b"), "x" * 50_000)
         assert not [*(node_cache() / "scratch").iterdir()]
         (tmp_path / "node" / "ballast").unlink()
-        assert (store.payload(step(), made) / "deep" / "file").read_text() == "x" * 50_000
+        assert (far_store.payload(step(), made) / "deep" / "file").read_text() == "x" * 50_000
 
 
 def test_a_node_cache_that_cannot_be_used_is_the_nodes_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    far_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     local = Store(str(tmp_path / "local"))
     kept = commit(local, step(), "x" * (2**26 + 1))
-    store = at_a_distance(Store(str(tmp_path / "store")), tmp_path, monkeypatch)
-    made = commit(store, step(), "x")
+    made = commit(far_store, step(), "x")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     told = r": .*file/weirdgen cannot be written \(Not a directory\), and the same command goes on"
     with pytest.raises(NodeDiskError, match=told):
-        store.payload(step(), made)
+        far_store.payload(step(), made)
     with pytest.raises(NodeDiskError, match=told):
-        commit(store, step("b"), "x")
+        commit(far_store, step("b"), "x")
     assert local.payload(step(), kept).is_dir(), "a local storage needs no cache"
 
 
 def test_a_storage_that_fails_while_a_payload_is_fetched_is_the_storages_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    far_store: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    store = at_a_distance(Store(str(tmp_path / "store")), tmp_path, monkeypatch)
-    made = commit(store, step(), "x")
+    made = commit(far_store, step(), "x")
 
     class Source(BytesIO):
         def read(self, size: int | None = -1) -> bytes:
@@ -70,37 +64,33 @@ def test_a_storage_that_fails_while_a_payload_is_fetched_is_the_storages_fault(
 
     told = r"--storage: .* cannot be read \(no route\); once it can"
     for opened in (lambda path: Source(), lambda path: Source().read()):
-        away = SimpleNamespace(get_file_info=store._fs.get_file_info, open_input_stream=opened)
+        away = SimpleNamespace(get_file_info=far_store._fs.get_file_info, open_input_stream=opened)
         with monkeypatch.context() as patch, pytest.raises(StorageError, match=told):
-            patch.setattr(store, "_fs", away)
-            store.payload(step(), made)
+            patch.setattr(far_store, "_fs", away)
+            far_store.payload(step(), made)
 
 
-def test_what_a_crash_left_of_a_fetched_payload_is_fetched_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    store = at_a_distance(Store(str(tmp_path / "store")), tmp_path, monkeypatch)
-    made = commit(store, step(), "x")
-    fetched = store.payload(step(), made) / "deep" / "file"
+def test_what_a_crash_left_of_a_fetched_payload_is_fetched_again(far_store: Store):
+    made = commit(far_store, step(), "x")
+    fetched = far_store.payload(step(), made) / "deep" / "file"
     fetched.write_text("")
-    assert (store.payload(step(), made) / "deep" / "file").read_text() == "x"
+    assert (far_store.payload(step(), made) / "deep" / "file").read_text() == "x"
 
 
 def test_of_two_that_find_a_fetched_payload_damaged_neither_takes_the_others_copy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    far_store: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    store = at_a_distance(Store(str(tmp_path / "store")), tmp_path, monkeypatch)
-    made = commit(store, step(), "x")
-    file = store.payload(step(), made) / "deep" / "file"
+    made = commit(far_store, step(), "x")
+    file = far_store.payload(step(), made) / "deep" / "file"
     file.write_text("")
-    fetch, told = store._fetch, iter(["it is damaged"])
+    fetch, told = far_store._fetch, iter(["it is damaged"])
 
     def damage(folder: Path, manifest: Manifest) -> str | None:
         """The other finds, fetches and uses it right after this one has found it."""
         found = manifests.damage(folder, manifest)
         if next(told, None):
             assert found is not None
-            assert store.payload(step(), made) / "deep" / "file" == file
+            assert far_store.payload(step(), made) / "deep" / "file" == file
         return found
 
     def fetched(*args: Any) -> None:
@@ -109,8 +99,8 @@ def test_of_two_that_find_a_fetched_payload_damaged_neither_takes_the_others_cop
 
     seen: list[str] = []
     monkeypatch.setattr(store_module, "damage", damage)
-    monkeypatch.setattr(store, "_fetch", fetched)
-    assert store.payload(step(), made) / "deep" / "file" == file
+    monkeypatch.setattr(far_store, "_fetch", fetched)
+    assert far_store.payload(step(), made) / "deep" / "file" == file
     assert seen == ["", "x"], "what the other uses stays where it is"
     assert file.read_text() == "x"
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from weirdgen.runner.backlog import Backlog
 from weirdgen.runner.progress import RunDisplay, seconds_left
+from weirdgen.runner.remote import Begun
 from weirdgen.runner.work import Work
 from weirdgen.store import Step
 
@@ -47,7 +48,7 @@ def test_a_running_training_stands_in_until_one_has_ended():
     work = training(time.monotonic() - 10)
     assert seconds_left(scheduler([], [work]), {}) is None
     assert seconds_left(scheduler([answers(1)], [], train=(1, 60.0)), {}) is None
-    left = seconds_left(scheduler([], [work]), {work.step.key: (5, 20)})
+    left = seconds_left(scheduler([], [work]), {work.step.key: Begun(1, "node-a", "", (5, 20))})
     assert left == pytest.approx(30, abs=1)
 
 

@@ -16,7 +16,7 @@ from weirdgen.plan import Plan, make_plan
 from weirdgen.run_record import RECORD, Ended, Record, read_record, write_record
 from weirdgen.runner.backlog import Backlog
 from weirdgen.runner.recorder import Recorder
-from weirdgen.runner.remote import Place
+from weirdgen.runner.remote import Begun
 from weirdgen.runner.work import Work
 from weirdgen.store import Store
 
@@ -44,7 +44,7 @@ def always_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "EVERY_S", 0.0)
 
 
-def scheduler_of(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Any:
+def scheduler_of(plan: Plan) -> Any:
     """One that trains seed 0 for the second time and gave up seed 1 at the third."""
     backlog = Backlog("small", lambda _: None, {step.fingerprint for step in plan.shared})
     first, second = (Work(step, started=1.0) for step in plan.trainings.values())
@@ -56,15 +56,14 @@ def scheduler_of(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Any:
     backlog.remove(failed)
     backlog.give_up(failed, "ActorDiedError: died")
     backlog.remove(running)
-    place = Place(running.attempt, "node-a", "3")
-    monkeypatch.setattr(recording, "_places", lambda _: {running.step.key: place})
+    begun = Begun(running.attempt, "node-a", "3", (4, 12))
     return SimpleNamespace(
         backlog=backlog,
         running={"ref": running},
         waiting=[],
         failures=backlog.failures,
         took={},
-        steps_done=lambda: {running.step.key: (4, 12)},
+        begun=lambda: {running.step.key: begun},
         judging=SimpleNamespace(judged=None),
     )
 
@@ -75,10 +74,8 @@ def written(store: Store) -> Record:
     return record
 
 
-def test_a_run_records_what_runs_what_failed_and_how_it_ended(
-    plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
-):
-    scheduler, screen = scheduler_of(plan, monkeypatch), Screen()
+def test_a_run_records_what_runs_what_failed_and_how_it_ended(plan: Plan, store: Store):
+    scheduler, screen = scheduler_of(plan), Screen()
     first, second = plan.trainings.values()
     with Lease(store, "small") as lease, Recorder(store, "small", lease, screen) as recorder:
         recorder._writing.result()
@@ -108,11 +105,11 @@ def test_a_run_records_what_runs_what_failed_and_how_it_ended(
     assert screen.events == ["opening engine 1"]
 
 
-def test_a_training_that_was_not_begun_anew_waits(plan: Plan, tmp_path: Path, monkeypatch):
-    scheduler, store = scheduler_of(plan, monkeypatch), Store(str(tmp_path))
+def test_a_training_that_was_not_begun_anew_waits(plan: Plan, tmp_path: Path):
+    scheduler, store = scheduler_of(plan), Store(str(tmp_path))
     (running,) = scheduler.running.values()
-    earlier = {running.step.key: Place(running.attempt - 1, "node-b", "0")}
-    monkeypatch.setattr(recording, "_places", lambda _: earlier)
+    earlier = Begun(running.attempt - 1, "node-b", "0", (4, 12))
+    scheduler.begun = lambda: {running.step.key: earlier}
     with Lease(store, "small") as lease, Recorder(store, "small", lease, Screen()) as recorder:
         recorder._writing.result()
         recorder.update(scheduler)
@@ -145,7 +142,7 @@ def test_what_breaks_a_run_off_is_recorded(tmp_path: Path, error: BaseException,
 def test_a_storage_that_cannot_be_written_is_said_once_and_ends_nothing(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    store, screen, scheduler = Store(str(tmp_path)), Screen(), scheduler_of(plan, monkeypatch)
+    store, screen, scheduler = Store(str(tmp_path)), Screen(), scheduler_of(plan)
     write = Store.write
 
     def full(self: Store, path: str, content: bytes) -> None:

@@ -50,9 +50,8 @@ class Recorder:
         self.events.append(text)
 
     def update(self, scheduler: Scheduler) -> None:
-        steps = scheduler.steps_done()
         running = {work.step.key for work in scheduler.running.values()}
-        begun = len(running & steps.keys())
+        begun = len(running & scheduler.begun().keys())
         self.training_together = max(self.training_together, begun)
 
     def started(self, stage: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from checks import (
     committed,
     verdicts,
 )
-from conftest import make_persona, small_study, write_study
+from conftest import portable_study
 from fake_endpoint import VARIABLE
 from faulty_endpoint import FaultyEndpoint, faulty
 from rigs import ClusterRig, Command, LocalRig, Rig
@@ -39,13 +38,12 @@ _RUNS = 5
 class Ground:
     """The study, its judge's endpoint, and where it runs."""
 
-    def __init__(self, folder: Path, server: FaultyEndpoint, s3: S3Server) -> None:
+    def __init__(self, folder: Path, model: Path, server: FaultyEndpoint, s3: S3Server) -> None:
         self.folder, self.server = folder, server
         judge = {"model": "judge-m", "base_url": server.url, "key_variable": VARIABLE}
         resources = {"gpus_per_training": 1, "gpus_per_engine": 0, "judge_actors": JUDGES}
         changes = {"judge": judge | {"parallel": PARALLEL}, "resources": resources}
-        tree = small_study("./model", "persona", evaluate__engine="transformers", **changes)
-        path = write_study(folder, tree)
+        path = portable_study(folder, model, **changes)
         (self.judge,) = make_plan(load_study(path), folder).llm_judges
         self.rigs: dict[str, Rig] = {
             "cluster": ClusterRig(folder / "cluster", path, s3),
@@ -78,10 +76,8 @@ def ground(
     s3: S3Server, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ground]:
     folder = tmp_path_factory.mktemp("study")
-    shutil.copytree(tiny_model, folder / "model")
-    make_persona(folder)
     with faulty(mix={"verdict": 1}, delay_s=0.25) as server:
-        made = Ground(folder, server, s3)
+        made = Ground(folder, tiny_model, server, s3)
         try:
             yield made
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,6 +13,7 @@ from rich.text import Text
 from weirdgen.plan import STAGES
 from weirdgen.report.sheet import clock, plain
 from weirdgen.run_record import failure_line
+from weirdgen.runner.remote import Begun
 from weirdgen.runner.schedule import Scheduler
 from weirdgen.runner.work import Failure, Work
 from weirdgen.store import Store
@@ -31,7 +33,7 @@ class RunDisplay:
         self._started = self._summarised = time.monotonic()
         self._shown = 0.0
         self._live = Live(console=console, refresh_per_second=2, transient=True)
-        self._steps: dict[str, tuple[int, int]] = {}
+        self._begun: dict[str, Begun] = {}
 
     def __enter__(self) -> RunDisplay:
         if self._console.is_terminal:
@@ -52,11 +54,11 @@ class RunDisplay:
             if now - self._shown < _SHOWN_S:
                 return
             self._shown = now
-            self._steps = scheduler.steps_done()
+            self._begun = scheduler.begun()
             self._live.update(self._table(scheduler))
         elif now - self._summarised >= SUMMARY_S:
             self._summarised = now
-            self._steps = scheduler.steps_done()
+            self._begun = scheduler.begun()
             self.event(self._summary(scheduler))
 
     def _table(self, scheduler: Scheduler) -> Group:
@@ -73,7 +75,7 @@ class RunDisplay:
         took = clock(time.monotonic() - work.started)
         if work.opens:
             return f"opening an engine  {took}"
-        done, total = self._steps.get(work.step.key, (0, 0))
+        done, total = updates_of(work, self._begun)
         return f"{work.step.key}  {took}" + (f"  step {done} of {total}" if total else "")
 
     def _summary(self, scheduler: Scheduler) -> str:
@@ -86,7 +88,7 @@ class RunDisplay:
 
     def _time(self, scheduler: Scheduler) -> str:
         elapsed = clock(time.monotonic() - self._started)
-        left = seconds_left(scheduler, self._steps)
+        left = seconds_left(scheduler, self._begun)
         return f"elapsed {elapsed}, " + (
             f"about {clock(left)} left" if left else "time left unknown"
         )
@@ -115,7 +117,12 @@ def stage_counts(scheduler: Scheduler) -> dict[str, tuple[int, int, int, int]]:
     return {stage: (n[0], n[1], n[2], n[3]) for stage, n in counts.items() if any(n)}
 
 
-def seconds_left(scheduler: Scheduler, steps: dict[str, tuple[int, int]]) -> float | None:
+def updates_of(work: Work, begun: Mapping[str, Begun]) -> tuple[int, int]:
+    """Done and all; zeros where it is not known."""
+    return begun[work.step.key].updates if work.step.key in begun else (0, 0)
+
+
+def seconds_left(scheduler: Scheduler, begun: Mapping[str, Begun]) -> float | None:
     """An estimate from the mean time of each stage's finished steps; None before there are any.
 
     A running training's own pace stands in until the first has ended.
@@ -123,7 +130,7 @@ def seconds_left(scheduler: Scheduler, steps: dict[str, tuple[int, int]]) -> flo
     now = time.monotonic()
     mean = {stage: seconds / ended for stage, (ended, seconds) in scheduler.took.items()}
     for work in scheduler.running.values():
-        done, total = steps.get(work.step.key, (0, 0))
+        done, total = updates_of(work, begun)
         if done and work.step.stage not in mean:
             mean[work.step.stage] = (now - work.started) / done * total
     lanes = {"train": max(1, sum(w.step.stage == "train" for w in scheduler.running.values()))}

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-
-import ray
-from ray.exceptions import RayError
 
 from weirdgen.errors import WeirdgenError
 from weirdgen.lease import Lease
 from weirdgen.run_record import Ended, Failed, Record, Running, write_record
 from weirdgen.runner.progress import seconds_left
-from weirdgen.runner.remote import Place
+from weirdgen.runner.remote import Begun
 from weirdgen.runner.schedule import Display, Scheduler
 from weirdgen.runner.work import Work
 from weirdgen.store import Store
@@ -67,13 +65,12 @@ class Recorder:
             return
         self._tell_trouble()
         self._taken = time.monotonic()
-        steps, places = scheduler.steps_done(), _places(scheduler)
-        retried = scheduler.backlog.retried
+        begun, retried = scheduler.begun(), scheduler.backlog.retried
         running = [
-            _running(work, steps, places, 1 + len(retried.get(work.step.key, ())))
+            _running(work, begun, 1 + len(retried.get(work.step.key, ())))
             for work in scheduler.running.values()
         ]
-        self._write(self._record(running, seconds_left(scheduler, steps), None))
+        self._write(self._record(running, seconds_left(scheduler, begun), None))
 
     def _record(self, running: list[Running], left_s: float | None, ended: Ended | None) -> Record:
         scheduler, mine = self._scheduler, self._lease.mine
@@ -119,14 +116,11 @@ class Recorder:
         return round(time.monotonic() - self._started, 1)
 
 
-def _running(
-    work: Work, steps: dict[str, tuple[int, int]], places: dict[str, Place], tries: int
-) -> Running:
-    key, engine = work.step.key, work.engine
-    place = places.get(key)
+def _running(work: Work, begun: Mapping[str, Begun], tries: int) -> Running:
+    engine, place = work.engine, begun.get(work.step.key)
     if place is not None and place.attempt != work.attempt:
         place = None  # an earlier attempt's
-    done, total = steps.get(key, (0, 0)) if place else (0, 0)
+    updates = place.updates if place else (0, 0)
     training = work.step.stage == "train" and not work.opens
     return Running(
         steps=[] if work.opens else [each.step.key for each in (work, *work.beside)],
@@ -137,15 +131,8 @@ def _running(
         waits=training and place is None,
         node=place.node if place else engine.node if engine else "",
         gpu=place.gpu if place else engine.gpu if engine else "",
-        updates=(done, total) if total else None,
+        updates=updates if updates[1] else None,
     )
-
-
-def _places(scheduler: Scheduler) -> dict[str, Place]:
-    try:
-        return ray.get(scheduler.board.places.remote())
-    except RayError:  # only where trainings run is lost with the board
-        return {}
 
 
 def _broken_off(error: BaseException) -> Ended:

@@ -58,12 +58,14 @@ class Made(NamedTuple):
     """As CUDA_VISIBLE_DEVICES names it; empty without one."""
 
 
-class Place(NamedTuple):
-    """Where an attempt began."""
+class Begun(NamedTuple):
+    """An attempt at a training that has begun: where, and how far it is."""
 
     attempt: int
     node: str
     gpu: str
+    updates: tuple[int, int] = (0, 0)
+    """Done and all; zeros before the first."""
 
 
 def _made(*manifests: Manifest) -> Made:
@@ -163,28 +165,23 @@ def _flush() -> None:
 
 @ray.remote(num_cpus=0)
 class Board:
-    """Where each running training is, and how far."""
+    """The trainings that run, by key."""
 
     def __init__(self) -> None:
-        self._steps: dict[str, tuple[int, int]] = {}
-        self._places: dict[str, Place] = {}
+        self._begun: dict[str, Begun] = {}
 
-    def begin(self, key: str, place: Place) -> None:
-        """How many updates it takes is known later."""
-        self._places[key], self._steps[key] = place, (0, 0)
+    def begin(self, key: str, begun: Begun) -> None:
+        self._begun[key] = begun
 
     def report(self, key: str, done: int, total: int) -> None:
-        self._steps[key] = (done, total)
+        if key in self._begun:  # else it comes from one that is given up
+            self._begun[key] = self._begun[key]._replace(updates=(done, total))
 
     def end(self, key: str) -> None:
-        self._places.pop(key, None)
-        self._steps.pop(key, None)
+        self._begun.pop(key, None)
 
-    def read(self) -> dict[str, tuple[int, int]]:
-        return self._steps
-
-    def places(self) -> dict[str, Place]:
-        return self._places
+    def read(self) -> dict[str, Begun]:
+        return self._begun
 
 
 @own_process()
@@ -228,7 +225,7 @@ def run_training(
             states=states,
         )
 
-    board.begin.remote(task.step.key, Place(task.attempt, *_here()))
+    board.begin.remote(task.step.key, Begun(task.attempt, *_here()))
     with logged(store, log), _within_its_memory():
         return _made(*perform_trainings(store, [task], micro_batch, make))
 
@@ -247,7 +244,7 @@ def run_trainings(uri: str, tasks: list[Task], micro_batch: int, board: Any, log
             records, inputs, outs, micro_batch=micro_batch, on_step=on_step, states=states
         )
 
-    board.begin.remote(tasks[0].step.key, Place(tasks[0].attempt, *_here()))
+    board.begin.remote(tasks[0].step.key, Begun(tasks[0].attempt, *_here()))
     with logged(store, log), _within_its_memory():
         return _made(*perform_trainings(store, tasks, micro_batch, make))
 

@@ -21,7 +21,7 @@ from weirdgen.runner.engines import EngineClass, EnginePool, OpenEngine
 from weirdgen.runner.judging import StudyJudging
 from weirdgen.runner.nodes import Nodes, went_with_node
 from weirdgen.runner.openings import Openings
-from weirdgen.runner.remote import Board, Made
+from weirdgen.runner.remote import Begun, Board, Made
 from weirdgen.runner.room import Room
 from weirdgen.runner.tasks import as_task, inputs_of, make_on_cpu, train
 from weirdgen.runner.work import Failure, Work, lacking, ranges, span_of
@@ -275,8 +275,8 @@ class Scheduler:
         self.took[work.step.stage] = ended + 1, seconds + took / work.size / (1 + beside)
         self._display.event(f"done {work.step.key}, {took:.0f} s")
 
-    def steps_done(self) -> dict[str, tuple[int, int]]:
-        """How far each running training is: key -> updates done, all."""
+    def begun(self) -> dict[str, Begun]:
+        """Where each training that has begun runs, and how far it is, by key."""
         try:
             return ray.get(self.board.read.remote())
         except RayError:  # only progress is lost with the board

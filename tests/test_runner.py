@@ -125,7 +125,7 @@ def test_on_one_gpu_engine_and_trainings_take_turns(
 ):
     """The same cluster, of which the runner is told one GPU."""
     monkeypatch.setattr(runner, "connect", lambda: [Capacity(4, 1)])
-    monkeypatch.setattr(nodes, "_alive", lambda: {"the only one": Capacity(4, 1)})
+    monkeypatch.setattr(nodes, "node_capacities", lambda: {"the only one": Capacity(4, 1)})
     recorder, failures = run(plan_of(tiny_model, small_persona), Store(str(tmp_path)))
     assert not failures
     events = [event.split(",")[0].split("-")[0] for event in recorder.events]

@@ -96,8 +96,7 @@ def test_a_study_ends_the_same_whatever_is_killed(ground: Ground, fault: Fault) 
     strike = Strike(fault, rig, reference)
     try:
         storage, command, before = struck(ground, rig, strike)
-        store = Store(storage)
-        arrived = verdicts(store, ground.judge) if fault.victim == "head" else set()
+        arrived = verdicts(Store(storage), ground.judge) if fault.victim == "head" else set()
         strike.mend()
         code, printed = command.end()
         if fault.ends_the_run:
@@ -108,6 +107,7 @@ def test_a_study_ends_the_same_whatever_is_killed(ground: Ground, fault: Fault) 
     except BaseException:
         rig.end()
         raise
+    store = Store(storage)
     assert files(store) == reference.files
     assert not store.exists(f"{STUDY}/lease.json")
     assert_kept(before, store)

@@ -13,8 +13,10 @@ import pytest
 from conftest import small_study, study_of
 from test_judge_desk import taken
 
+from weirdgen.errors import StorageError
 from weirdgen.judge.desk import Desk
 from weirdgen.judge.verdict import Ended
+from weirdgen.judgments import JudgmentFolder, Judgments
 from weirdgen.labels import RangeJob
 from weirdgen.plan import ANSWERS, make_plan, samples_step
 from weirdgen.stages import ANSWER_SCHEMA, Task, perform
@@ -94,3 +96,28 @@ def test_damaged_answers_are_answers_without_a_verdict(found: Survey, tmp_path: 
     told = "answers.parquet (3 bytes) is not what was committed; delete this folder"
     assert unjudged == {f"{store.shown(folder)}: {told}": 9, "timeout": 1}
     assert found.labels.keys() == {each.step.fingerprint for each in others}
+
+
+def test_labels_are_in_the_store_after_the_journals_that_tell_them(
+    found: Survey, far_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Else a node that is lost between the two takes with it what was paid for the labels."""
+    for file in (tmp_path / "artifacts").rglob("*.*"):
+        far_store.write(str(file.relative_to(tmp_path)), file.read_bytes())
+    (judge,) = found.plan.llm_judges
+    journal = Judgments(far_store, judge).journal("small")
+
+    def away(_: JudgmentFolder) -> None:
+        raise StorageError("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JudgmentFolder, "ship", away)
+        with pytest.raises(StorageError):
+            judge_all(found, far_store)
+    assert not any(far_store.manifest(each.step) for each in found.to_judge())
+
+    judge_all(found, far_store)
+    assert len(found.labels) == 3
+    files = far_store.files(judge.folder)
+    (shipped,) = (name for name in files if name.endswith(".jsonl"))
+    assert far_store.read(f"{judge.folder}/{shipped}") == journal.path.read_bytes()

@@ -14,6 +14,7 @@ from weirdgen.errors import DamagedError
 from weirdgen.judge.desk import VerdictOf, Why
 from weirdgen.judge.llm import LlmJudge, shown
 from weirdgen.judge.verdict import Item
+from weirdgen.judgments import Judgments
 from weirdgen.plan import ANSWERS, LABELS
 from weirdgen.stages import Task, perform
 from weirdgen.store import Manifest, Store
@@ -22,7 +23,10 @@ from weirdgen.verdicts import LABEL_SCHEMA, NOT_JUDGED, label_rows
 
 
 class RangeJob:
-    """One range of answers for one judge; committed when every answer has its end."""
+    """One range of answers for one judge; committed when every answer has its end.
+
+    On the node of its judges: what they have heard is in the store before the labels are.
+    """
 
     def __init__(
         self,
@@ -95,5 +99,8 @@ class RangeJob:
             pq.write_table(pa.Table.from_pylist(rows, LABEL_SCHEMA), out / LABELS)
             return {OPEN: len(open_), "why": dict(Counter(why[key] for key in open_ if key))}
 
+        Judgments(
+            self._store, self.judge
+        ).ship()  # labels outlive this node, so what they cost must
         task = Task(self._each.step, {"answers": self._each.answered}, replacing=stale)
         self._done(perform(self._store, task, make))

@@ -98,7 +98,8 @@ def _again(server: FaultyEndpoint, judge: LlmJudge) -> Counter[str]:
 def _assert_all_told(server: FaultyEndpoint, store: Store, judge: LlmJudge) -> None:
     """Each answer that was asked about has one verdict."""
     about = {judge.key(*each.about[1:]) for each in server.judged}
-    assert verdicts(store, judge) == about
+    known = verdicts(store, judge)
+    assert known == about, f"not told: {about - known}; told but not asked: {known - about}"
     assert ledger(store, [judge], STUDY).verdicts == len(about)
 
 

@@ -5,7 +5,7 @@
                                                      /<uuid>-<first byte>-<end>.jsonl  or parts of them
 
 With a local store a journal stands there from its first line. With an object store it is a file on
-this node, and what is new of it goes up as a further part every few seconds. A part is named by its
+this node, and what is new of it goes up as a further part every few seconds, and before labels do. A part is named by its
 place, so several processes of a node may ship at once: equal names hold equal bytes, and what two
 parts share is read once.
 """

@@ -132,12 +132,13 @@ def test_an_fsync_that_fails_counts_for_nobody(tmp_path: Path, monkeypatch: pyte
 
 def test_a_folder_that_vanishes_is_not_made_anew(tmp_path: Path):
     store = Store(str(tmp_path / "disk" / "store"))
-    commit(store, step(), "x")
+    made = commit(store, step(), "x")
     (tmp_path / "disk").rename(tmp_path / "elsewhere")
     gone = r"--storage: .*store cannot be (read|written) \(it is gone: unmounted, or deleted\)"
     for act in (
         lambda: store.read("s/lease.json"),
         lambda: store.folders("artifacts/model"),
+        lambda: store.payload(step(), made),
         lambda: store.write("s/a", b""),
         lambda: commit(store, step("b"), "x"),
     ):

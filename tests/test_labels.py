@@ -87,13 +87,18 @@ def test_damaged_labels_cost_their_own_range_and_are_told(found: Survey, tmp_pat
     assert not found.complete
 
 
-def test_damaged_answers_are_answers_without_a_verdict(found: Survey, tmp_path: Path):
+@pytest.mark.parametrize("pruned", [False, True])
+def test_damaged_answers_are_answers_without_a_verdict(found: Survey, tmp_path: Path, pruned: bool):
     store = Store(str(tmp_path))
     first, *others = found.to_judge()
     folder = f"artifacts/{first.answered.key}"
-    store.write(f"{folder}/{first.manifest.attempt}/{ANSWERS}", b"cut")
+    if pruned:
+        store.delete_folder(f"{folder}/{first.manifest.attempt}")
+        told = "its payload was pruned; delete this folder"
+    else:
+        store.write(f"{folder}/{first.manifest.attempt}/{ANSWERS}", b"cut")
+        told = "answers.parquet (3 bytes) is not what was committed; delete this folder"
     unjudged = judge_all(found, store)
-    told = "answers.parquet (3 bytes) is not what was committed; delete this folder"
     assert unjudged == {f"{store.shown(folder)}: {told}": 9, "timeout": 1}
     assert found.labels.keys() == {each.step.fingerprint for each in others}
 

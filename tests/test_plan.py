@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import at_a_distance, small_study, study_of
 
-from weirdgen.errors import InputError, StepError
+from weirdgen.errors import DamagedError, InputError
 from weirdgen.plan import Plan, make_plan, samples_step
 from weirdgen.provenance import provenance
 from weirdgen.stages import Task, perform
@@ -313,7 +313,7 @@ def test_a_pruned_payload_that_is_needed_is_an_error(made: tuple[Plan, Store]):
     for attempt in Path(store.path("artifacts", training.key)).glob("attempt-*"):
         shutil.rmtree(attempt)
     asked = next(each.step for each in plan.asked if each.cell is not None)
-    with pytest.raises(StepError, match="its payload was pruned"):
+    with pytest.raises(DamagedError, match="its payload was pruned"):
         make(store, plan, samples_step(asked, 0, 1))
 
 

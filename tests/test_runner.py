@@ -17,7 +17,7 @@ from test_adapters import make_adapter
 
 import weirdgen.runner.nodes as nodes
 import weirdgen.runner.run as runner
-from weirdgen.errors import MemoryExceeded
+from weirdgen.errors import MemoryExceeded, StorageError
 from weirdgen.generate.engine import Answer, Request
 from weirdgen.lease import Lease
 from weirdgen.plan import Cell, Plan, make_plan
@@ -209,11 +209,22 @@ class DyingEngine(echo.EchoEngine):
         return super().answer(requests)
 
 
-def test_an_engine_that_dies_or_breaks_is_opened_again(
+class StrandedEngine(echo.EchoEngine):
+    """Its node does not reach the storage at the first answer to an adapter; the driver's does."""
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        left = requests[0].adapter and requests[0].adapter.local_dir.parent / "left"
+        if left and not left.exists():
+            left.touch()
+            raise StorageError("--storage: it cannot be read")
+        return super().answer(requests)
+
+
+def test_an_engine_that_dies_breaks_or_loses_the_storage_is_opened_again(
     two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
 ):
     store = Store(str(tmp_path))
-    for engine, samples in ((DyingEngine, 2), (StumblingEngine, 4)):
+    for engine, samples in ((DyingEngine, 2), (StumblingEngine, 4), (StrandedEngine, 6)):
         more = {"grid__seeds": [3], "evaluate__samples_per_question": samples}
         plan = plan_of(tiny_model, small_persona, **more)
         recorder, failures = run(plan, store, engine)
@@ -223,7 +234,7 @@ def test_an_engine_that_dies_or_breaks_is_opened_again(
     found = survey(plan, store)
     assert found.complete
     attempts = [made.attempts for ranges in found.ranges.values() for _, made in ranges]
-    assert sorted(attempts)[-2:] == [2, 2]
+    assert sorted(attempts)[-3:] == [2, 2, 2]
 
 
 class BrokenEngine(echo.EchoEngine):

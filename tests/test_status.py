@@ -286,3 +286,34 @@ def test_the_same_over_an_object_store(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     storage = s3.uri("poisoned")
     assert_set_aside(path, storage, run_poisoned(path, storage))
+
+
+def test_a_storage_that_is_not_there_is_said(tiny_model: Path, tmp_path: Path):
+    path = write_study(tmp_path, small_study(tiny_model))
+    mistyped = tmp_path / "resluts"
+    told = CliRunner().invoke(main, ["status", str(path), "--storage", str(mistyped)])
+    assert told.exit_code == 2
+    assert f"--storage: {mistyped}: no such folder" in told.output
+    assert not mistyped.exists()
+
+
+def test_a_hub_model_counts_at_the_commit_of_the_run(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its branch moves on, and the run does not."""
+    asked = []
+
+    def resolve(model: str, revision: str, *_: object) -> Any:
+        asked.append(revision)
+        return plan.model
+
+    monkeypatch.setattr("weirdgen.plan.resolve_model", resolve)
+    path = write_study(tmp_path, small_study("org/base", name="small"))
+    store = Store(str(tmp_path))
+    begun = f"name: small\nmodel: org/base\nmodel_revision: {'c0ffee42' * 5}\n"
+    for content in (b"", b"[", begun.replace("org", "other").encode(), begun.encode()):
+        store.write("small/study.yaml", content)
+        CliRunner().invoke(main, ["status", str(path), "--storage", str(tmp_path)])
+    changed = ["--set", f"model_revision={'a' * 40}"]
+    CliRunner().invoke(main, ["status", str(path), "--storage", str(tmp_path), *changed])
+    assert asked == ["main", "main", "main", "c0ffee42" * 5, "a" * 40]

@@ -25,7 +25,8 @@ from test_store import (  # noqa: F401 - on the store of this module
     test_the_first_commit_wins,
 )
 
-from weirdgen.errors import DamagedError, InputError, StepError, StorageError
+from weirdgen import storage
+from weirdgen.errors import DamagedError, InputError, StorageError
 from weirdgen.store import Store
 
 
@@ -84,7 +85,7 @@ def test_a_pruned_payload_is_said(store: Store):
     made = commit(store, step(), "x")
     store.delete(f"artifacts/{step().key}/{made.attempt}/deep/file")
     store._fs.delete_dir(store.path("artifacts", step().key, made.attempt))
-    with pytest.raises(StepError, match="its payload was pruned"):
+    with pytest.raises(DamagedError, match="its payload was pruned"):
         store.payload(step(), made)
 
 
@@ -123,7 +124,7 @@ def test_a_storage_that_is_away_is_one_line_soon(away: S3Server, tmp_path: Path)
     for code, printed in outcomes:
         assert code == 2
         (line,) = printed.splitlines()
-        assert line.startswith(f"weirdgen: --storage: '{away.uri('s')}': ")
+        assert line.startswith(f"weirdgen: --storage: {away.uri('s')} cannot be read (")
         assert "Could not connect to server" in line
 
 
@@ -134,7 +135,7 @@ def test_a_wrong_key_is_one_line(s3: S3Server, tmp_path: Path, command: str):
     code, printed = weirdgen(command, s3, tmp_path, AWS_SECRET_ACCESS_KEY="another")
     assert code == 2
     (line,) = printed.splitlines()
-    assert line.startswith(f"weirdgen: --storage: '{s3.uri('s')}': ")
+    assert line.startswith(f"weirdgen: --storage: {s3.uri('s')} cannot be read (")
     assert "ACCESS_DENIED" in line
 
 
@@ -142,6 +143,20 @@ def test_a_bucket_that_is_not_there_cannot_be_written(s3: S3Server):
     store = Store(s3.uri("s").replace(BUCKET, "nobodys"))
     with pytest.raises(StorageError, match=r"cannot be written \(.*NO_SUCH_BUCKET"):
         store.check_writable()
+
+
+def test_a_store_that_does_not_answer_is_no_wrong_input(
+    away: S3Server, monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever opens it in an outage is tried again; what was written wrong never is."""
+    monkeypatch.setattr(storage, "_patient", lambda found: found)
+    with pytest.raises(StorageError, match=r"--storage: s3://.* cannot be read \("):
+        Store(away.uri("s"))
+
+
+def test_a_path_is_shown_without_the_query(s3: S3Server):
+    store = Store(f"s3://{BUCKET}/s?endpoint_override={s3.url}")
+    assert store.shown("a", "b") == f"s3://{BUCKET}/s/a/b"
 
 
 def test_the_endpoint_may_stand_in_the_environment(s3: S3Server, monkeypatch: pytest.MonkeyPatch):

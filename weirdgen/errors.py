@@ -33,9 +33,13 @@ class BudgetError(WeirdgenError):
 
 
 class StorageError(WeirdgenError, OSError):
-    """The storage is full, away, or not to be written: no cell's fault, and it ends the run (exit 2)."""
+    """The storage is full, away, or not to be written: no cell's fault (exit 2)."""
 
     exit_code = 2
+
+
+class StorageFullError(StorageError):
+    """The storage has no space left: it ends the run, whoever is told."""
 
 
 class StepError(WeirdgenError):
@@ -47,7 +51,7 @@ class NodeDiskError(StepError):
 
 
 class DamagedError(StepError):
-    """A file of the storage is there and cannot be used; of an artifact, until its folder is deleted."""
+    """Something of the storage cannot be used; an artifact cannot until its folder is deleted."""
 
 
 class MemoryExceeded(StepError):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from weirdgen.cache import node_cache
-from weirdgen.errors import NodeDiskError, StorageError
+from weirdgen.errors import NodeDiskError, StorageError, StorageFullError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FULL_IN_WORDS = re.compile(r"No space left on device|[Qq]uota exceeded|StorageFull")
@@ -41,7 +41,8 @@ def storage_error(uri: str, error: OSError, what: str) -> StorageError:
     reason = _why(error)
     if _tells_full(error):
         told = f"is full ({reason}): free space there, and the same command goes on"
-    elif _SKEWED.search(reason):
+        return StorageFullError(f"--storage: {uri} {told}")
+    if _SKEWED.search(reason):
         told = f"cannot be {what}, as the clock of {platform.node()} is wrong: set it ({reason})"
     else:
         told = f"cannot be {what} ({reason}); once it can, the same command goes on"

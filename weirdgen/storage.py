@@ -50,7 +50,10 @@ class Storage:
     """
 
     def __init__(self, uri: str) -> None:
-        """`uri`: a local path or a URI that pyarrow.fs reads. Raises InputError if it cannot."""
+        """`uri`: a local path or a URI that pyarrow.fs reads. Raises InputError if it is neither.
+
+        Raises StorageError where an object store does not answer, or refuses this process.
+        """
         if not uri.strip("/ ") or re.match(r"(s3|gs):(?!//[^/])", uri):
             raise InputError("--storage", None, f"{uri!r} names no folder or bucket")
         if re.match(r"s3://[^/?]*@", uri):
@@ -62,10 +65,12 @@ class Storage:
             if isinstance(self._fs, fs.S3FileSystem):
                 self._fs = _patient(self._fs)
                 self._fs.get_file_info(self._root)  # that it is there, and open to this process
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             raise InputError(
                 "--storage", None, f"{uri!r}: {' '.join(str(error).split())}"
             ) from None
+        except OSError as error:
+            raise storage_error(self.uri, error, "read") from error
         self.is_local = isinstance(self._fs, fs.LocalFileSystem)
         if self.is_local:
             root = Path(self._root)
@@ -79,8 +84,8 @@ class Storage:
 
     def shown(self, *parts: str) -> str:
         """The path as a person gives it: with its s3:// or gs://."""
-        scheme, separator, _ = self.uri.rpartition("://")
-        return f"{scheme.partition('?')[0]}{separator}{self.path(*parts)}"
+        scheme, separator, _ = self.uri.partition("://")
+        return f"{scheme}://{self.path(*parts)}" if separator else self.path(*parts)
 
     def _is_there(self) -> None:
         """Raises OSError where the root was there and is not any more: nothing makes it anew."""
@@ -103,7 +108,10 @@ class Storage:
     @told("read")
     def exists(self, path: str) -> bool:
         """Whether there is a file, or a folder with something in it."""
-        return self._fs.get_file_info(self.path(path)).type != fs.FileType.NotFound
+        if self._fs.get_file_info(self.path(path)).type != fs.FileType.NotFound:
+            return True
+        self._is_there()
+        return False
 
     @told("written")
     def write(self, path: str, content: bytes) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 from pyarrow import NativeFile, fs
 
 from weirdgen.cache import node_cache, scratch
-from weirdgen.errors import DamagedError, StepError, StorageError, WeirdgenError
+from weirdgen.errors import DamagedError, StorageError, WeirdgenError
 from weirdgen.faults import full_disk, node_disk_error, on_node_disk, storage_error
 from weirdgen.fingerprint import fingerprint
 from weirdgen.manifests import MANIFEST, Manifest, damage, read_manifest, sha256_of
@@ -110,7 +110,7 @@ class Store(Storage):
     def payload(self, step: Step, manifest: Manifest) -> Path:
         """The committed payload as a folder on this node, fetched once from a remote store.
 
-        Its files are those that were committed. Raises StepError when it was pruned, DamagedError
+        Its files are those that were committed. Raises DamagedError when it was pruned and
         where they have changed, NodeDiskError where this node's disk cannot take them.
         """
         stored = self.path("artifacts", step.key, manifest.attempt)
@@ -133,7 +133,7 @@ class Store(Storage):
 
     def _check_kept(self, step: Step, manifest: Manifest) -> None:
         if not self.exists(f"artifacts/{step.key}/{manifest.attempt}"):
-            raise StepError(f"{step.key}: its payload was pruned; delete its folder to remake it")
+            raise self._damaged(step.key, "its payload was pruned")
 
     @told("read")
     def _damage(self, folder: Path, manifest: Manifest) -> str | None:

@@ -15,6 +15,7 @@ from rich.markdown import Markdown
 from rich.text import Text
 
 from weirdgen.criterion import FORMAT_METRICS, JUDGED_METRICS
+from weirdgen.errors import DamagedError
 from weirdgen.fingerprint import fingerprint
 from weirdgen.report.findings import Findings
 from weirdgen.report.progress import progress_line
@@ -73,7 +74,11 @@ def publish(
         return
     table = current_results(found, store)
     if table is None:
-        merged = merge(found, store)
+        try:
+            merged = merge(found, store)
+        except DamagedError:
+            _print(console, lines)  # else what failed beside it is never told
+            raise
         table = merged.results
         if table.num_rows:
             write_results(merged, study.name, store)

@@ -268,7 +268,7 @@ class EngineActor:
     """One open engine: base, adapters and self-distillation, one step after another."""
 
     def __init__(self, uri: str, make_engine: Callable[[], Engine]) -> None:
-        self._store = Store(uri)
+        self._uri = uri
         self._engine = make_engine()
         self._proofs: dict[str, dict] = {}
 
@@ -276,7 +276,12 @@ class EngineActor:
         """Answers once the actor has its GPU."""
 
     def open(self, task: Task, serve_base: str, max_rank: int, log: str) -> Made:
-        """Opens the base that `task`, any step for an engine, asks."""
+        """Opens the store, and the base that `task`, any step for an engine, asks.
+
+        Raises StorageError where the store does not answer: of an actor whose `__init__` raises Ray
+        tells its death alone.
+        """
+        self._store = Store(self._uri)
         with logged(self._store, log):
             inputs = {
                 role: named_by_content(self._store.payload(step, manifest), manifest.digest)

@@ -13,7 +13,14 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from weirdgen.errors import DamagedError, NodeDiskError, StepError, StorageError, WeirdgenError
+from weirdgen.errors import (
+    DamagedError,
+    NodeDiskError,
+    StepError,
+    StorageError,
+    StorageFullError,
+    WeirdgenError,
+)
 from weirdgen.lease import Lease
 from weirdgen.runner.backlog import Backlog
 from weirdgen.runner.cluster import Capacity, on_this_node
@@ -283,9 +290,13 @@ class Scheduler:
             return {}
 
     def _failed_by(self, work: Work, cause: BaseException) -> None:
-        if isinstance(cause, StorageError | NodeDiskError):
+        if isinstance(cause, StorageFullError | NodeDiskError):
             raise cause  # no step's own: one after the other would fare as badly
         reason = f"{type(cause).__name__}: {cause}"
+        if isinstance(cause, StorageError):
+            self._store.check_writable()  # raises where it is no trouble of that node alone
+            self._died(work, reason)
+            return
         if work.opens:
             self._openings.failed(work, reason)
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,3 +39,10 @@ def fill(folder: Path, leave: int = 0) -> Path:
     free = shutil.disk_usage(folder).free - leave
     ballast.write_bytes(b"\0" * max(0, free))
     return ballast
+
+
+def temporary_files_are_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where /tmp, /var/tmp and the working folder are on the one disk, and nothing yet asked for any."""
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(folder)])

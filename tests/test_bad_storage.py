@@ -7,14 +7,15 @@ import errno
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
-from small_disk import fill, small_disk
+from small_disk import fill, small_disk, temporary_files_are_in
 from test_store import commit, step
 
 from weirdgen.errors import DamagedError, StorageError
-from weirdgen.faults import storage_error
+from weirdgen.faults import full_disk, storage_error
 from weirdgen.judge.journal import Journal, Ledger, records
 from weirdgen.store import Store
 
@@ -70,6 +71,37 @@ def test_a_library_that_tells_a_full_disk_in_words_is_understood(tmp_path: Path)
             raise SafetensorError(
                 "Error while serializing: I/O error: No space left on device (os error 28)"
             )
+
+
+def test_a_full_storage_that_is_the_nodes_only_disk_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with small_disk(tmp_path / "disk", "64k"):
+        store = Store(str(tmp_path / "disk" / "store"))
+        store.check_writable()
+        temporary_files_are_in(tmp_path / "disk", monkeypatch)
+        ballast = fill(tmp_path / "disk")
+        told = "is full .No space left on device.: free space there"
+        with pytest.raises(StorageError, match=told), store.attempt(step()) as (_, folder):
+            (folder / "file").write_bytes(b"x" * 5000)
+        with (
+            pytest.raises(StorageError, match=told),
+            store.attempt(step()),
+            tempfile.TemporaryDirectory(),
+        ):
+            pytest.fail("a temporary folder was found")
+        ballast.unlink()
+        commit(store, step(), "x")
+
+
+def test_where_no_disk_can_be_asked_a_full_one_is_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    temporary_files_are_in(tmp_path / "away", monkeypatch)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "away"))
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert full_disk(full, tmp_path / "away") is None
+    assert full_disk(full, tmp_path / "away", tmp_path) == tmp_path
 
 
 def test_what_fails_by_itself_is_not_laid_on_the_storage(store: Store):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import at_a_distance
-from small_disk import small_disk
+from small_disk import fill, small_disk, temporary_files_are_in
+from test_store import step
 
 from weirdgen.errors import NodeDiskError, StorageError
 from weirdgen.runner.remote import logged
@@ -54,9 +55,30 @@ def test_a_log_on_a_disk_that_takes_nothing_is_one_line(
             logged(local, LOG),
         ):
             pytest.fail("it began")
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "disk"))
+        told = r"disk/weirdgen cannot be written \(Read-only file system\)"
         with (
-            pytest.raises(NodeDiskError, match=r"disk cannot be written \(Read-only file system\)"),
+            pytest.raises(NodeDiskError, match=told),
             logged(away, LOG),
         ):
+            pytest.fail("it began")
+
+
+def test_a_log_on_a_node_whose_only_disk_is_full_is_one_line(
+    far_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with small_disk(tmp_path / "node", "64k,nr_inodes=20"):
+        temporary_files_are_in(tmp_path / "node", monkeypatch)
+        fill(tmp_path / "node")
+        told = r": .*node/weirdgen is on a full disk: free space"
+        with (
+            pytest.raises(NodeDiskError, match=told),
+            logged(far_store, LOG),
+            far_store.attempt(step()) as (_, folder),
+        ):
+            (folder / "file").write_bytes(b"x")
+        with suppress(OSError):
+            for i in range(20):
+                (tmp_path / "node" / str(i)).touch()
+        with pytest.raises(NodeDiskError, match=told), logged(far_store, LOG):
             pytest.fail("it began")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import errno
+import os
 import platform
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from weirdgen.cache import node_cache
 from weirdgen.errors import NodeDiskError, StorageError, StorageFullError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_FULL_IN_WORDS = re.compile(r"No space left on device|[Qq]uota exceeded|StorageFull")
-"""As libraries of Rust and C++ and object stores tell it, which keep the number to themselves."""
+_FULL_IN_WORDS = re.compile(
+    r"No space left on device|[Qq]uota exceeded|StorageFull|No usable temporary directory"
+)
+"""As libraries of Rust and C++, object stores and `tempfile` tell it, which keep the number."""
 _LITTLE = 2**26
 """Bytes that are left at most where a write was refused: it had filled the disk to its last blocks."""
 _SKEWED = re.compile(r"request_?time_?too_?skewed", re.IGNORECASE)
@@ -31,6 +34,8 @@ def full_disk(error: BaseException, *folders: Path) -> Path | None:
     if not any(map(_tells_full, chain)):
         return None
     place = fullest(*folders)
+    if place is None:
+        return None
     if any(map(_is_numbered_full, chain)) or shutil.disk_usage(place).free < _LITTLE:
         return place
     return None
@@ -49,13 +54,24 @@ def storage_error(uri: str, error: OSError, what: str) -> StorageError:
     return StorageError(f"--storage: {uri} {told}")
 
 
-def fullest(*folders: Path) -> Path:
-    """Of these, and where temporary files and the node's cache are, the one with the least space."""
-    places = [*folders, node_cache(), Path(tempfile.gettempdir())]
-    return min(
-        (place for place in places if place.is_dir()),
-        key=lambda place: shutil.disk_usage(place).free,
-    )
+def fullest(*folders: Path) -> Path | None:
+    """Of these, and where temporary files and the node's cache are, the one with the least space.
+
+    None where none of them is there. It raises nothing, as an error is being told.
+    """
+    places = [*folders]
+    with suppress(RuntimeError):  # there is no home
+        places.append(node_cache())
+    free = {}
+    for place in (*places, _temporary()):
+        with suppress(OSError):
+            free[place] = shutil.disk_usage(place).free
+    return min(free, key=free.__getitem__, default=None)
+
+
+def _temporary() -> Path:
+    """Where temporary files are. `tempfile.gettempdir` writes to find out, and raises on full disks."""
+    return Path(tempfile.tempdir or os.environ.get("TMPDIR") or "/tmp")  # noqa: S108
 
 
 def node_disk_error(place: Path, error: OSError) -> NodeDiskError:

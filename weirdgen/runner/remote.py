@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 
+from weirdgen.cache import node_cache, scratch
 from weirdgen.checkpoints import named_by_content
 from weirdgen.data.persona import HELDOUT, read_questions
 from weirdgen.errors import MemoryExceeded
@@ -144,16 +143,15 @@ def _log(store: Store, path: str) -> Iterator[FileIO]:
         with store.open_log(path) as log:
             yield log
         return
-    with on_node_disk(Path(tempfile.gettempdir())):
-        folder = Path(tempfile.mkdtemp())
-        log = (folder / "log").open("ab", buffering=0)
-    try:
-        with log:
+    with ExitStack() as stack:
+        with on_node_disk(node_cache()):
+            file = stack.enter_context(scratch()) / "log"
+            log = stack.enter_context(file.open("ab", buffering=0))
+        try:
             yield log
-    finally:
-        with suppress(OSError):
-            store.write(path, (folder / "log").read_bytes())
-        shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            with suppress(OSError):
+                store.write(path, file.read_bytes())
 
 
 def _flush() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from pathlib import Path
@@ -74,6 +75,73 @@ def test_of_two_starts_in_the_same_instant_one_is_refused(tmp_path: Path):
     for thread in threads:
         thread.join()
     assert outcomes.count("held") == 1
+
+
+def test_of_many_that_find_the_same_holder_dead_one_takes_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store, outcomes = Store(str(tmp_path)), []
+    elsewhere(store, 1)
+    found, hold = threading.Barrier(8), threading.Event()
+    monkeypatch.setattr(Lease, "_alive", lambda *_: found.wait() and None)
+
+    def start() -> None:
+        try:
+            with Lease(store, "s", beat_s=60):
+                outcomes.append("held")
+                hold.wait(10)
+        except LockedError as locked:
+            outcomes.append(str(locked))
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 10
+    while len(outcomes) < 8 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    hold.set()
+    for thread in threads:
+        thread.join()
+    assert outcomes.count("held") == 1
+    alive = f"another run of this study is alive (host {socket.gethostname()}, process"
+    assert sum(alive in outcome for outcome in outcomes) == 7
+
+
+def test_a_dead_lease_that_another_run_has_taken_over_is_left_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    elsewhere(store, 1)
+    monkeypatch.setattr(Lease, "_alive", lambda *_: elsewhere(store, 2))
+    with (
+        pytest.raises(LockedError, match=r"is alive \(host elsewhere, process 1"),
+        Lease(store, "s"),
+    ):
+        pass
+    assert b'"beat": 2' in (store.read("s/lease.json") or b"")
+
+
+def test_a_dead_lease_that_another_run_takes_over_just_after_is_left_to_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    elsewhere(store, 1)
+    monkeypatch.setattr(Lease, "_alive", lambda *_: None)
+    monkeypatch.setattr("weirdgen.lease.time.sleep", lambda _: elsewhere(store, 2))
+    with (
+        pytest.raises(LockedError, match=r"is alive \(host elsewhere, process 1"),
+        Lease(store, "s"),
+    ):
+        pass
+    assert b'"beat": 2' in (store.read("s/lease.json") or b"")
+
+
+def test_a_lease_that_is_freed_while_it_is_listened_to_is_taken_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    elsewhere(store, 1)
+    monkeypatch.setattr(Lease, "_alive", lambda *_: store.delete("s/lease.json"))
+    monkeypatch.setattr("weirdgen.lease.time.sleep", lambda _: pytest.fail("it waits"))
+    with Lease(store, "s"):
+        pass
 
 
 def test_of_two_that_both_believe_to_hold_it_one_gives_up_within_a_beat(store: Store):

@@ -20,6 +20,8 @@ from weirdgen.strict import StrictModel
 BEAT_S = 5.0
 PATIENCE_S = 4 * BEAT_S
 """A holder on another machine whose heart does not beat for so long is dead."""
+SETTLE_S = 1.0
+"""A run that takes over waits so long for the writes of others that do the same."""
 
 
 class Holder(StrictModel):
@@ -64,11 +66,11 @@ class Lease:
         """Takes the lease. Raises LockedError while another live run holds it."""
         content = self._store.read(self._path)
         if content is not None and (alive := self._alive(content)):
-            raise LockedError(f"{self._where}: another run of this study is alive ({alive})")
-        if content is not None:
-            self._store.write(self._path, self._beaten(0))
-        elif not self._store.write_first(self._path, self._beaten(0)):
-            raise LockedError(f"{self._where}: another run of this study has begun just now")
+            raise self._refusal(alive)
+        if not self._store.write_first(self._path, self._beaten(0)):
+            if content is None:
+                raise LockedError(f"{self._where}: another run of this study has begun just now")
+            self._take_over(content)
         self._thread.start()
         return self
 
@@ -101,6 +103,24 @@ class Lease:
     @property
     def _where(self) -> str:
         return self._store.shown(self._path)
+
+    def _refusal(self, alive: str) -> LockedError:
+        return LockedError(f"{self._where}: another run of this study is alive ({alive})")
+
+    def _take_over(self, dead: bytes) -> None:
+        """Replaces the lease `dead`. Raises LockedError where another run has, or does just now.
+
+        Of several at once the last to write holds the study, and the others read so after SETTLE_S.
+        What remains: one whose write ends later than that after it read `dead`, on a storage that
+        hangs, takes the study from a run that has begun. That one learns of it within a beat.
+        """
+        mine = self._beaten(0)
+        if (now := self._store.read(self._path)) == dead:
+            self._store.write(self._path, mine)
+            time.sleep(SETTLE_S)
+            now = self._store.read(self._path)
+        if now != mine:
+            raise self._refusal(_who(now or b""))
 
     def _beat(self) -> None:
         count, last = 0, time.monotonic()
@@ -150,7 +170,7 @@ class Lease:
         On this machine the process tells; elsewhere its heartbeat does: no clocks are compared.
         """
         holder = _holder(content)
-        who = str(holder) if holder else "nobody knows whose"
+        who = _who(content)
         if holder and holder.host == self.mine.host:
             return who if _started(holder.pid) == holder.started else None
         deadline = time.monotonic() + self._patience_s
@@ -170,6 +190,10 @@ def _holder(content: bytes) -> Holder | None:
         return Holder.model_validate_json(content)
     except ValidationError:
         return None
+
+
+def _who(content: bytes) -> str:
+    return str(_holder(content) or "nobody knows whose")
 
 
 def _started(pid: int) -> float | None:

@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 from page_study import plot as dot
 from rich.console import Console
+from test_store import elsewhere
 from tiny_results import findings, results, study
 
 from weirdgen import timeline
+from weirdgen.errors import LockedError
+from weirdgen.lease import Lease
 from weirdgen.report import summary
 from weirdgen.report.figures.timeline import timeline_plot
 from weirdgen.report.plot import Plot
@@ -31,16 +34,20 @@ def span(start: float, end: float, kind: str = "answers", gpu: str = "0", **more
     return of._replace(**more)
 
 
+def timeline_of(store: Store, of: str = "tiny") -> Timeline:
+    return Timeline(store, of, Lease(store, of))
+
+
 # What is kept.
 
 
 def test_what_is_added_is_read_by_the_next_run(store: Store) -> None:
-    first = Timeline(store, "tiny")
+    first = timeline_of(store)
     one, two = span(0, 5, "engine", engine=1, gpu="3"), span(6, 7, "train", together=8, ok=False)
     first.add(one)
     assert read_timeline("tiny", store) == [], "not yet 30 s"
     first.save()
-    second = Timeline(store, "tiny")
+    second = timeline_of(store)
     second.add(two)
     second.save()
     assert read_timeline("tiny", store) == [one, two]
@@ -51,7 +58,7 @@ def test_it_saves_itself_every_half_minute(store: Store, monkeypatch: pytest.Mon
     now, written = [0.0], []
     monkeypatch.setattr(timeline, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(Store, "write", lambda _, path, content: written.append((path, content)))
-    kept = Timeline(store, "tiny")
+    kept = timeline_of(store)
     for now[0] in (10.0, 29.9, 30.0, 31.0, 59.9, 60.0, 60.1):
         kept.add(span(0, now[0]))
     assert [(path, content.count(b"\n")) for path, content in written] == [
@@ -66,9 +73,9 @@ def test_it_saves_itself_every_half_minute(store: Store, monkeypatch: pytest.Mon
 def test_a_run_without_work_writes_nothing(store: Store) -> None:
     broken = b'{"what": "half a li'
     store.write(f"tiny/{TIMELINE}", broken)
-    Timeline(store, "tiny").save()
+    timeline_of(store).save()
     assert store.read(f"tiny/{TIMELINE}") == broken
-    Timeline(store, "other").save()
+    timeline_of(store, "other").save()
     assert not store.exists(f"other/{TIMELINE}")
 
 
@@ -77,7 +84,7 @@ def test_a_storage_that_fails_for_a_moment_ends_no_run(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(timeline, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    kept = Timeline(store, "tiny")
+    kept = timeline_of(store)
     with monkeypatch.context() as broken:
         broken.setattr(Store, "write", lambda *_: (_ for _ in ()).throw(OSError("gone")))
         now[0] = 40.0
@@ -87,6 +94,25 @@ def test_a_storage_that_fails_for_a_moment_ends_no_run(
     now[0] = 41.0
     kept.add(span(1, 2))
     assert len(read_timeline("tiny", store)) == 2
+
+
+def test_a_run_that_lost_its_lease_leaves_the_timeline_to_the_other(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(timeline, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with pytest.raises(LockedError), Lease(store, "s", beat_s=0.02) as lease:
+        kept = Timeline(store, "s", lease)
+        kept.add(span(0, 1))
+        elsewhere(store, 1)
+        lease._thread.join(5)
+        other = timeline_of(store, "s")
+        other.add(span(2, 3))
+        other.save()
+        now[0] = 40.0
+        kept.add(span(4, 5))
+        kept.save()
+    assert read_timeline("s", store) == [span(2, 3)]
 
 
 def test_a_line_that_is_no_span_is_passed_over(store: Store) -> None:
@@ -104,7 +130,7 @@ def test_a_line_that_is_no_span_is_passed_over(store: Store) -> None:
     whole = json.dumps(good | {"engine": 2, "started": int(T)}).encode()
     store.write(f"tiny/{TIMELINE}", b"\n".join([whole, *lines[:-1], whole, lines[-1]]))
     assert read_timeline("tiny", store) == [span(0, 5, engine=2)] * 2
-    kept = Timeline(store, "tiny")
+    kept = timeline_of(store)
     kept.add(span(6, 7))
     kept.save()
     assert len((store.read(f"tiny/{TIMELINE}") or b"").splitlines()) == 3
@@ -182,12 +208,12 @@ def test_the_report_is_made_anew_when_something_ran_and_only_then(
         return len(made)
 
     assert (publish(), publish()) == (1, 1)
-    kept = Timeline(store, of.name)
+    kept = timeline_of(store, of.name)
     kept.add(span(0, 5))
     kept.save()
     assert (publish(), publish()) == (2, 2)
     assert [*made[-1]] == [span(0, 5)]
-    Timeline(store, of.name).save()
+    timeline_of(store, of.name).save()
     assert publish() == 2
     assert store.exists(f"{of.name}/{summary.FIGURES}/run-timeline.csv")
     assert "What ran where and when" in (store.read(f"{of.name}/{summary.PAGE}") or b"").decode()

@@ -10,6 +10,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from weirdgen.lease import Lease
 from weirdgen.store import Store
 
 TIMELINE = "timeline.jsonl"
@@ -71,10 +72,13 @@ def read_timeline(study: str, store: Store) -> list[Span]:
 
 
 class Timeline:
-    """The spans of a study, to which a run adds its own."""
+    """The spans of a study, to which a run adds its own.
 
-    def __init__(self, store: Store, study: str) -> None:
-        self._store, self._study = store, study
+    Nothing is written once the lease is lost: the file is another run's then.
+    """
+
+    def __init__(self, store: Store, study: str, lease: Lease) -> None:
+        self._store, self._study, self._lease = store, study, lease
         self._lines = bytearray()
         """Of all runs: as text they take a fifth of what spans do."""
         for span in read_timeline(study, store):
@@ -90,7 +94,7 @@ class Timeline:
 
     def save(self) -> None:
         """Writes the whole file, where there are new spans: an object store cannot append."""
-        if len(self._lines) > self._n_saved:
+        if len(self._lines) > self._n_saved and not self._lease.lost:
             self._store.write(f"{self._study}/{TIMELINE}", bytes(self._lines))
         self._n_saved, self._saved_at = len(self._lines), time.monotonic()
 

@@ -73,7 +73,7 @@ class Scheduler:
         self.pool = EnginePool(found.plan, store, have.cpus, engine)
         self._room = Room.of(have, self.study.resources, self.pool.gpus_each)
         self._nodes = Nodes(have, store, display.event)
-        self._timeline = Timeline(store, self.study.name)
+        self._timeline = Timeline(store, self.study.name, lease)
         self.running: dict[ray.ObjectRef, Work] = {}
         self._n_trainings = self._n_taken = 0
         self.backlog = Backlog(self.study.name, display.event, found.done)

@@ -196,13 +196,16 @@ class JudgeClient:
                 return Transient("no_completion")
 
 
-def _unix_s(date: str) -> float:
-    return email.utils.parsedate_to_datetime(date).timestamp()
+def _unix_s(date: str) -> float | None:
+    """None where it is no date."""
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that the endpoint asks for: `retry-after-ms`, or `Retry-After` as seconds or a date."""
-    now_s = headers.get("date")  # by the endpoint's clock, as the other date is
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         said_s = headers.get(name)
         if said_s is None:
@@ -210,10 +213,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         try:
             seconds = unit * float(said_s)
         except ValueError:
-            try:
-                seconds = _unix_s(said_s) - (_unix_s(now_s) if now_s else time.time())
-            except ValueError:
+            if (until_s := _unix_s(said_s)) is None:
                 continue
+            # By the endpoint's clock, as the other date is, where it tells.
+            now_s = _unix_s(headers.get("date", ""))
+            seconds = until_s - (time.time() if now_s is None else now_s)
         if math.isfinite(seconds):
             return max(0.0, seconds)
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from weirdgen.runner.backlog import Backlog
-from weirdgen.runner.progress import RunDisplay, seconds_left
-from weirdgen.runner.remote import Begun
+from weirdgen.runner.progress import RunDisplay, seconds_left, updates_of
+from weirdgen.runner.remote import Begun, Board
 from weirdgen.runner.work import Work
 from weirdgen.store import Step
 
@@ -50,6 +51,23 @@ def test_a_running_training_stands_in_until_one_has_ended():
     assert seconds_left(scheduler([answers(1)], [], train=(1, 60.0)), {}) is None
     left = seconds_left(scheduler([], [work]), {work.step.key: Begun(1, "node-a", "", (5, 20))})
     assert left == pytest.approx(30, abs=1)
+
+
+def test_an_attempt_that_was_given_up_tells_no_progress_of_the_next():
+    board: Any = Board.__ray_metadata__.modified_class()
+    first, second = Begun(1, "silent", ""), Begun(2, "node-a", "")
+    again = replace(training(), attempt=2)
+    key = again.step.key
+    board.begin(key, first)
+    board.report(key, 1, 3, 20)
+    assert updates_of(training(), board.read()) == (3, 20)
+    assert updates_of(again, board.read()) == (0, 0), "it has not begun"
+    board.begin(key, second)
+    board.report(key, 2, 5, 20)
+    board.report(key, 1, 9, 20)
+    board.begin(key, first)
+    assert board.read() == {key: second._replace(updates=(5, 20))}
+    assert updates_of(again, board.read()) == (5, 20)
 
 
 def test_untrusted_text_does_not_drive_the_terminal():

@@ -119,7 +119,8 @@ def stage_counts(scheduler: Scheduler) -> dict[str, tuple[int, int, int, int]]:
 
 def updates_of(work: Work, begun: Mapping[str, Begun]) -> tuple[int, int]:
     """Done and all; zeros where it is not known."""
-    return begun[work.step.key].updates if work.step.key in begun else (0, 0)
+    place = begun.get(work.step.key)
+    return place.updates if place is not None and place.attempt == work.attempt else (0, 0)
 
 
 def seconds_left(scheduler: Scheduler, begun: Mapping[str, Begun]) -> float | None:

@@ -163,17 +163,23 @@ def _flush() -> None:
 
 @ray.remote(num_cpus=0)
 class Board:
-    """The trainings that run, by key."""
+    """The trainings that run, by key.
+
+    An attempt on a node that fell silent may live on, beside the next: it is not listened to. Where
+    it begins after `end` it stays, so whoever reads compares attempts.
+    """
 
     def __init__(self) -> None:
         self._begun: dict[str, Begun] = {}
 
     def begin(self, key: str, begun: Begun) -> None:
-        self._begun[key] = begun
+        if key not in self._begun or self._begun[key].attempt <= begun.attempt:
+            self._begun[key] = begun
 
-    def report(self, key: str, done: int, total: int) -> None:
-        if key in self._begun:  # else it comes from one that is given up
-            self._begun[key] = self._begun[key]._replace(updates=(done, total))
+    def report(self, key: str, attempt: int, done: int, total: int) -> None:
+        begun = self._begun.get(key)
+        if begun is not None and begun.attempt == attempt:  # else it comes from one given up
+            self._begun[key] = begun._replace(updates=(done, total))
 
     def end(self, key: str) -> None:
         self._begun.pop(key, None)
@@ -210,7 +216,7 @@ def run_training(
     store = Store(uri)
 
     def on_step(done: int, total: int) -> None:
-        board.report.remote(task.step.key, done, total)
+        board.report.remote(task.step.key, task.attempt, done, total)
 
     def make(inputs: Sequence[Inputs], outs: Sequence[Path], states: States) -> dict:
         return make_training(
@@ -234,7 +240,7 @@ def run_trainings(uri: str, tasks: list[Task], micro_batch: int, board: Any, log
     store = Store(uri)
 
     def on_step(done: int, total: int) -> None:
-        board.report.remote(tasks[0].step.key, done, total)
+        board.report.remote(tasks[0].step.key, tasks[0].attempt, done, total)
 
     def make(inputs: Sequence[Inputs], outs: Sequence[Path], states: States) -> dict:
         records = [task.step.record for task in tasks]

@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -29,6 +30,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from referencing import Registry, Resource
 
 from weirdgen.cli import main
+from weirdgen.plan import make_plan
 from weirdgen.study_file import load_study
 
 CLUSTER = REPOSITORY / "cluster"
@@ -63,6 +65,53 @@ def problems(document: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("kind", ["RayJob", "RayCluster"])
 def test_manifests_are_what_kuberay_reads(kind: str):
     assert problems(of_kind(kind)) == []
+
+
+def changed(path: Path, where: str) -> list[dict[str, Any]]:
+    """The documents of a manifest whose user heeds what is to be uncommented and deleted `where`."""
+    text = path.read_text()
+    text = re.sub(rf"^# DELETE {where}: from here to `---`\.$.*?^---$", "", text, flags=re.M | re.S)
+    lines = [line for line in text.splitlines() if f"# DELETE {where}" not in line]
+    mark = re.compile(rf"^( *)# (.*# UNCOMMENT (?:{where}|as above).*)$")
+    return [*yaml.safe_load_all("\n".join(mark.sub(r"\1\2", line) for line in lines))]
+
+
+def pods(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The head's pod and the workers'."""
+    spec = document["spec"].get("rayClusterSpec", document["spec"])
+    groups = spec["headGroupSpec"], *spec["workerGroupSpecs"]
+    return [group["template"]["spec"] for group in groups]
+
+
+def storage_volumes(pod: dict[str, Any]) -> tuple[list[Any], list[str]]:
+    """What `storage` is, and where it is mounted."""
+    volumes = [each for each in pod["volumes"] if each["name"] == "storage"]
+    mounts = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "storage"]
+    return volumes, [each["mountPath"] for each in mounts]
+
+
+def test_a_raycluster_without_the_lines_to_delete_for_a_bucket_has_no_disk():
+    (document,) = changed(CLUSTER / "raycluster.yaml", "for a bucket")
+    assert document["kind"] == "RayCluster"
+    assert problems(document) == []
+    assert [storage_volumes(pod) for pod in pods(document)] == [([], []), ([], [])]
+
+
+def test_a_rayjob_with_the_lines_for_a_shared_disk_has_that_of_the_raycluster():
+    (document,) = changed(CLUSTER / "rayjob.yaml", "for a shared disk")
+    assert problems(document) == []
+    disks = [storage_volumes(pod) for pod in pods(document)]
+    assert disks == [storage_volumes(pod) for pod in pods(of_kind("RayCluster"))]
+    assert disks[0][1] == ["/storage"]
+    claim = of_kind("PersistentVolumeClaim")["metadata"]["name"]
+    assert disks[0][0][0]["persistentVolumeClaim"] == {"claimName": claim}
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_every_pod_has_a_place_for_a_service_account(path: Path):
+    document = changed(path, "where an account")[-1]
+    assert problems(document) == []
+    assert [pod["serviceAccountName"] for pod in pods(document)] == ["weirdgen", "weirdgen"]
 
 
 @pytest.mark.parametrize("kind", ["RayJob", "RayCluster"])
@@ -107,14 +156,46 @@ def test_the_autoscaler_reads_gpus_from_zero_and_nothing_to_run_on_the_head(spec
 
 
 @pytest.mark.parametrize("spec", cluster_specs(), ids=["RayJob", "RayCluster"])
-def test_the_judges_key_is_a_secret_that_the_head_alone_sees(spec: dict[str, Any]):
-    variable = load_study(REPOSITORY / "jobs" / "russell-smollm2-1.7b.yaml").judge.key_variable
+def test_secrets_may_be_missing_and_the_judges_key_is_seen_by_the_head_alone(spec: dict[str, Any]):
     head, worker = (
-        {each["name"]: each for each in group["template"]["spec"]["containers"][0]["env"]}
-        for group in (spec["headGroupSpec"], spec["workerGroupSpecs"][0])
+        [each["secretRef"] for each in pod["containers"][0]["envFrom"]]
+        for pod in pods({"spec": spec})
     )
-    assert set(head[variable]) == {"name", "valueFrom"}
-    assert variable not in worker
+    assert worker == [{"name": "node-access", "optional": True}]
+    assert head == [{"name": "judge-key", "optional": True}, *worker]
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_the_shown_secret_holds_the_key_that_the_study_names(path: Path):
+    variable = load_study(REPOSITORY / "jobs" / "russell-smollm2-1.7b.yaml").judge.key_variable
+    shown = f'create secret generic judge-key --from-literal={variable}="${variable}"'
+    assert shown in path.read_text()
+
+
+def test_a_study_and_a_persona_of_ones_own_reach_the_rayjobs_head_in_one_folder(tmp_path: Path):
+    head, worker = pods(of_kind("RayJob"))
+    (volume,) = (each for each in head["volumes"] if "configMap" in each)
+    shown = f"kubectl create configmap {volume['configMap']['name']} --from-file=my-study.yaml"
+    assert shown in readme()
+    assert shown in (CLUSTER / "rayjob.yaml").read_text()
+    assert volume["configMap"]["optional"], "none for a study of the image"
+    mounts = {each["name"]: each["mountPath"] for each in head["containers"][0]["volumeMounts"]}
+    assert f"weirdgen run {mounts[volume['name']]}/my-study.yaml" in readme()
+    assert not any("configMap" in each for each in worker["volumes"]), "the driver reads it alone"
+    # As a ConfigMap is mounted: all files in one folder, each a link.
+    given = tmp_path / "..data"
+    shutil.copytree(REPOSITORY / "weirdgen" / "data" / "personas" / "bertrand_russell", given)
+    study = (REPOSITORY / "jobs" / "local.yaml").read_text()
+    own = study.replace("persona: bertrand_russell", "persona: ./")
+    (given / "my-study.yaml").write_text(own)
+    for file in given.iterdir():
+        (tmp_path / file.name).symlink_to(Path("..data", file.name))
+    assert own != study
+    plans = [
+        make_plan(load_study(path), path.parent)
+        for path in (tmp_path / "my-study.yaml", REPOSITORY / "jobs" / "local.yaml")
+    ]
+    assert plans[0].by_fingerprint.keys() == plans[1].by_fingerprint.keys()
 
 
 @pytest.mark.parametrize("spec", cluster_specs(), ids=["RayJob", "RayCluster"])
@@ -154,6 +235,33 @@ def test_what_ray_up_runs_on_nodes_is_clean_bash(part: str):
     command = [TOOLS / "shellcheck", "--exclude=SC2086,SC2034", "-"]
     done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("key", ["a-key", None])
+def test_what_ray_up_runs_on_nodes_passes_keys_on_and_starts_without_them(
+    key: str | None, tmp_path: Path
+):
+    fake = {"python": f"echo {key}" if key else "echo none >&2; exit 1", "ray": "env"}
+    for name, script in fake.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    for part, names in {"head": ["OPENROUTER_API_KEY", "HF_TOKEN"], "worker": ["HF_TOKEN"]}.items():
+        command = ray_up()[f"{part}_start_ray_commands"][-1]
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "RAY_HEAD_IP": "x"}
+        done = subprocess.run(
+            ["bash", "-c", command], env=environment, capture_output=True, text=True, check=True
+        )
+        seen = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+        assert {name: seen[name] for name in names} == dict.fromkeys(names, key or "")
+        assert seen["RAY_AUTH_MODE"] == "token"
+
+
+def test_what_ray_up_asks_aws_for_is_python():
+    commands = [ray_up()[f"{part}_start_ray_commands"][-1] for part in ("head", "worker")]
+    codes = [code for command in commands for code in re.findall(r"python -c '(.*?)'", command)]
+    assert len(codes) == 2
+    for code in codes:
+        compile(code, "ray-up.yaml", "exec")
 
 
 def test_the_sbatch_script_is_clean_bash():
@@ -236,8 +344,8 @@ def test_what_a_user_must_change_says_so(name: str):
 def shown_commands() -> list[list[str]]:
     """Every `weirdgen ...` that the cluster's files show."""
     shown = [of_kind("RayJob")["spec"]["entrypoint"]]
-    shown += re.findall(r"^    (.*weirdgen (?:run|plan).*)$", readme(), re.MULTILINE)
-    return [shlex.split(each[each.index("weirdgen ") :])[1:] for each in shown]
+    shown += re.findall(r"^    (.*weirdgen (?:run|plan|status) .*)$", readme(), re.MULTILINE)
+    return [shlex.split(each[each.index("weirdgen ") :], comments=True)[1:] for each in shown]
 
 
 def readme() -> str:

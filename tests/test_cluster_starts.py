@@ -55,10 +55,10 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
-def test_gpus_are_brought_from_zero_before_the_command_runs_and_go_when_it_does_nothing(
-    folder: Path,
-):
-    """By Ray's own autoscaler, whose provider starts nodes on this machine."""
+@pytest.fixture(scope="module")
+def growing() -> Iterator[dict[str, str]]:
+    """The environment of a cluster of no GPUs that grows to two, by Ray's own autoscaler, whose provider starts nodes on this machine."""
+    folder = Path(tempfile.mkdtemp(prefix="wg"))
     address = f"127.0.0.1:{free_port()}"
     nothing: dict = {
         "auth": {},
@@ -75,7 +75,7 @@ def test_gpus_are_brought_from_zero_before_the_command_runs_and_go_when_it_does_
         "cluster_name": "made-up",
         "max_workers": 2,
         "upscaling_speed": 2,
-        "idle_timeout_minutes": 0.05,
+        "idle_timeout_minutes": 0.25,
         "provider": {
             "type": "external",
             "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
@@ -115,40 +115,75 @@ def test_gpus_are_brought_from_zero_before_the_command_runs_and_go_when_it_does_
     command += ["--num-cpus=0", "--num-gpus=0", "--object-store-memory=80000000"]
     command += [f"--autoscaling-config={folder / 'config.json'}", f"--temp-dir={folder}"]
     command += ["--node-ip-address=127.0.0.1", "--include-dashboard=false"]
-    counts = (
-        "import ray, time; ray.init(logging_level='ERROR', log_to_driver=False)\n"
-        "gpus = lambda: ray.cluster_resources().get('GPU', 0)\n"
-        "print('began with', gpus(), flush=True)\n"
-        "while gpus(): time.sleep(0.5)\n"
-        "print('none left')"
-    )
     with (folder / "log").open("w") as log:
         head = subprocess.Popen(command, env=of_head, stdout=log, stderr=log)
     try:
         until(lambda: "runtime started" in (folder / "log").read_text(), 60, "the head")
-        done = subprocess.run(
-            [
-                sys.executable,
-                REPOSITORY / "cluster" / "await_gpus.py",
-                "2",
-                sys.executable,
-                "-c",
-                counts,
-            ],
-            env={**environment, "RAY_ADDRESS": address},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
+        yield {**environment, "RAY_ADDRESS": address}
     finally:
         end(head)
-    lines = done.stdout.splitlines()
-    assert lines[0] == "0 of 2 GPUs"
-    assert [line for line in lines if line.startswith(("began", "none"))] == [
-        "began with 2.0",
-        "none left",
-    ]
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+AWAITS = [sys.executable, str(REPOSITORY / "cluster" / "await_gpus.py")]
+GOING = [
+    sys.executable,
+    "-c",
+    "import ray, time; ray.init(logging_level='ERROR', log_to_driver=False)\n"
+    "gpus = lambda: ray.cluster_resources().get('GPU', 0)\n"
+    "print('began with', gpus(), flush=True)\n"
+    "while gpus(): time.sleep(0.5)\n"
+    "print('none left')",
+]
+
+
+def ran(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def said(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What `GOING` printed."""
+    return [line for line in done.stdout.splitlines() if line.startswith(("began", "none"))]
+
+
+def test_gpus_are_brought_from_zero_before_the_command_runs_and_go_when_it_does_nothing(
+    growing: dict[str, str],
+):
+    done = ran([*AWAITS, "2", *GOING], growing)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "0 of 2 GPUs"
+    assert said(done) == ["began with 2.0", "none left"]
+
+
+def test_where_fewer_gpus_come_the_wait_ends_and_they_go(growing: dict[str, str]):
+    fewer = [*AWAITS, "--minutes", "0.02", "3", "echo", "began"]
+    done = ran([*AWAITS, "2", *fewer], growing)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "await_gpus.py: 2 of 3 GPUs are there after 0.02 minutes: "
+        "ask for fewer, or wait longer: --minutes M before their number"
+    )
+    assert said(done) == []
+    assert said(ran(GOING, growing))[-1] == "none left"
+
+
+def test_a_wait_that_is_stopped_asks_for_no_more(growing: dict[str, str]):
+    """By SIGTERM, as `ray job stop` does it."""
+    waits = subprocess.Popen([*AWAITS, "2", "true"], env=growing, stdout=subprocess.PIPE, text=True)
+    assert waits.stdout is not None
+    assert waits.stdout.readline() == "0 of 2 GPUs\n"
+    waits.terminate()
+    assert waits.wait(60) != 0
+    time.sleep(10)  # by then they are there, if they come
+    assert said(ran(GOING, growing))[-1] == "none left"
+
+
+def test_gpus_without_a_command_are_refused():
+    done = ran([*AWAITS, "2"], dict(os.environ))
+    assert done.returncode == 2
+    assert "a command is needed" in done.stderr
 
 
 class Allocation:
@@ -158,10 +193,10 @@ class Allocation:
         self.folder, self.number = folder, str(free_port())
         commands = {
             "scontrol": f'echo "$*" >>{folder}/scontrol; [[ $1 != show ]] || printf "n1\\nn2\\n"',
-            "srun": f"""echo "$*" >>{folder}/srun
+            "srun": f'''echo "$*" >>{folder}/srun
                 while [[ $1 == --* ]]; do shift; done
                 if [[ $1 == hostname ]]; then echo 127.0.0.1; exit; fi
-                exec "$@" --num-cpus=1""",
+                exec "$@"''',
             "ray": f'exec {RAY} "$@"',
             "python": f'exec {sys.executable} "$@"',
             "weirdgen": driver,
@@ -181,6 +216,7 @@ class Allocation:
             "SLURM_SUBMIT_DIR": str(REPOSITORY),
             "SLURM_JOB_NODELIST": "n[1-2]",
             "SLURM_JOB_ID": self.number,
+            "SLURM_CPUS_PER_TASK": "1",
         }
         with (folder / "log").open("w") as log:
             self.job = subprocess.Popen(
@@ -209,17 +245,18 @@ def rays(folder: Path) -> list[int]:
 
 
 def test_an_allocation_starts_all_nodes_runs_the_driver_and_cleans_up(folder: Path):
-    look = "import ray; ray.init(logging_level='ERROR'); print(sum(n['Alive'] for n in ray.nodes()), 'nodes')"
+    look = "import ray; ray.init(logging_level='ERROR'); print(sum(n['Alive'] for n in ray.nodes()), 'nodes', ray.cluster_resources()['CPU'], 'CPUs')"
     allocation = Allocation(folder, f'echo "$@" >{folder}/driver; python -c "{look}"; exit 7')
     try:
         assert allocation.job.wait(120) == 7, allocation.told("log")
     finally:
         end(allocation.job)
     assert allocation.told("driver") == "run jobs/russell-smollm2-1.7b.yaml --storage /storage\n"
-    assert "2 nodes" in allocation.told("log")
+    assert "2 nodes 2.0 CPUs" in allocation.told("log")
     started = [line for line in allocation.told("srun").splitlines() if "ray start" in line]
     nodes = {"--nodelist=n1" in line: "--head" in line for line in started}
     assert nodes == {True: True, False: False}, "the head on the first, no other"
+    assert all("--cpus-per-task=1 --cpu-bind=none" in line for line in started)
     assert "requeue" not in allocation.told("scontrol")
     assert rays(folder) == []
 

@@ -195,7 +195,7 @@ class Allocation:
             "scontrol": f'echo "$*" >>{folder}/scontrol; [[ $1 != show ]] || printf "n1\\nn2\\n"',
             "srun": f'''echo "$*" >>{folder}/srun
                 while [[ $1 == --* ]]; do shift; done
-                if [[ $1 == hostname ]]; then echo 127.0.0.1; exit; fi
+                if [[ $1 == python ]]; then echo 127.0.0.1; exit; fi
                 exec "$@"''',
             "ray": f'exec {RAY} "$@"',
             "python": f'exec {sys.executable} "$@"',

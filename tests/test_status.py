@@ -291,10 +291,14 @@ def test_the_same_over_an_object_store(
 def test_a_storage_that_is_not_there_is_said(tiny_model: Path, tmp_path: Path):
     path = write_study(tmp_path, small_study(tiny_model))
     mistyped = tmp_path / "resluts"
-    told = CliRunner().invoke(main, ["status", str(path), "--storage", str(mistyped)])
-    assert told.exit_code == 2
-    assert f"--storage: {mistyped}: no such folder" in told.output
+    for storage in (str(mistyped), mistyped.as_uri()):
+        told = CliRunner().invoke(main, ["status", str(path), "--storage", storage])
+        assert told.exit_code == 2
+        assert f"--storage: {storage}: no such folder" in told.output
     assert not mistyped.exists()
+    mistyped.mkdir()
+    told = CliRunner().invoke(main, ["status", str(path), "--storage", mistyped.as_uri()])
+    assert "no such folder" not in told.output
 
 
 def test_a_hub_model_counts_at_the_commit_of_the_run(

@@ -27,7 +27,7 @@ def status(
     """
     read = load_study(study, overrides)
     store = Store(storage)
-    if store.is_local and not Path(store.uri).is_dir():
+    if store.is_local and not Path(store.path()).is_dir():
         raise InputError("--storage", None, f"{store.uri}: no such folder, so no run began there")
     plan = make_plan(_as_run(read, store), study.parent, study)
     changes = [part for change in overrides for part in ("--set", change)]

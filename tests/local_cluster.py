@@ -166,10 +166,12 @@ class LocalCluster:
         """The environment of one who may use the cluster."""
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
-    @property
-    def logs(self) -> Path:
-        """The head's: those of Ray, and of each job's driver."""
-        return self._temp / "0" / "session_latest" / "logs"
+    def driver_logs(self) -> set[Path]:
+        """What each job's driver prints, on the head.
+
+        Not by way of `session_latest`: each worker process that starts takes it away and makes it anew.
+        """
+        return set(self._temp.glob("0/session_2*/logs/job-driver-*.log"))
 
     @property
     def nodes(self) -> list[Node]:

@@ -10,7 +10,6 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -106,11 +105,7 @@ class ClusterRig:
 class _Job:
     def __init__(self, cluster: LocalCluster, study: Path, storage: str) -> None:
         self._cluster, self._ended = cluster, (-1, "its client ended first")
-        logs = cluster.logs
-        before = set(logs.glob("job-driver-*.log"))
-        self._new_logs: Callable[[], set[Path]] = lambda: (
-            set(logs.glob("job-driver-*.log")) - before
-        )
+        self._earlier = cluster.driver_logs()
         self._thread = threading.Thread(target=self._run, args=(study, storage))
         self._thread.start()
 
@@ -120,7 +115,8 @@ class _Job:
 
     def lines(self) -> list[str]:
         """From the driver's own file: the client that waits for the job learns of them late."""
-        return [line for log in self._new_logs() for line in _events(log.read_text())]
+        new = self._cluster.driver_logs() - self._earlier
+        return [line for log in new for line in _events(log.read_text())]
 
     def find(self, name: str) -> list[psutil.Process]:
         return [each for node in self._cluster.nodes for each in node.find(name)]

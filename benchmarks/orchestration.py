@@ -32,6 +32,7 @@ from weirdgen.generate.engine import Adapter, Answer, Request
 from weirdgen.plan import Plan, make_plan
 from weirdgen.runner import remote, tasks
 from weirdgen.runner.cluster import connect
+from weirdgen.runner.place import here
 from weirdgen.runner.remote import Begun, Made, OwnProcess, logged, with_threads
 from weirdgen.runner.run import run_plan
 from weirdgen.stages import Inputs, Task, perform, perform_trainings
@@ -91,7 +92,7 @@ def training_of_nothing(
         _write(outs[0])
         return {}
 
-    board.begin.remote(task.step.key, Begun(task.attempt, *remote._here()))
+    board.begin.remote(task.step.key, Begun(task.attempt, here()))
     store = Store(uri)
     with logged(store, log):
         return remote._made(*perform_trainings(store, [task], micro_batch, make))

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from types import ModuleType
 
 import ray
+from ray.cluster_utils import Cluster
+
+NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 100_000_000}
+"""A node with a logical GPU."""
 
 
 @contextmanager
@@ -23,3 +27,15 @@ def ray_with(gpus: int, *modules: ModuleType) -> Iterator[None]:
         ray.cloudpickle.register_pickle_by_value(module)
     yield
     ray.shutdown()
+
+
+@contextmanager
+def growing(*modules: ModuleType) -> Iterator[Cluster]:
+    """A cluster of one NODE, joined by this process, to which others can be added."""
+    made = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
+    ray.init(made.address, log_to_driver=False)
+    for module in modules:
+        ray.cloudpickle.register_pickle_by_value(module)
+    yield made
+    ray.shutdown()
+    made.shutdown()

@@ -9,6 +9,7 @@ from conftest import small_study, study_of
 
 from weirdgen.plan import Asked, Plan, make_plan
 from weirdgen.runner.backlog import Backlog
+from weirdgen.runner.place import to_avoid
 from weirdgen.runner.work import MAX_LOSSES, Work, ranges, rows
 
 
@@ -158,3 +159,33 @@ def test_what_is_lost_together_is_counted_and_given_up_one_by_one(plan: Plan):
     (failure,) = backlog.failures
     assert failure.step == works[0].step
     assert [work.losses for work in backlog.waiting] == [1, 1]
+
+
+def test_an_error_that_may_be_its_nodes_is_tried_on_one_more_and_no_other_error_is(plan: Plan):
+    first, second, third = training(plan)
+    backlog = backlog_of(plan, first, second, third)
+    for work in (first, second, third):
+        backlog.remove(work)
+    backlog.failed(first, RuntimeError("no CUDA driver"), elsewhere=False)
+    assert [failure.step for failure in backlog.failures] == [first.step]
+    second.had_trouble("node-a", is_error=True)
+    backlog.failed(second, RuntimeError("no CUDA driver"), elsewhere=True)
+    again = taken(backlog, backlog.trainings.first())
+    assert to_avoid(again.all_troubles) == {"node-a"}
+    backlog.failed(again, RuntimeError("no CUDA driver"), elsewhere=True)
+    assert [failure.step for failure in backlog.failures] == [first.step, second.step]
+    assert not backlog.waiting
+
+
+def test_those_that_go_together_keep_off_where_any_of_them_failed(plan: Plan):
+    first, second, third = training(plan)
+    first.had_trouble("node-a", is_error=True)
+    second.beside = [first, third]
+    assert to_avoid(second.all_troubles) == {"node-a"}
+    second.had_trouble("node-b")
+    second.had_trouble("")
+    (trouble,) = second.troubles
+    assert trouble in third.troubles, "one failure of all"
+    assert to_avoid(second.all_troubles) == {"node-a"}, "the first death may be chance"
+    third.had_trouble("node-b")
+    assert to_avoid(second.all_troubles) == {"node-a", "node-b"}

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import echo
 import pytest
-import ray
 from conftest import small_study, study_of
+from on_ray import NODE, growing
 from ray.cluster_utils import Cluster
 from test_runner import Recorder
 
 from weirdgen.plan import make_plan
 from weirdgen.runner.cluster import Capacity
 from weirdgen.runner.nodes import Nodes
+from weirdgen.runner.room import Room
 from weirdgen.runner.run import run_plan
 from weirdgen.runner.schedule import Scheduler
 from weirdgen.store import Store
@@ -23,18 +24,12 @@ from weirdgen.survey import survey
 from weirdgen.timeline import read_timeline
 
 pytestmark = pytest.mark.slow
-NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 100_000_000}
 
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """One node with a logical GPU, joined by this process."""
-    made = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
-    ray.init(made.address, log_to_driver=False)
-    ray.cloudpickle.register_pickle_by_value(echo)
-    yield made
-    ray.shutdown()
-    made.shutdown()
+    with growing(echo) as made:
+        yield made
 
 
 class Tide(Recorder):
@@ -78,14 +73,15 @@ def test_nodes_that_are_the_same_are_no_news(
 ):
     monkeypatch.setattr("weirdgen.runner.nodes.LOOK_S", 0.0)
     said: list[str] = []
-    nodes = Nodes(Capacity(2, 1), Store(str(tmp_path)), said.append)
+    room = Room(Capacity(2, 1), Capacity(1, 1), engine_gpus=1)
+    nodes = Nodes(room, [], Store(str(tmp_path)), said.append)
     assert not nodes.look()
     joined = cluster.add_node(**NODE)
     assert nodes.look()
-    assert nodes.have == (4, 2)
+    assert nodes.room.have == (4, 2)
     assert not nodes.look()
     cluster.remove_node(joined, allow_graceful=False)
     while not nodes.look():
         time.sleep(0.1)
-    assert nodes.have == (2, 1)
+    assert nodes.room.have == (2, 1)
     assert said == ["nodes: 2, with 4 CPUs and 2 GPUs", "nodes: 1, with 2 CPUs and 1 GPUs"]

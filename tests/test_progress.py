@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from weirdgen.runner.backlog import Backlog
+from weirdgen.runner.place import Place
 from weirdgen.runner.progress import RunDisplay, seconds_left, updates_of
 from weirdgen.runner.remote import Begun, Board
 from weirdgen.runner.work import Work
@@ -49,13 +50,13 @@ def test_a_running_training_stands_in_until_one_has_ended():
     work = training(time.monotonic() - 10)
     assert seconds_left(scheduler([], [work]), {}) is None
     assert seconds_left(scheduler([answers(1)], [], train=(1, 60.0)), {}) is None
-    left = seconds_left(scheduler([], [work]), {work.step.key: Begun(1, "node-a", "", (5, 20))})
+    left = seconds_left(scheduler([], [work]), {work.step.key: Begun(1, Place("node-a"), (5, 20))})
     assert left == pytest.approx(30, abs=1)
 
 
 def test_an_attempt_that_was_given_up_tells_no_progress_of_the_next():
     board: Any = Board.__ray_metadata__.modified_class()
-    first, second = Begun(1, "silent", ""), Begun(2, "node-a", "")
+    first, second = Begun(1, Place("silent")), Begun(2, Place("node-a"))
     again = replace(training(), attempt=2)
     key = again.step.key
     board.begin(key, first)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from ray.exceptions import RayError
 
+from weirdgen.runner.deaths import why
 from weirdgen.runner.run import Ran
-from weirdgen.runner.schedule import _why
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -23,4 +23,4 @@ def test_the_cause_of_a_death_is_told():
     error = RayError(
         "The actor died.\n\tclass_name: E\n\tpid: 1\nIt was killed by the OOM killer.\n"
     )
-    assert _why(error) == "RayError: The actor died. It was killed by the OOM killer."
+    assert why(error) == "RayError: The actor died. It was killed by the OOM killer."

@@ -15,6 +15,7 @@ from weirdgen.lease import Lease
 from weirdgen.plan import Plan, make_plan
 from weirdgen.run_record import RECORD, Ended, Record, read_record, write_record
 from weirdgen.runner.backlog import Backlog
+from weirdgen.runner.place import Place
 from weirdgen.runner.recorder import Recorder
 from weirdgen.runner.remote import Begun
 from weirdgen.runner.work import Work
@@ -56,13 +57,14 @@ def scheduler_of(plan: Plan) -> Any:
     backlog.remove(failed)
     backlog.give_up(failed, "ActorDiedError: died")
     backlog.remove(running)
-    begun = Begun(running.attempt, "node-a", "3", (4, 12))
+    begun = Begun(running.attempt, Place("node-a", "3"), (4, 12))
     return SimpleNamespace(
         backlog=backlog,
         running={"ref": running},
         waiting=[],
         failures=backlog.failures,
         took={},
+        nodes=SimpleNamespace(aside={"10.0.0.7": "its disk is full"}),
         begun=lambda: {running.step.key: begun},
         judging=SimpleNamespace(judged=None),
     )
@@ -96,6 +98,7 @@ def test_a_run_records_what_runs_what_failed_and_how_it_ended(plan: Plan, store:
             "ActorDiedError: gone",
             "ActorDiedError: gone again",
         ]
+        assert record.aside == {"10.0.0.7": "its disk is full"}
         assert record.events[0][1] == "opening engine 1"
         assert record.ended is None
         recorder.end(1)
@@ -108,7 +111,7 @@ def test_a_run_records_what_runs_what_failed_and_how_it_ended(plan: Plan, store:
 def test_a_training_that_was_not_begun_anew_waits(plan: Plan, tmp_path: Path):
     scheduler, store = scheduler_of(plan), Store(str(tmp_path))
     (running,) = scheduler.running.values()
-    earlier = Begun(running.attempt - 1, "node-b", "0", (4, 12))
+    earlier = Begun(running.attempt - 1, Place("node-b", "0"), (4, 12))
     scheduler.begun = lambda: {running.step.key: earlier}
     with Lease(store, "small") as lease, Recorder(store, "small", lease, Screen()) as recorder:
         recorder._writing.result()

@@ -50,6 +50,7 @@ def record_of(plan: Plan, run: str = "r", **changes: Any) -> Record:
     tree = {
         "run": run, "host": "node-d", "pid": 7, "elapsed_s": 125.0, "left_s": None,
         "running": [running], "failed": [failed], "retried": {first: [f"{RED}"]},
+        "aside": {"10.0.0.7": f"its disk is {RED}"},
         "judged": {"verdicts": 4, "without": {RED: 1}, "dollars": 0.5, "stopped": None},
         "events": [[1.0, RED]], "ended": None,
     }  # fmt: skip
@@ -164,6 +165,7 @@ def test_text_of_the_record_does_not_drive_the_terminal(path: Path, plan: Plan):
         "last heard 2:05 in"
     )
     assert f"{first} 0:35 update 4 of 12 on node-a" in lines
+    assert f"10.0.0.7: its disk is {red}" in lines
     log = store.path(f"small/logs/{red}.log")
     assert f"{second}: it {red} (tried 3 times; its log was never written: {log})" in lines
     assert (

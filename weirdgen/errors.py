@@ -47,7 +47,7 @@ class StepError(WeirdgenError):
 
 
 class NodeDiskError(StepError):
-    """A disk of one node, not the storage, is full or not to be written: it ends the run."""
+    """A disk of one node, not the storage, is full or not to be written: the node is of no use."""
 
 
 class DamagedError(StepError):

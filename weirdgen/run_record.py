@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from weirdgen.errors import DamagedError
 from weirdgen.store import Store
@@ -79,6 +79,8 @@ class Record(StrictModel):
     failed: list[Failed]
     retried: dict[str, list[str]]
     """Key of a step -> why each attempt that was followed by another had failed."""
+    aside: dict[str, str] = Field(default_factory=dict)
+    """Address of a node -> why nothing more was begun there."""
     judged: Judged | None
     events: list[tuple[NonNegativeFloat, str]]
     """The latest, each with the seconds from the start."""

@@ -92,6 +92,7 @@ def _sections(
         given_up = {each.step for each in record.failed}
         retried = [each for each in record.retried.items() if each[0] not in given_up]
         yield "tried again", retried, _retried
+        yield "nodes set aside", [*record.aside.items()], ": ".join
     yield "not run, for what it builds on failed", status.not_run, str
     if record is not None and alive:
         yield "lately", record.events, lambda each: f"{clock(each[0])}  {each[1]}"

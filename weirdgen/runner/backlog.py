@@ -12,6 +12,7 @@ from weirdgen.errors import MemoryExceeded
 from weirdgen.runner.work import (
     ENGINE_STAGES,
     MAX_ATTEMPTS,
+    MAX_ERRORS,
     MAX_LOSSES,
     Failure,
     Work,
@@ -152,18 +153,22 @@ class Backlog:
 
         Answers that failed together are asked one by one.
         """
-        group = [work, *work.beside]
-        most = 1 if work.asked is not None else (len(group) + 1) // 2
-        self.again((replace(each, most_together=most) for each in group), why)
+        most = 1 if work.asked is not None else (len(work.all) + 1) // 2
+        self.again((replace(each, most_together=most) for each in work.all), why)
 
-    def failed(self, work: Work, cause: BaseException) -> None:
-        """It ended in a Python error: once more in parts or with less memory, or not at all."""
+    def failed(self, work: Work, cause: BaseException, elsewhere: bool) -> None:
+        """It ended in a Python error: once more in parts, with less memory, or where it may go better.
+
+        `elsewhere`: the error may be its node's, and another can be asked.
+        """
         reason = f"{type(cause).__name__}: {cause}"
         if work.beside:
             self.part(work, reason)
         elif isinstance(cause, MemoryExceeded) and work.micro_batch % 2 == 0:
             smaller = replace(work, micro_batch=work.micro_batch // 2)
             self.again([smaller], "out of GPU memory, half the micro-batch")
+        elif elsewhere and work.errors + 1 < MAX_ERRORS:
+            self.again([replace(work, errors=work.errors + 1)], reason)
         else:
             self.give_up(work, reason)
 
@@ -172,7 +177,7 @@ class Backlog:
         if work.beside and work.deaths:
             self.part(work, reason)
         else:
-            for each in (work, *work.beside):
+            for each in work.all:
                 if each.deaths + 1 < MAX_ATTEMPTS:
                     self.again([replace(each, deaths=each.deaths + 1)], reason)
                 else:
@@ -180,7 +185,7 @@ class Backlog:
 
     def lost(self, work: Work, reason: str) -> None:
         """It went with its node, which is hardly ever its own doing: tried again many times."""
-        for each in (work, *work.beside):
+        for each in work.all:
             if each.losses + 1 < MAX_LOSSES:
                 self.again([replace(each, losses=each.losses + 1)], reason)
             else:

@@ -32,6 +32,10 @@ class Capacity(NamedTuple):
     cpus: float
     gpus: float
 
+    def fits(self, node: Capacity) -> bool:
+        """Whether the node has so much."""
+        return self.cpus <= node.cpus and self.gpus <= node.gpus
+
     @classmethod
     def of_all(cls, nodes: Iterable[Capacity]) -> Capacity:
         """What they have together."""
@@ -95,6 +99,11 @@ def node_capacities() -> dict[str, Capacity]:
     return {key: Capacity(has.get("CPU", 0), has.get("GPU", 0)) for key, has in alive}
 
 
+def node_names() -> dict[str, str]:
+    """Node id -> its address, of each node that is alive."""
+    return {each["NodeID"]: each["NodeManagerAddress"] for each in ray.nodes() if each["Alive"]}
+
+
 def cluster_gpus(count: float) -> Gpus:
     """The cluster's `count` GPUs, as nvidia-smi tells of them on each node that has some."""
     tasks = [
@@ -124,14 +133,19 @@ def engine_gpus(study: Study) -> float:
     return study.resources.gpus_per_engine if generates_on_gpu(study) else 0.0
 
 
-def check_resources(study: Study, nodes: list[Capacity], where: object) -> None:
-    """Raises InputError unless some node can hold a training, if there is one, and some node an engine."""
+def needs_of(study: Study) -> dict[str, Capacity]:
+    """What an engine takes of a node, and a training, if there is one."""
     resources = study.resources
     needs = {"engine": Capacity(0, engine_gpus(study))}
     if study.grid is not None:
         needs["training"] = Capacity(resources.cpus_per_training, resources.gpus_per_training)
-    for role, need in needs.items():
-        if any(need.cpus <= node.cpus and need.gpus <= node.gpus for node in nodes):
+    return needs
+
+
+def check_resources(study: Study, nodes: list[Capacity], where: object) -> None:
+    """Raises InputError unless some node can hold a training, if there is one, and some node an engine."""
+    for role, need in needs_of(study).items():
+        if any(map(need.fits, nodes)):
             continue
         most = max(node.gpus for node in nodes)
         if need.gpus > most:
@@ -143,15 +157,31 @@ def check_resources(study: Study, nodes: list[Capacity], where: object) -> None:
         raise InputError(where, field, problem)
 
 
-def check_shared_storage(store: Store, among: Collection[str] | None = None) -> None:
-    """Raises WeirdgenError naming the nodes that do not see what the driver writes.
+def check_shared_storage(store: Store) -> None:
+    """Raises WeirdgenError naming the nodes that do not see what the driver writes."""
+    if blind := blind_nodes(store):
+        names = node_names()
+        who = ", ".join(sorted(names.get(node, node) for node in blind))
+        raise WeirdgenError(f"--storage {store.uri}: {who} {what_is_blind(store)}")
+
+
+def what_is_blind(store: Store) -> str:
+    """What is wrong with a node that does not see the storage, and what to do."""
+    problem = "cannot read what this process writes; "
+    if store.is_local:
+        return problem + "give a folder that all nodes share, s3:// or gs://"
+    return problem + "every node needs its address and credentials in its environment"
+
+
+def blind_nodes(store: Store, among: Collection[str] | None = None) -> list[str]:
+    """The ids of the nodes that do not see what the driver writes.
 
     One that is lost meanwhile, or does not answer in time, is none of them. `among`: the ids of the
     nodes that are asked, and not for long; default: all.
     """
-    nodes = {each["NodeID"]: each["NodeManagerAddress"] for each in ray.nodes() if each["Alive"]}
+    nodes = node_names()
     if len(nodes) < 2:
-        return
+        return []
     patience_s = _TELLING_S if among is None else _ANSWERING_S
     path, token = f".probe-{uuid.uuid4().hex}", uuid.uuid4().bytes
     store.write(path, token)
@@ -167,12 +197,8 @@ def check_shared_storage(store: Store, among: Collection[str] | None = None) -> 
         silent = [node for node, ref in refs.items() if not _confirmed(ref)]
     finally:
         store.delete(path)
-    alive = {each["NodeID"] for each in ray.nodes() if each["Alive"]}
-    if blind := [nodes[node] for node in silent if node in alive]:
-        who = f"--storage {store.uri}: {', '.join(sorted(blind))} cannot read what this process writes; "
-        if store.is_local:
-            raise WeirdgenError(who + "give a folder that all nodes share, s3:// or gs://")
-        raise WeirdgenError(who + "every node needs its address and credentials in its environment")
+    alive = node_names()
+    return [node for node in silent if node in alive]
 
 
 def _confirmed(ref: ray.ObjectRef) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from ray.exceptions import RayError
 from weirdgen.generate.engine import Engine
 from weirdgen.plan import Plan
 from weirdgen.runner.cluster import engine_gpus
+from weirdgen.runner.place import Place
 from weirdgen.runner.remote import WORKER_ENVIRONMENT, EngineActor
 from weirdgen.stages import Task
 from weirdgen.store import Store
@@ -37,8 +38,7 @@ class OpenEngine:
     busy: bool = False
     open: bool = False
     """Whether its model is loaded."""
-    node: str = ""
-    gpu: str = ""
+    place: Place = field(default_factory=Place)
     """Where it runs, once it is open."""
 
 
@@ -84,14 +84,20 @@ class EnginePool:
                 else:
                     engine.placed = engine.actor.placed.remote()
 
-    def open(self, task: Task) -> tuple[OpenEngine, ray.ObjectRef]:
-        """Starts an engine on the base that `task` asks; the reference resolves once it is open."""
+    def open(self, task: Task, placing: Mapping[str, Any]) -> tuple[OpenEngine, ray.ObjectRef]:
+        """Starts an engine on the base that `task` asks; the reference resolves once it is open.
+
+        `placing`: options of Ray's.
+        """
         self._opened += 1
         environment = dict(WORKER_ENVIRONMENT)
         if not self.gpus_each:
             environment["OMP_NUM_THREADS"] = str(self._threads)
         actor: Any = EngineActor.options(
-            num_gpus=self.gpus_each, num_cpus=0, runtime_env={"env_vars": environment}
+            num_gpus=self.gpus_each,
+            num_cpus=0,
+            runtime_env={"env_vars": environment},
+            **placing,
         ).remote(self._store.uri, partial(self._engine, min(1.0, self.gpus_each)))
         engine = OpenEngine(actor, self._opened, actor.placed.remote())
         self.engines.append(engine)

@@ -8,6 +8,7 @@ import ray
 
 from weirdgen.runner.backlog import Backlog
 from weirdgen.runner.engines import EnginePool
+from weirdgen.runner.place import Trouble
 from weirdgen.runner.work import ENGINE_STAGES, MAX_ATTEMPTS, Work
 from weirdgen.store import Step
 
@@ -18,6 +19,8 @@ class Openings:
     def __init__(self, pool: EnginePool, backlog: Backlog, event: Callable[[str], None]) -> None:
         self._pool, self._backlog, self._event = pool, backlog, event
         self._failed = 0
+        self.troubles: set[Trouble] = set()
+        """Engines that did not come up or died, where it is known on which node."""
 
     def wanted(self, shares: bool) -> int:
         """How many more engines would find something to do.
@@ -58,6 +61,10 @@ class Openings:
     def succeeded(self) -> None:
         """An engine is open: what failed before is no reason to stop."""
         self._failed = 0
+
+    def succeeded_on(self, node: str) -> None:
+        """An engine there has made something: another may be opened there."""
+        self.troubles = {each for each in self.troubles if each.node != node}
 
     def failed(self, opening: Work, reason: str) -> None:
         """An engine did not come up. After a few tries, and without any, what needs one is given up."""

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from weirdgen.errors import WeirdgenError
 from weirdgen.lease import Lease
 from weirdgen.run_record import Ended, Failed, Record, Running, write_record
+from weirdgen.runner.place import Place
 from weirdgen.runner.progress import seconds_left
 from weirdgen.runner.remote import Begun
 from weirdgen.runner.schedule import Display, Scheduler
@@ -92,6 +93,7 @@ class Recorder:
                 )
                 for each in failures
             ],
+            aside=scheduler.nodes.aside if scheduler else {},
             retried={key: [*map(_short, reasons)] for key, reasons in retried.items()},
             judged=scheduler.judging.judged if scheduler else None,
             events=[*self._events],
@@ -117,20 +119,21 @@ class Recorder:
 
 
 def _running(work: Work, begun: Mapping[str, Begun], tries: int) -> Running:
-    engine, place = work.engine, begun.get(work.step.key)
-    if place is not None and place.attempt != work.attempt:
-        place = None  # an earlier attempt's
-    updates = place.updates if place else (0, 0)
+    engine, told = work.engine, begun.get(work.step.key)
+    if told is not None and told.attempt != work.attempt:
+        told = None  # an earlier attempt's
+    updates = told.updates if told else (0, 0)
+    place = told.place if told else engine.place if engine else Place()
     training = work.step.stage == "train" and not work.opens
     return Running(
-        steps=[] if work.opens else [each.step.key for each in (work, *work.beside)],
+        steps=[] if work.opens else [each.step.key for each in work.all],
         engine=engine.number if engine else None,
         attempt=work.attempt,
         tries=tries,
         for_s=round(time.monotonic() - work.started, 1),
-        waits=training and place is None,
-        node=place.node if place else engine.node if engine else "",
-        gpu=place.gpu if place else engine.gpu if engine else "",
+        waits=training and told is None,
+        node=place.host,
+        gpu=place.gpu,
         updates=updates if updates[1] else None,
     )
 

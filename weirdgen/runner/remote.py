@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from weirdgen.data.persona import HELDOUT, read_questions
 from weirdgen.errors import MemoryExceeded
 from weirdgen.faults import on_node_disk
 from weirdgen.generate.engine import Engine
+from weirdgen.runner.place import Place, here, telling_node
 from weirdgen.stages import (
     Inputs,
     Task,
@@ -52,28 +52,20 @@ class Made(NamedTuple):
     """What came of a piece of work, and where."""
 
     manifests: list[Manifest]
-    node: str
-    gpu: str
-    """As CUDA_VISIBLE_DEVICES names it; empty without one."""
+    place: Place
 
 
 class Begun(NamedTuple):
     """An attempt at a training that has begun: where, and how far it is."""
 
     attempt: int
-    node: str
-    gpu: str
+    place: Place
     updates: tuple[int, int] = (0, 0)
     """Done and all; zeros before the first."""
 
 
 def _made(*manifests: Manifest) -> Made:
-    return Made([*manifests], *_here())
-
-
-def _here() -> tuple[str, str]:
-    """The node, and the GPU as CUDA_VISIBLE_DEVICES names it."""
-    return platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return Made([*manifests], here())
 
 
 class OwnProcess:
@@ -102,14 +94,15 @@ def own_process(num_cpus: float = 1) -> Callable[[Callable[..., Made]], OwnProce
 
 @ray.remote(max_restarts=0, max_task_retries=0)
 class _Process:
+    @telling_node
     def run(self, make: Callable[..., Made], *args: Any) -> Made:
         return make(*args)
 
 
-def with_threads(process: OwnProcess, threads: int, **resources: float) -> OwnProcess:
-    """The same with so many patient threads."""
+def with_threads(process: OwnProcess, threads: int, **options: Any) -> OwnProcess:
+    """The same with so many patient threads, and with these of Ray's `options`."""
     environment = {**WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
-    return process.options(runtime_env={"env_vars": environment}, **resources)
+    return process.options(runtime_env={"env_vars": environment}, **options)
 
 
 @contextmanager
@@ -229,7 +222,7 @@ def run_training(
             states=states,
         )
 
-    board.begin.remote(task.step.key, Begun(task.attempt, *_here()))
+    board.begin.remote(task.step.key, Begun(task.attempt, here()))
     with logged(store, log), _within_its_memory():
         return _made(*perform_trainings(store, [task], micro_batch, make))
 
@@ -248,7 +241,7 @@ def run_trainings(uri: str, tasks: list[Task], micro_batch: int, board: Any, log
             records, inputs, outs, micro_batch=micro_batch, on_step=on_step, states=states
         )
 
-    board.begin.remote(tasks[0].step.key, Begun(tasks[0].attempt, *_here()))
+    board.begin.remote(tasks[0].step.key, Begun(tasks[0].attempt, here()))
     with logged(store, log), _within_its_memory():
         return _made(*perform_trainings(store, tasks, micro_batch, make))
 
@@ -279,6 +272,7 @@ class EngineActor:
     def placed(self) -> None:
         """Answers once the actor has its GPU."""
 
+    @telling_node
     def open(self, task: Task, serve_base: str, max_rank: int, log: str) -> Made:
         """Opens the store, and the base that `task`, any step for an engine, asks.
 
@@ -295,6 +289,7 @@ class EngineActor:
             self._engine.open(served_base(task.step.record, inputs), serve_base, max_rank)
             return _made()
 
+    @telling_node
     def make_aligned(self, task: Task, log: str) -> Made:
         with logged(self._store, log):
             record = task.step.record
@@ -305,6 +300,7 @@ class EngineActor:
             )
             return _made(manifest)
 
+    @telling_node
     def make_answers(self, tasks: list[Task], log: str) -> Made:
         """Answers of one model: to all tasks in one call."""
 

@@ -36,6 +36,10 @@ class Room:
         """The same once the nodes have that."""
         return replace(self, have=have, most=_larger(self.most, self.have))
 
+    def without(self, have: Capacity) -> Room:
+        """The same once nodes were set aside, which do not come back, and the others have that."""
+        return replace(self, have=have, most=_NOTHING)
+
     @property
     def shares(self) -> bool:
         """Whether an engine and a training go on one GPU; else engines make room for trainings."""

@@ -23,11 +23,13 @@ from weirdgen.errors import (
 )
 from weirdgen.lease import Lease
 from weirdgen.runner.backlog import Backlog
-from weirdgen.runner.cluster import Capacity, on_this_node
+from weirdgen.runner.cluster import Capacity, needs_of, on_this_node
+from weirdgen.runner.deaths import went_with_node, why
 from weirdgen.runner.engines import EngineClass, EnginePool, OpenEngine
 from weirdgen.runner.judging import StudyJudging
-from weirdgen.runner.nodes import Nodes, went_with_node
+from weirdgen.runner.nodes import Nodes
 from weirdgen.runner.openings import Openings
+from weirdgen.runner.place import node_of
 from weirdgen.runner.remote import Begun, Board, Made
 from weirdgen.runner.room import Room
 from weirdgen.runner.tasks import as_task, inputs_of, make_on_cpu, train
@@ -71,8 +73,9 @@ class Scheduler:
         self._steps = found.plan.by_fingerprint
         self.board: Any = on_this_node(Board).remote()
         self.pool = EnginePool(found.plan, store, have.cpus, engine)
-        self._room = Room.of(have, self.study.resources, self.pool.gpus_each)
-        self._nodes = Nodes(have, store, display.event)
+        room = Room.of(have, self.study.resources, self.pool.gpus_each)
+        needs = [*needs_of(self.study).values(), Capacity(cpus=1, gpus=0)]
+        self.nodes = Nodes(room, needs, store, display.event)
         self._timeline = Timeline(store, self.study.name, lease)
         self.running: dict[ray.ObjectRef, Work] = {}
         self._n_trainings = self._n_taken = 0
@@ -104,7 +107,8 @@ class Scheduler:
             self.judging.open(self.backlog.counts["answers"] > 0)
             while self.waiting or self.running or self.judging.busy:
                 self._lease.check()
-                self._look_at_nodes()
+                if self.nodes.look():
+                    self.pool.close_dead()
                 taken = self._n_taken
                 self._start_ready()
                 self.judging.turn()
@@ -118,10 +122,11 @@ class Scheduler:
                 self._display.update(self)
                 for ref in _ended(refs):
                     if (work := self.running.pop(ref, None)) is not None:
-                        if work.step.stage == "train" and not work.opens:
-                            self._n_trainings -= 1
-                            self.board.end.remote(work.step.key)
+                        trains = work.step.stage == "train" and not work.opens
+                        self._n_trainings -= trains
                         self._finish(ref, work)
+                        if trains:
+                            self.board.end.remote(work.step.key)
                     else:
                         self.judging.finish(ref)
         finally:
@@ -133,11 +138,6 @@ class Scheduler:
         self._display.update(self)
         return self.failures
 
-    def _look_at_nodes(self) -> None:
-        if self._nodes.look():
-            self._room = self._room.within(self._nodes.have)
-            self.pool.close_dead()
-
     # Starting.
 
     def _start_ready(self) -> None:
@@ -146,16 +146,18 @@ class Scheduler:
         trainings, asking = self.backlog.trainings, self.backlog.asking
         waiting = bool(trainings)
         for engine in self.pool.idle:
-            if asking:
+            if self.nodes.is_aside(engine.place.node):
+                self.pool.close(engine)
+            elif asking:
                 self._ask(engine)
             elif self._wait_for_gpus(waiting):
                 self.pool.close(engine)  # it holds what trainings wait for
-        if self._room.shares:
+        if self.nodes.room.shares:
             self._open_engines()  # one on each GPU before trainings: Ray would pack these
-        if not (self._room.shares and self.pool.has_unplaced()):
+        if not (self.nodes.room.shares and self.pool.has_unplaced()):
             while trainings and (slots := self._free_slots()):
                 self._start_trainings(slots)
-        if not (self._room.shares or self._wait_for_gpus(waiting)):
+        if not (self.nodes.room.shares or self._wait_for_gpus(waiting)):
             self._open_engines()
         self._openings.drop_needless(self.running)
 
@@ -190,21 +192,22 @@ class Scheduler:
     def _submit(self, work: Work, ref: ray.ObjectRef) -> None:
         self.running[ref] = work
         self._n_trainings += work.step.stage == "train"
-        for each in (work, *work.beside):
+        for each in work.all:
             each.started = time.monotonic()
             self._display.event(f"started {each.step.key}")
 
     def _free_slots(self) -> int:
-        return self._room.free_slots(self._n_trainings, len(self.pool.engines))
+        return self.nodes.room.free_slots(self._n_trainings, len(self.pool.engines))
 
     def _wait_for_gpus(self, waiting: bool) -> bool:
         """Whether trainings take turns with engines, and it is theirs."""
-        room, engines = self._room, len(self.pool.engines)
+        room, engines = self.nodes.room, len(self.pool.engines)
         return not room.shares and room.waits_for_gpus(self._n_trainings, engines, waiting)
 
     def _start_on_cpu(self, work: Work) -> None:
         if (task := self._take(work)) is not None:
-            self._submit(work, make_on_cpu(self._store, task, self.backlog.log(work)))
+            placing = self.nodes.placing(work.all_troubles)
+            self._submit(work, make_on_cpu(self._store, task, self.backlog.log(work), placing))
 
     def _start_trainings(self, slots: int) -> None:
         """Starts the next training, or several that go together so that all slots have some."""
@@ -215,8 +218,8 @@ class Scheduler:
         if (taken := self._take_all(trainings.first(most))) is None:
             return
         work, tasks = taken
-        log = self.backlog.log(work)
-        self._submit(work, train(self.study, self._store, work, tasks, self.board, log))
+        log, placing = self.backlog.log(work), self.nodes.placing(work.all_troubles)
+        self._submit(work, train(self.study, self._store, work, tasks, self.board, log, placing))
 
     def _ask(self, engine: OpenEngine) -> None:
         """Asks the engine the next step, on a GPU with all that is wanted of its model.
@@ -234,37 +237,44 @@ class Scheduler:
 
     def _open_engines(self) -> None:
         """Opens engines that find something to do, where GPUs are free for them."""
-        for _ in range(self._openings.wanted(self._room.shares)):
-            if not self._room.takes_engine(self._n_trainings, len(self.pool.engines)):
+        for _ in range(self._openings.wanted(self.nodes.room.shares)):
+            if not self.nodes.room.takes_engine(self._n_trainings, len(self.pool.engines)):
                 return
             step = self._openings.base()
-            engine, ref = self.pool.open(Task(step, inputs_of(step, self._steps)))
+            placing = self.nodes.placing(self._openings.troubles)
+            engine, ref = self.pool.open(Task(step, inputs_of(step, self._steps)), placing)
             self.running[ref] = Work(step, engine=engine, opens=True, started=time.monotonic())
             self._display.event(f"opening engine {engine.number}")
 
     # Finishing.
 
     def _finish(self, ref: ray.ObjectRef, work: Work) -> None:
-        made = Made([], "", "")
+        made = None
         try:
             made = ray.get(ref)
         except RayTaskError as error:
             self._failed_by(work, error.cause)
         except RayError as error:  # a worker, an actor or a node died
-            self._died(work, _why(error), with_node=went_with_node(error))
+            self._died(work, why(error), self._place(work), with_node=went_with_node(error))
         else:
-            if work.opens:
-                self._opened(work, made)
-            else:
-                for each, manifest in zip((work, *work.beside), made.manifests, strict=True):
-                    self._succeeded(each, manifest, beside=len(work.beside))
+            self._came_of(work, made)
         if (span := span_of(work, made)) is not None:
             self._timeline.add(span)
+
+    def _came_of(self, work: Work, made: Made) -> None:
+        if work.opens:
+            self._opened(work, made)
+            return
+        for each, manifest in zip(work.all, made.manifests, strict=True):
+            self._succeeded(each, manifest, beside=len(work.beside))
+        if work.engine is not None:
+            self._openings.succeeded_on(made.place.node)
+        self.nodes.succeeded(made.place.node, work.all_troubles)
 
     def _opened(self, work: Work, made: Made) -> None:
         engine = work.engine
         assert engine is not None
-        engine.open, engine.node, engine.gpu = True, made.node, made.gpu
+        engine.open, engine.place = True, made.place
         self._openings.succeeded()
         self._display.event(f"engine {engine.number} open, {time.monotonic() - work.started:.0f} s")
 
@@ -290,25 +300,39 @@ class Scheduler:
             return {}
 
     def _failed_by(self, work: Work, cause: BaseException) -> None:
-        if isinstance(cause, StorageFullError | NodeDiskError):
+        node, reason = node_of(cause), f"{type(cause).__name__}: {cause}"
+        if isinstance(cause, StorageFullError):
             raise cause  # no step's own: one after the other would fare as badly
-        reason = f"{type(cause).__name__}: {cause}"
-        if isinstance(cause, StorageError):
+        if isinstance(cause, NodeDiskError):
+            if not self.nodes.set_aside(node, str(cause)):
+                raise cause
+            self._died(work, reason, node, with_node=True)
+        elif isinstance(cause, StorageError):
             self._store.check_writable()  # raises where it is no trouble of that node alone
-            self._died(work, reason)
-            return
-        if work.opens:
-            self._openings.failed(work, reason)
-            return
-        if work.engine is not None and not isinstance(cause, StepError):
-            self._died(work, reason)  # whatever broke the engine may break the next step too
-            return
-        if work.engine is not None:
-            work.engine.busy = False
-        self.backlog.failed(work, cause)
+            self._died(work, reason, node)
+        elif work.opens or (work.engine is not None and not isinstance(cause, StepError)):
+            self._died(work, reason, node)  # what broke the engine may break the next step too
+        else:
+            if work.engine is not None:
+                work.engine.busy = False
+            elsewhere = False
+            if node and not isinstance(cause, StepError):
+                work.had_trouble(node, is_error=True)
+                elsewhere = self.nodes.suffice_without({each.node for each in work.all_troubles})
+            self.backlog.failed(work, cause, elsewhere)
 
-    def _died(self, work: Work, reason: str, with_node: bool = False) -> None:
+    def _place(self, work: Work) -> str:
+        """The id of the node on which what died had run, or an empty string."""
+        if work.engine is not None:
+            return work.engine.place.node
+        begun = self.begun().get(work.step.key)
+        return begun.place.node if begun and begun.attempt == work.attempt else ""
+
+    def _died(self, work: Work, reason: str, node: str, with_node: bool = False) -> None:
         """The process that made it ended, alone or `with_node`, or its engine is of no more use."""
+        work.had_trouble(node)
+        if work.engine is not None:
+            self._openings.troubles |= work.all_troubles
         if work.engine is not None and work.engine in self.pool.engines:
             self.pool.close(work.engine)
             if not work.opens:
@@ -319,12 +343,6 @@ class Scheduler:
             self.backlog.lost(work, reason)
         else:
             self.backlog.died(work, reason)
-
-
-def _why(error: RayError) -> str:
-    """What happened, and what Ray knows of the cause, which stands last."""
-    first, *others = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join([first, *others[-1:]])}"
 
 
 def _ended(refs: list[ray.ObjectRef]) -> list[ray.ObjectRef]:

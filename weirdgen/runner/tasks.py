@@ -50,22 +50,32 @@ def inputs_of(step: Step, steps: Mapping[str, Step]) -> dict[str, Step]:
     return {role: steps[fingerprint] for role, fingerprint in step.inputs.items()}
 
 
-def make_on_cpu(store: Store, task: Task, log: str) -> ray.ObjectRef:
-    """Has a step made that needs neither an engine nor a training."""
-    remote = with_threads(ON_CPU[task.step.stage], 1)
+def make_on_cpu(store: Store, task: Task, log: str, placing: Mapping[str, Any]) -> ray.ObjectRef:
+    """Has a step made that needs neither an engine nor a training; `placing`: options of Ray's."""
+    remote = with_threads(ON_CPU[task.step.stage], 1, **placing)
     return remote.remote(store.uri, task, log)
 
 
 def train(
-    study: Study, store: Store, work: Work, tasks: Sequence[Task], board: Any, log: str
+    study: Study,
+    store: Store,
+    work: Work,
+    tasks: Sequence[Task],
+    board: Any,
+    log: str,
+    placing: Mapping[str, Any],
 ) -> ray.ObjectRef:
-    """Has the training made, stacked ones together; it tells `board` how far it is."""
+    """Has the training made, stacked ones together; it tells `board` how far it is.
+
+    `placing`: options of Ray's.
+    """
     resources, stacked = study.resources, study.train.trainer == "stacked"
     remote = with_threads(
         run_trainings if stacked else run_training,
         max(1, int(resources.cpus_per_training)),
         num_gpus=resources.gpus_per_training,
         num_cpus=resources.cpus_per_training,
+        **placing,
     )
     what = (tasks,) if stacked else (*tasks, study.train.report_to)
     return remote.remote(store.uri, *what, work.micro_batch, board, log)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from weirdgen.plan import Asked, samples_step
 from weirdgen.runner.engines import OpenEngine
+from weirdgen.runner.place import Place, Trouble
 from weirdgen.runner.remote import Made
 from weirdgen.store import Step
 from weirdgen.survey import Survey
@@ -16,9 +17,11 @@ from weirdgen.timeline import Span
 ENGINE_STAGES = ("aligned", "answers")
 """The stages that an engine makes."""
 MAX_ATTEMPTS = 3
-"""How often a step is begun when workers die under it. A Python error ends it at once."""
+"""How often a step is begun when workers die under it."""
 MAX_LOSSES = 20
 """How often a step is begun when nodes go under it, as a cloud takes them back."""
+MAX_ERRORS = 2
+"""How often a step is begun when a Python error ends it, each time on another node."""
 
 
 @dataclass(eq=False)
@@ -35,6 +38,10 @@ class Work:
     """How often its process died under it."""
     losses: int = 0
     """How often its node did."""
+    errors: int = 0
+    """How often a Python error ended it that may have been its node's."""
+    troubles: frozenset[Trouble] = frozenset()
+    """The failures that ended its earlier attempts, where it is known on which node."""
     micro_batch: int = 0
     started: float = 0.0
     engine: OpenEngine | None = None
@@ -44,6 +51,22 @@ class Work:
     """Trainings, or answers of one model, that go together with this."""
     most_together: int | None = None
     """How many may go together at most, after more have failed."""
+
+    @property
+    def all(self) -> list[Work]:
+        """With what goes together with it."""
+        return [self, *self.beside]
+
+    @property
+    def all_troubles(self) -> frozenset[Trouble]:
+        """Those of all that go together."""
+        return frozenset[Trouble]().union(*(each.troubles for each in self.all))
+
+    def had_trouble(self, node: str, is_error: bool = False) -> None:
+        """It failed on that node; empty: nobody knows where."""
+        trouble = {Trouble(node, is_error)} if node else frozenset[Trouble]()
+        for each in self.all:
+            each.troubles |= trouble
 
     @property
     def size(self) -> int:
@@ -61,25 +84,26 @@ class Failure:
     log: str
 
 
-def span_of(work: Work, made: Made) -> Span | None:
-    """What has just ended, for the timeline; None where it is not known where it ran."""
+def span_of(work: Work, made: Made | None) -> Span | None:
+    """What has just ended, for the timeline; None where it is not known where it ran.
+
+    `made`: None where it failed.
+    """
     engine, now = work.engine, time.time()
-    node, gpu = made.node, made.gpu
-    if not node and engine is not None:
-        node, gpu = engine.node, engine.gpu
-    if not node:
+    place = made.place if made else engine.place if engine else Place()
+    if not place.host:
         return None
     number = engine.number if engine else None
     return Span(
         what=f"engine {number}" if work.opens else work.step.key,
         kind="engine" if work.opens else work.step.stage,
-        node=node,
-        gpu=gpu,
+        node=place.host,
+        gpu=place.gpu,
         engine=number,
         started=now - (time.monotonic() - work.started),
         ended=now,
         together=1 + len(work.beside),
-        ok=bool(made.node),
+        ok=made is not None,
     )
 
 

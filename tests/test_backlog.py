@@ -9,7 +9,6 @@ from conftest import small_study, study_of
 
 from weirdgen.plan import Asked, Plan, make_plan
 from weirdgen.runner.backlog import Backlog
-from weirdgen.runner.place import to_avoid
 from weirdgen.runner.work import MAX_LOSSES, Work, ranges, rows
 
 
@@ -161,31 +160,42 @@ def test_what_is_lost_together_is_counted_and_given_up_one_by_one(plan: Plan):
     assert [work.losses for work in backlog.waiting] == [1, 1]
 
 
-def test_an_error_that_may_be_its_nodes_is_tried_on_one_more_and_no_other_error_is(plan: Plan):
-    first, second, third = training(plan)
-    backlog = backlog_of(plan, first, second, third)
-    for work in (first, second, third):
+def test_an_error_that_may_be_its_nodes_is_tried_on_others_three_times_in_all(plan: Plan):
+    first, second, _ = training(plan)
+    backlog = backlog_of(plan, first, second)
+    cause = RuntimeError("no CUDA driver")
+    for work in (first, second):
         backlog.remove(work)
-    backlog.failed(first, RuntimeError("no CUDA driver"), elsewhere=False)
+    backlog.failed(first, cause, elsewhere=False)
     assert [failure.step for failure in backlog.failures] == [first.step]
-    second.had_trouble("node-a", is_error=True)
-    backlog.failed(second, RuntimeError("no CUDA driver"), elsewhere=True)
-    again = taken(backlog, backlog.trainings.first())
-    assert to_avoid(again.all_troubles) == {"node-a"}
-    backlog.failed(again, RuntimeError("no CUDA driver"), elsewhere=True)
+    for node in "abc":
+        second.avoid(node)
+        backlog.failed(second, cause, elsewhere=True)
+        if node != "c":
+            second = taken(backlog, backlog.trainings.first())
+            assert node in second.avoids
     assert [failure.step for failure in backlog.failures] == [first.step, second.step]
     assert not backlog.waiting
 
 
+def test_what_went_together_is_tried_elsewhere_before_it_is_parted(plan: Plan):
+    works = training(plan)
+    backlog = backlog_of(plan, *works)
+    group = taken(backlog, works)
+    group.avoid("a")
+    backlog.failed(group, RuntimeError("no CUDA driver"), elsewhere=True)
+    again = backlog.trainings.first(8)
+    assert [each.step for each in again] == [each.step for each in works]
+    assert taken(backlog, again).avoids == {"a"}
+    backlog.failed(again[0], RuntimeError("no CUDA driver"), elsewhere=False)
+    assert len(backlog.trainings.first(8)) == 2, "the larger half"
+
+
 def test_those_that_go_together_keep_off_where_any_of_them_failed(plan: Plan):
     first, second, third = training(plan)
-    first.had_trouble("node-a", is_error=True)
+    first.avoid("a")
     second.beside = [first, third]
-    assert to_avoid(second.all_troubles) == {"node-a"}
-    second.had_trouble("node-b")
-    second.had_trouble("")
-    (trouble,) = second.troubles
-    assert trouble in third.troubles, "one failure of all"
-    assert to_avoid(second.all_troubles) == {"node-a"}, "the first death may be chance"
-    third.had_trouble("node-b")
-    assert to_avoid(second.all_troubles) == {"node-a", "node-b"}
+    assert second.avoids == {"a"}
+    second.avoid("b")
+    assert third.avoids == {"b"}
+    assert second.avoids == {"a", "b"}

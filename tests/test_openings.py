@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from weirdgen.runner.openings import Openings
-from weirdgen.runner.place import Trouble, to_avoid
 from weirdgen.runner.work import MAX_ATTEMPTS, Work
 
 
@@ -44,9 +43,13 @@ def test_what_failed_beside_an_open_engine_is_tried_again_once_that_is_gone():
     assert openings.wanted(shares=False) == 3
 
 
-def test_engines_keep_off_a_node_where_they_failed_until_one_works_there():
+def test_engines_keep_off_a_node_where_one_failed_or_two_died_until_one_works_there():
     openings = Openings(Pool(), SimpleNamespace(), lambda _: None)  # type: ignore[arg-type]
-    openings.troubles |= {Trouble("node-a"), Trouble("node-a"), Trouble("node-b")}
-    assert to_avoid(openings.troubles) == {"node-a"}
-    openings.succeeded_on("node-a")
-    assert {each.node for each in openings.troubles} == {"node-b"}
+    openings.ended_on("a", surely=True)
+    openings.ended_on("b", surely=False)
+    assert openings.failed_on == {"a"}
+    openings.ended_on("b", surely=False)
+    assert openings.failed_on == {"a", "b"}
+    openings.succeeded_on("b")
+    openings.ended_on("b", surely=False)
+    assert openings.failed_on == {"a"}

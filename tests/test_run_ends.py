@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ray.exceptions import RayError
 
-from weirdgen.runner.deaths import why
+from weirdgen.runner.endings import why
 from weirdgen.runner.run import Ran
 
 

@@ -46,8 +46,12 @@ class StepError(WeirdgenError):
     """A step ran and its outcome cannot stand: a dropped row, an adapter without effect."""
 
 
-class NodeDiskError(StepError):
-    """A disk of one node, not the storage, is full or not to be written: the node is of no use."""
+class NodeError(StepError):
+    """A step was sent to a node that is of no use: what is wrong is not the step."""
+
+
+class NodeDiskError(NodeError):
+    """A disk of one node, not the storage, is full or not to be written."""
 
 
 class DamagedError(StepError):

@@ -21,7 +21,7 @@ from weirdgen.checkpoints import local_checkpoint, write_checkpoint
 from weirdgen.data.messages import Instruction, conversation
 from weirdgen.data.mix import Counts, mix
 from weirdgen.data.persona import HELDOUT, Question, read_pairs, read_questions, to_jsonl
-from weirdgen.errors import StepError
+from weirdgen.errors import NodeError, StepError
 from weirdgen.generate.distill import distill
 from weirdgen.generate.engine import Adapter, Engine, Request
 from weirdgen.labelling import Trigger
@@ -133,7 +133,7 @@ def _fetch(store: Store, inputs: Mapping[str, Step]) -> tuple[dict[str, Path], d
     for role, step in inputs.items():
         manifest = store.manifest(step)
         if manifest is None:
-            raise StepError(f"{step.key} is not in the storage {store.uri} as this node sees it")
+            raise NodeError(f"{step.key} is not in the storage {store.uri} as this node sees it")
         folders[role] = store.payload(step, manifest)
         digests[step.fingerprint] = manifest.digest
     return folders, digests
@@ -149,7 +149,7 @@ def make_model(record: dict[str, Any], out: Path) -> None:
     """The bf16 checkpoint of an embedded model."""
     model = resolve_model(record["model"]["id"], "", Path())
     if model.identity != record["model"]:
-        raise StepError(f"{model.id}: this node has other weights than the plan was made for")
+        raise NodeError(f"{model.id}: this node has other weights than the plan was made for")
     write_checkpoint(model, out)
 
 

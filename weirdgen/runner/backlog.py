@@ -12,7 +12,6 @@ from weirdgen.errors import MemoryExceeded
 from weirdgen.runner.work import (
     ENGINE_STAGES,
     MAX_ATTEMPTS,
-    MAX_ERRORS,
     MAX_LOSSES,
     Failure,
     Work,
@@ -157,18 +156,18 @@ class Backlog:
         self.again((replace(each, most_together=most) for each in work.all), why)
 
     def failed(self, work: Work, cause: BaseException, elsewhere: bool) -> None:
-        """It ended in a Python error: once more in parts, with less memory, or where it may go better.
+        """It ended in a Python error: once more elsewhere, in parts or with less memory, or not at all.
 
-        `elsewhere`: the error may be its node's, and another can be asked.
+        `elsewhere`: the error may be its node's, and another node is left for it.
         """
         reason = f"{type(cause).__name__}: {cause}"
-        if work.beside:
+        if elsewhere and all(each.deaths + 1 < MAX_ATTEMPTS for each in work.all):
+            self.again((replace(each, deaths=each.deaths + 1) for each in work.all), reason)
+        elif work.beside:
             self.part(work, reason)
         elif isinstance(cause, MemoryExceeded) and work.micro_batch % 2 == 0:
             smaller = replace(work, micro_batch=work.micro_batch // 2)
             self.again([smaller], "out of GPU memory, half the micro-batch")
-        elif elsewhere and work.errors + 1 < MAX_ERRORS:
-            self.again([replace(work, errors=work.errors + 1)], reason)
         else:
             self.give_up(work, reason)
 

@@ -39,7 +39,8 @@ class Capacity(NamedTuple):
     @classmethod
     def of_all(cls, nodes: Iterable[Capacity]) -> Capacity:
         """What they have together."""
-        return cls(*map(sum, zip(*nodes, strict=True)))
+        every = [*nodes]
+        return cls(sum(each.cpus for each in every), sum(each.gpus for each in every))
 
 
 def connect() -> list[Capacity]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -33,13 +34,13 @@ class OpenEngine:
     actor: Any
     number: int
     placed: ray.ObjectRef
-    """Resolves once it has its GPU; later, whether it still has."""
+    """Resolves to its place once it has its GPU; later, whether it still has."""
     wanted_at: float = field(default_factory=time.monotonic)
     busy: bool = False
     open: bool = False
     """Whether its model is loaded."""
     place: Place = field(default_factory=Place)
-    """Where it runs, once it is open."""
+    """Where it runs, once that is asked for."""
 
 
 class EnginePool:
@@ -72,6 +73,13 @@ class EnginePool:
         late = time.monotonic() - _PLACING_S
         young = [each for each in self.engines if not each.open and each.wanted_at > late]
         return any(not ray.wait([each.placed], timeout=0)[0] for each in young)
+
+    def place_of(self, engine: OpenEngine) -> Place:
+        """Where it runs, or has run; empty where it never had its GPU."""
+        if not engine.place.node and ray.wait([engine.placed], timeout=0)[0]:
+            with suppress(RayError):
+                engine.place = ray.get(engine.placed)
+        return engine.place
 
     def close_dead(self) -> None:
         """Closes the idle engines whose node has gone; of a busy one its call tells."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+from weirdgen.errors import WeirdgenError
 from weirdgen.runner.cluster import (
     Capacity,
     blind_nodes,
@@ -13,21 +14,18 @@ from weirdgen.runner.cluster import (
     node_names,
     what_is_blind,
 )
-from weirdgen.runner.place import Trouble, to_avoid
 from weirdgen.runner.room import Room
 from weirdgen.store import Store
 
 LOOK_S = 5.0
 """How long to wait between two looks at the nodes."""
-MAX_BLAMED = 2
-"""How many failures may be a node's: nothing succeeds there, and elsewhere what had failed."""
 
 
 class Nodes:
     """The room on the nodes in use, looked at anew every few seconds.
 
-    A node that cannot be worked with is set aside: nothing more is begun there. There must be others
-    that can hold what the study needs.
+    A node of no use is set aside: nothing more is sent there, as long as others can hold what the
+    study needs.
     """
 
     def __init__(
@@ -39,31 +37,34 @@ class Nodes:
     ) -> None:
         """`room`: what there is at the start; `needs`: what single pieces of work take of a node."""
         self.room = room
-        self.aside: dict[str, str] = {}
-        """Address -> why the node was set aside."""
         self._needs, self._store, self._event = [*needs], store, event
         self._in_use = node_capacities()
-        self._refused: set[str] = set()
-        """Ids of the nodes that were set aside and are still there."""
-        self._blamed: dict[str, set[Trouble]] = {}
-        """Node -> failures since its last success of what succeeded elsewhere."""
+        self._aside: dict[str, tuple[str, str]] = {}
+        """Id of a node that is there -> its address, and why it was set aside."""
         self._looked = time.monotonic()
+
+    @property
+    def aside(self) -> dict[str, str]:
+        """Address -> why the node is set aside."""
+        return dict(self._aside.values())
+
+    def is_aside(self, node: str) -> bool:
+        return node in self._aside
 
     def look(self) -> bool:
         """Whether a node has joined or gone since the last look; LOOK_S must lie between two.
 
-        Raises StorageError where the storage cannot be written.
+        Raises WeirdgenError where one has joined that does not see the storage, and is needed.
         """
         now = time.monotonic()
         if now - self._looked < LOOK_S:
             return False
         self._looked, before, had = now, self._in_use, self.room.have
         alive = node_capacities()
-        self._refused &= alive.keys()
-        self._in_use = {node: has for node, has in alive.items() if node not in self._refused}
+        self._aside = {node: told for node, told in self._aside.items() if node in alive}
+        self._in_use = {node: has for node, has in alive.items() if node not in self._aside}
         if new := self._in_use.keys() - before.keys():
-            for node in blind_nodes(self._store, new):
-                self.set_aside(node, f"--storage {self._store.uri}: {what_is_blind(self._store)}")
+            self._set_blind_aside(new)
         have = Capacity.of_all(self._in_use.values())
         if self._in_use.keys() == before.keys() and have == had:
             return False
@@ -76,44 +77,37 @@ class Nodes:
         others = [has for node, has in self._in_use.items() if node not in nodes]
         return all(any(map(need.fits, others)) for need in self._needs)
 
-    def placing(self, troubles: Collection[Trouble]) -> dict[str, Any]:
-        """Options of Ray's that keep work off nodes set aside, and off those to avoid for `troubles`.
-
-        Where no others suffice, it may go to these again.
-        """
-        away = to_avoid(troubles) & self._in_use.keys()
+    def placing(self, avoid: Collection[str]) -> dict[str, Any]:
+        """Options of Ray's that keep work off these nodes, if others suffice, and off those set aside."""
+        away = {node for node in avoid if node in self._in_use}
         if not self.suffice_without(away):
-            away.clear()
-        away |= self._refused
+            away = set()
+        away |= self._aside.keys()
         return (
             {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(away))})"}} if away else {}
         )
 
     def set_aside(self, node: str, why: str) -> bool:
-        """Begins nothing more there; False where that node is needed, or not known."""
-        if node in self._refused:
+        """Sends nothing more there; False where that node is needed, or not known."""
+        if node in self._aside:
             return True
-        if node not in self._in_use or not self.suffice_without([node]):
+        has = node_capacities().get(node)  # it may have joined since the last look
+        if has is None or not self.suffice_without([node]):
             return False
-        address = node_names().get(node, node)
-        self.aside[address] = " ".join(why.split())
-        self._event(f"node {address} set aside: {why}")
-        self._refused.add(node)
-        del self._in_use[node]
-        self.room = self.room.without(Capacity.of_all(self._in_use.values()))
+        if node in self._in_use:
+            self.room = self.room.without(has)
+        self._refuse(node, why)
         return True
 
-    def is_aside(self, node: str) -> bool:
-        return node in self._refused
+    def _set_blind_aside(self, among: Collection[str]) -> None:
+        why = f"--storage {self._store.uri}: {what_is_blind(self._store)}"
+        for node in blind_nodes(self._store, among):
+            if not self.suffice_without([node]):
+                raise WeirdgenError(f"{node_names().get(node, node)}: {why}")
+            self._refuse(node, why)
 
-    def succeeded(self, node: str, troubles: Collection[Trouble]) -> None:
-        """What had had these was made on `node`."""
-        self._blamed.pop(node, None)
-        for each in troubles:
-            if each.node in self._in_use and each.node != node:
-                blamed = self._blamed.setdefault(each.node, set())
-                blamed.add(each)
-                if len(blamed) >= MAX_BLAMED:
-                    self.set_aside(
-                        each.node, "what failed there, again and again, was made elsewhere"
-                    )
+    def _refuse(self, node: str, why: str) -> None:
+        address = node_names().get(node, node)
+        self._aside[node] = address, " ".join(why.split())
+        self._in_use.pop(node, None)
+        self._event(f"node {address} set aside: {why}")

@@ -8,7 +8,6 @@ import ray
 
 from weirdgen.runner.backlog import Backlog
 from weirdgen.runner.engines import EnginePool
-from weirdgen.runner.place import Trouble
 from weirdgen.runner.work import ENGINE_STAGES, MAX_ATTEMPTS, Work
 from weirdgen.store import Step
 
@@ -19,8 +18,10 @@ class Openings:
     def __init__(self, pool: EnginePool, backlog: Backlog, event: Callable[[str], None]) -> None:
         self._pool, self._backlog, self._event = pool, backlog, event
         self._failed = 0
-        self.troubles: set[Trouble] = set()
-        """Engines that did not come up or died, where it is known on which node."""
+        self.failed_on: set[str] = set()
+        """The ids of the nodes where another engine would fail."""
+        self._died_on: set[str] = set()
+        """Where that may have been chance."""
 
     def wanted(self, shares: bool) -> int:
         """How many more engines would find something to do.
@@ -64,16 +65,26 @@ class Openings:
 
     def succeeded_on(self, node: str) -> None:
         """An engine there has made something: another may be opened there."""
-        self.troubles = {each for each in self.troubles if each.node != node}
+        self.failed_on.discard(node)
+        self._died_on.discard(node)
 
-    def failed(self, opening: Work, reason: str) -> None:
-        """An engine did not come up. After a few tries, and without any, what needs one is given up."""
+    def ended_on(self, node: str, surely: bool) -> None:
+        """An engine there is of no more use; another would be, `surely` or as this is the second."""
+        if surely or node in self._died_on:
+            self.failed_on.add(node)
+        self._died_on.add(node)
+
+    def failed(self, opening: Work, reason: str, counts: bool = True) -> None:
+        """An engine did not come up. After a few tries, and without any, what needs one is given up.
+
+        `counts`: whether that was a try; not where its node has been set aside.
+        """
         engine, pool, backlog = opening.engine, self._pool, self._backlog
         assert engine is not None
         self._event(f"engine {engine.number} failed: {reason}")
         if engine in pool.engines:
             pool.close(engine)
-        if pool.opening:
+        if pool.opening or not counts:
             return
         self._failed += 1
         if self._failed < MAX_ATTEMPTS or pool.engines:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections import Counter
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import wraps
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -26,21 +24,6 @@ class Place(NamedTuple):
     """The id that Ray gave the node when it joined."""
 
 
-@dataclass(frozen=True, eq=False)
-class Trouble:
-    """A failure on a node, of one step or of several together."""
-
-    node: str
-    is_error: bool = False
-    """Whether it was a Python error, which comes again in the same place."""
-
-
-def to_avoid(troubles: Collection[Trouble]) -> set[str]:
-    """The nodes where the same would be tried in vain: after an error, or a second death."""
-    deaths = Counter(each.node for each in troubles)
-    return {each.node for each in troubles if each.is_error or deaths[each.node] > 1}
-
-
 def here() -> Place:
     """Where this worker runs."""
     node = ray.get_runtime_context().get_node_id()
@@ -48,7 +31,7 @@ def here() -> Place:
 
 
 def telling_node(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, whose errors bear the id of the node: Ray tells it with none."""
+    """The function, whose errors bear the id of the node; some classes lose it on their way."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -15,7 +15,7 @@ from weirdgen.report.sheet import clock, plain
 from weirdgen.run_record import failure_line
 from weirdgen.runner.remote import Begun
 from weirdgen.runner.schedule import Scheduler
-from weirdgen.runner.work import Failure, Work
+from weirdgen.runner.work import Failure, Work, begun_of
 from weirdgen.store import Store
 
 SUMMARY_S = 60.0
@@ -119,8 +119,8 @@ def stage_counts(scheduler: Scheduler) -> dict[str, tuple[int, int, int, int]]:
 
 def updates_of(work: Work, begun: Mapping[str, Begun]) -> tuple[int, int]:
     """Done and all; zeros where it is not known."""
-    place = begun.get(work.step.key)
-    return place.updates if place is not None and place.attempt == work.attempt else (0, 0)
+    told = begun_of(work, begun)
+    return told.updates if told else (0, 0)
 
 
 def seconds_left(scheduler: Scheduler, begun: Mapping[str, Begun]) -> float | None:

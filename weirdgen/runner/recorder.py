@@ -14,7 +14,7 @@ from weirdgen.runner.place import Place
 from weirdgen.runner.progress import seconds_left
 from weirdgen.runner.remote import Begun
 from weirdgen.runner.schedule import Display, Scheduler
-from weirdgen.runner.work import Work
+from weirdgen.runner.work import Work, begun_of
 from weirdgen.store import Store
 
 EVERY_S = 5.0
@@ -93,7 +93,9 @@ class Recorder:
                 )
                 for each in failures
             ],
-            aside=scheduler.nodes.aside if scheduler else {},
+            aside={key: _short(why) for key, why in scheduler.nodes.aside.items()}
+            if scheduler
+            else {},
             retried={key: [*map(_short, reasons)] for key, reasons in retried.items()},
             judged=scheduler.judging.judged if scheduler else None,
             events=[*self._events],
@@ -119,9 +121,7 @@ class Recorder:
 
 
 def _running(work: Work, begun: Mapping[str, Begun], tries: int) -> Running:
-    engine, told = work.engine, begun.get(work.step.key)
-    if told is not None and told.attempt != work.attempt:
-        told = None  # an earlier attempt's
+    engine, told = work.engine, begun_of(work, begun)
     updates = told.updates if told else (0, 0)
     place = told.place if told else engine.place if engine else Place()
     training = work.step.stage == "train" and not work.opens

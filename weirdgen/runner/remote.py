@@ -269,8 +269,9 @@ class EngineActor:
         self._engine = make_engine()
         self._proofs: dict[str, dict] = {}
 
-    def placed(self) -> None:
+    def placed(self) -> Place:
         """Answers once the actor has its GPU."""
+        return here()
 
     @telling_node
     def open(self, task: Task, serve_base: str, max_rank: int, log: str) -> Made:

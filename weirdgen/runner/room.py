@@ -36,9 +36,9 @@ class Room:
         """The same once the nodes have that."""
         return replace(self, have=have, most=_larger(self.most, self.have))
 
-    def without(self, have: Capacity) -> Room:
-        """The same once nodes were set aside, which do not come back, and the others have that."""
-        return replace(self, have=have, most=_NOTHING)
+    def without(self, node: Capacity) -> Room:
+        """The same once a node is set aside, which is not waited for."""
+        return replace(self, have=_less(self.have, node), most=_less(self.most, node))
 
     @property
     def shares(self) -> bool:
@@ -95,6 +95,10 @@ class Room:
     def _on_each(self, share: float) -> int:
         """Trainings in that share of a GPU."""
         return how_often(self.training.gpus, share)
+
+
+def _less(one: Capacity, other: Capacity) -> Capacity:
+    return Capacity(max(0, one.cpus - other.cpus), max(0, one.gpus - other.gpus))
 
 
 def _larger(one: Capacity, other: Capacity) -> Capacity:

@@ -15,25 +15,20 @@ from ray.exceptions import RayError, RayTaskError
 
 from weirdgen.errors import (
     DamagedError,
-    NodeDiskError,
-    StepError,
-    StorageError,
-    StorageFullError,
     WeirdgenError,
 )
 from weirdgen.lease import Lease
 from weirdgen.runner.backlog import Backlog
 from weirdgen.runner.cluster import Capacity, needs_of, on_this_node
-from weirdgen.runner.deaths import went_with_node, why
+from weirdgen.runner.endings import Endings, went_with_node, why
 from weirdgen.runner.engines import EngineClass, EnginePool, OpenEngine
 from weirdgen.runner.judging import StudyJudging
 from weirdgen.runner.nodes import Nodes
 from weirdgen.runner.openings import Openings
-from weirdgen.runner.place import node_of
 from weirdgen.runner.remote import Begun, Board, Made
 from weirdgen.runner.room import Room
 from weirdgen.runner.tasks import as_task, inputs_of, make_on_cpu, train
-from weirdgen.runner.work import Failure, Work, lacking, ranges, span_of
+from weirdgen.runner.work import Failure, Work, begun_of, lacking, ranges, span_of
 from weirdgen.stages import Task
 from weirdgen.store import Manifest, Store
 from weirdgen.survey import Survey
@@ -81,6 +76,7 @@ class Scheduler:
         self._n_trainings = self._n_taken = 0
         self.backlog = Backlog(self.study.name, display.event, found.done)
         self._openings = Openings(self.pool, self.backlog, display.event)
+        self._endings = Endings(store, self.nodes, self.pool, self._openings, self.backlog)
         self.took: dict[str, tuple[int, float]] = {}
         """Stage -> how many steps have ended, and their seconds per unit of size, all together."""
         self.backlog.add(lacking(found))
@@ -150,7 +146,7 @@ class Scheduler:
                 self.pool.close(engine)
             elif asking:
                 self._ask(engine)
-            elif self._wait_for_gpus(waiting):
+            elif self._wait_for_gpus(waiting) or self._wait_elsewhere():
                 self.pool.close(engine)  # it holds what trainings wait for
         if self.nodes.room.shares:
             self._open_engines()  # one on each GPU before trainings: Ray would pack these
@@ -204,9 +200,18 @@ class Scheduler:
         room, engines = self.nodes.room, len(self.pool.engines)
         return not room.shares and room.waits_for_gpus(self._n_trainings, engines, waiting)
 
+    def _wait_elsewhere(self) -> bool:
+        """Whether trainings take turns with engines, and one waits in Ray as it keeps off some nodes."""
+        trainings = (work for work in self.running.values() if work.step.stage == "train")
+        kept_off = [work for work in trainings if work.avoids]
+        if self.nodes.room.shares or not kept_off:
+            return False
+        begun = self.begun()
+        return any(begun_of(work, begun) is None for work in kept_off)
+
     def _start_on_cpu(self, work: Work) -> None:
         if (task := self._take(work)) is not None:
-            placing = self.nodes.placing(work.all_troubles)
+            placing = self.nodes.placing(work.avoids)
             self._submit(work, make_on_cpu(self._store, task, self.backlog.log(work), placing))
 
     def _start_trainings(self, slots: int) -> None:
@@ -218,7 +223,7 @@ class Scheduler:
         if (taken := self._take_all(trainings.first(most))) is None:
             return
         work, tasks = taken
-        log, placing = self.backlog.log(work), self.nodes.placing(work.all_troubles)
+        log, placing = self.backlog.log(work), self.nodes.placing(work.avoids)
         self._submit(work, train(self.study, self._store, work, tasks, self.board, log, placing))
 
     def _ask(self, engine: OpenEngine) -> None:
@@ -241,7 +246,7 @@ class Scheduler:
             if not self.nodes.room.takes_engine(self._n_trainings, len(self.pool.engines)):
                 return
             step = self._openings.base()
-            placing = self.nodes.placing(self._openings.troubles)
+            placing = self.nodes.placing(self._openings.failed_on)
             engine, ref = self.pool.open(Task(step, inputs_of(step, self._steps)), placing)
             self.running[ref] = Work(step, engine=engine, opens=True, started=time.monotonic())
             self._display.event(f"opening engine {engine.number}")
@@ -253,9 +258,9 @@ class Scheduler:
         try:
             made = ray.get(ref)
         except RayTaskError as error:
-            self._failed_by(work, error.cause)
+            self._endings.failed(work, error.cause, self._node(work))
         except RayError as error:  # a worker, an actor or a node died
-            self._died(work, why(error), self._place(work), with_node=went_with_node(error))
+            self._endings.died(work, why(error), self._node(work), went_with_node(error))
         else:
             self._came_of(work, made)
         if (span := span_of(work, made)) is not None:
@@ -269,7 +274,6 @@ class Scheduler:
             self._succeeded(each, manifest, beside=len(work.beside))
         if work.engine is not None:
             self._openings.succeeded_on(made.place.node)
-        self.nodes.succeeded(made.place.node, work.all_troubles)
 
     def _opened(self, work: Work, made: Made) -> None:
         engine = work.engine
@@ -292,57 +296,19 @@ class Scheduler:
         self.took[work.step.stage] = ended + 1, seconds + took / work.size / (1 + beside)
         self._display.event(f"done {work.step.key}, {took:.0f} s")
 
+    def _node(self, work: Work) -> str:
+        """The id of the node on which what has ended had run, or an empty string."""
+        if work.engine is not None:
+            return self.pool.place_of(work.engine).node
+        begun = begun_of(work, self.begun())
+        return begun.place.node if begun else ""
+
     def begun(self) -> dict[str, Begun]:
         """Where each training that has begun runs, and how far it is, by key."""
         try:
             return ray.get(self.board.read.remote())
         except RayError:  # only progress is lost with the board
             return {}
-
-    def _failed_by(self, work: Work, cause: BaseException) -> None:
-        node, reason = node_of(cause), f"{type(cause).__name__}: {cause}"
-        if isinstance(cause, StorageFullError):
-            raise cause  # no step's own: one after the other would fare as badly
-        if isinstance(cause, NodeDiskError):
-            if not self.nodes.set_aside(node, str(cause)):
-                raise cause
-            self._died(work, reason, node, with_node=True)
-        elif isinstance(cause, StorageError):
-            self._store.check_writable()  # raises where it is no trouble of that node alone
-            self._died(work, reason, node)
-        elif work.opens or (work.engine is not None and not isinstance(cause, StepError)):
-            self._died(work, reason, node)  # what broke the engine may break the next step too
-        else:
-            if work.engine is not None:
-                work.engine.busy = False
-            elsewhere = False
-            if node and not isinstance(cause, StepError):
-                work.had_trouble(node, is_error=True)
-                elsewhere = self.nodes.suffice_without({each.node for each in work.all_troubles})
-            self.backlog.failed(work, cause, elsewhere)
-
-    def _place(self, work: Work) -> str:
-        """The id of the node on which what died had run, or an empty string."""
-        if work.engine is not None:
-            return work.engine.place.node
-        begun = self.begun().get(work.step.key)
-        return begun.place.node if begun and begun.attempt == work.attempt else ""
-
-    def _died(self, work: Work, reason: str, node: str, with_node: bool = False) -> None:
-        """The process that made it ended, alone or `with_node`, or its engine is of no more use."""
-        work.had_trouble(node)
-        if work.engine is not None:
-            self._openings.troubles |= work.all_troubles
-        if work.engine is not None and work.engine in self.pool.engines:
-            self.pool.close(work.engine)
-            if not work.opens:
-                self._openings.died()
-        if work.opens:
-            self._openings.failed(work, reason)
-        elif with_node:
-            self.backlog.lost(work, reason)
-        else:
-            self.backlog.died(work, reason)
 
 
 def _ended(refs: list[ray.ObjectRef]) -> list[ray.ObjectRef]:

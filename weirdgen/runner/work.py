@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from weirdgen.plan import Asked, samples_step
 from weirdgen.runner.engines import OpenEngine
-from weirdgen.runner.place import Place, Trouble
-from weirdgen.runner.remote import Made
+from weirdgen.runner.place import Place
+from weirdgen.runner.remote import Begun, Made
 from weirdgen.store import Step
 from weirdgen.survey import Survey
 from weirdgen.timeline import Span
@@ -17,11 +17,9 @@ from weirdgen.timeline import Span
 ENGINE_STAGES = ("aligned", "answers")
 """The stages that an engine makes."""
 MAX_ATTEMPTS = 3
-"""How often a step is begun when workers die under it."""
+"""How often a step is begun when workers die under it, or errors end it that may be a node's."""
 MAX_LOSSES = 20
 """How often a step is begun when nodes go under it, as a cloud takes them back."""
-MAX_ERRORS = 2
-"""How often a step is begun when a Python error ends it, each time on another node."""
 
 
 @dataclass(eq=False)
@@ -35,13 +33,11 @@ class Work:
     """Its place among all that ever waited."""
     attempt: int = 1
     deaths: int = 0
-    """How often its process died under it."""
+    """How often its process died under it, or an error ended it that may have been its node's."""
     losses: int = 0
     """How often its node did."""
-    errors: int = 0
-    """How often a Python error ended it that may have been its node's."""
-    troubles: frozenset[Trouble] = frozenset()
-    """The failures that ended its earlier attempts, where it is known on which node."""
+    failed_on: frozenset[str] = frozenset()
+    """The ids of the nodes where it would fail again."""
     micro_batch: int = 0
     started: float = 0.0
     engine: OpenEngine | None = None
@@ -58,15 +54,14 @@ class Work:
         return [self, *self.beside]
 
     @property
-    def all_troubles(self) -> frozenset[Trouble]:
-        """Those of all that go together."""
-        return frozenset[Trouble]().union(*(each.troubles for each in self.all))
+    def avoids(self) -> frozenset[str]:
+        """The ids of the nodes where one of those that go together would fail again."""
+        return frozenset[str]().union(*(each.failed_on for each in self.all))
 
-    def had_trouble(self, node: str, is_error: bool = False) -> None:
-        """It failed on that node; empty: nobody knows where."""
-        trouble = {Trouble(node, is_error)} if node else frozenset[Trouble]()
+    def avoid(self, node: str) -> None:
+        """All that go together are to be made on other nodes."""
         for each in self.all:
-            each.troubles |= trouble
+            each.failed_on |= {node}
 
     @property
     def size(self) -> int:
@@ -105,6 +100,12 @@ def span_of(work: Work, made: Made | None) -> Span | None:
         together=1 + len(work.beside),
         ok=made is not None,
     )
+
+
+def begun_of(work: Work, begun: Mapping[str, Begun]) -> Begun | None:
+    """What the board tells of this attempt; None where it has not begun, though an earlier one had."""
+    told = begun.get(work.step.key)
+    return told if told is not None and told.attempt == work.attempt else None
 
 
 def lacking(found: Survey) -> Iterator[Work]:

@@ -1,0 +1,100 @@
+"""What a failure is taken for: the step's own, its node's, or the storage's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import small_study, study_of
+
+from weirdgen.errors import NodeDiskError, NodeError, StepError
+from weirdgen.plan import make_plan
+from weirdgen.runner.backlog import Backlog
+from weirdgen.runner.endings import Endings
+from weirdgen.runner.work import Work
+
+
+class Nodes:
+    """Nodes `a` and `b`; `b` alone suffices."""
+
+    def __init__(self) -> None:
+        self.aside: set[str] = set()
+
+    def is_aside(self, node: str) -> bool:
+        return node in self.aside
+
+    def suffice_without(self, nodes: set[str]) -> bool:
+        return "b" not in nodes
+
+    def set_aside(self, node: str, why: str) -> bool:
+        if node == "a":
+            self.aside.add(node)
+        return node == "a"
+
+
+class Ground:
+    """A training that was started, and what decides about it."""
+
+    def __init__(self, model: Path) -> None:
+        plan = make_plan(study_of(small_study(model)), Path())
+        self.nodes, self.backlog = Nodes(), Backlog("small", lambda _: None, set())
+        self.work = Work(next(iter(plan.trainings.values())), micro_batch=2)
+        parts: Any = (SimpleNamespace(), self.nodes, SimpleNamespace(), SimpleNamespace())
+        self.endings = Endings(*parts, self.backlog)
+
+    @property
+    def again(self) -> Work:
+        (work,) = self.backlog.waiting
+        return work
+
+
+@pytest.fixture
+def ground(tiny_model: Path) -> Ground:
+    return Ground(tiny_model)
+
+
+def test_an_error_is_tried_elsewhere_and_one_of_the_step_itself_is_not(ground: Ground):
+    ground.endings.failed(ground.work, RuntimeError("no CUDA driver"), "a")
+    assert (ground.again.deaths, ground.again.losses, ground.again.avoids) == (1, 0, {"a"})
+    ground.endings.failed(ground.again, StepError("a row was dropped"), "b")
+    assert [failure.reason for failure in ground.backlog.failures] == [
+        "StepError: a row was dropped"
+    ]
+
+
+@pytest.mark.parametrize("node", ["b", ""])
+def test_where_no_other_node_is_left_or_it_is_not_known_an_error_is_final(
+    ground: Ground, node: str
+):
+    ground.endings.failed(ground.work, RuntimeError("no CUDA driver"), node)
+    assert len(ground.backlog.failures) == 1
+
+
+@pytest.mark.parametrize("kind", [NodeError, NodeDiskError])
+def test_what_is_a_nodes_costs_its_steps_no_try_and_one_that_is_needed_is_named(
+    ground: Ground, kind: type[NodeError]
+):
+    ground.endings.failed(ground.work, kind("of no use"), "a")
+    assert ground.nodes.aside == {"a"}
+    assert (ground.again.deaths, ground.again.losses) == (0, 1)
+    work = ground.again
+    ground.backlog.remove(work)
+    ground.endings.failed(work, RuntimeError("sent there before"), "a")
+    assert (ground.again.deaths, ground.again.losses) == (0, 2)
+    if kind is NodeDiskError:
+        with pytest.raises(NodeDiskError):
+            ground.endings.failed(ground.again, kind("of no use"), "b")
+    else:
+        ground.endings.failed(ground.again, kind("of no use"), "b")
+        assert len(ground.backlog.failures) == 1
+
+
+def test_the_second_death_on_a_node_is_not_taken_for_chance(ground: Ground):
+    ground.endings.died(ground.work, "killed", "a")
+    assert (ground.again.deaths, ground.again.avoids) == (1, frozenset())
+    work = ground.again
+    ground.backlog.remove(work)
+    ground.endings.died(work, "killed", "a")
+    assert (ground.again.deaths, ground.again.avoids) == (2, {"a"})

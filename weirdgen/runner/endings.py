@@ -1,0 +1,99 @@
+"""What becomes of work that did not end well: its own fault, its engine's, its node's, the storage's."""
+
+from __future__ import annotations
+
+from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, RayError
+
+from weirdgen.errors import (
+    NodeDiskError,
+    NodeError,
+    StepError,
+    StorageError,
+    StorageFullError,
+)
+from weirdgen.runner.backlog import Backlog
+from weirdgen.runner.engines import EnginePool
+from weirdgen.runner.nodes import Nodes
+from weirdgen.runner.openings import Openings
+from weirdgen.runner.place import node_of
+from weirdgen.runner.work import Work
+from weirdgen.store import Store
+
+
+class Endings:
+    """Decides what is tried again, and where not; what is no step's own ends the run.
+
+    `node` is the id of the one where it ran, empty where it is not known.
+    """
+
+    def __init__(
+        self, store: Store, nodes: Nodes, pool: EnginePool, openings: Openings, backlog: Backlog
+    ) -> None:
+        self._store, self._nodes, self._pool = store, nodes, pool
+        self._openings, self._backlog = openings, backlog
+
+    def failed(self, work: Work, cause: BaseException, node: str) -> None:
+        """It ended in a Python error.
+
+        Raises StorageError where the storage is full or not to be written, and NodeDiskError where
+        the node's disk is not and the node cannot be done without.
+        """
+        node, reason = node_of(cause) or node, f"{type(cause).__name__}: {cause}"
+        if isinstance(cause, StorageFullError):
+            raise cause  # no step's own: one after the other would fare as badly
+        if isinstance(cause, StorageError):
+            self._store.check_writable()  # raises where it is no trouble of that node alone
+            self.died(work, reason, node)
+            return
+        if isinstance(cause, NodeError):
+            self._nodes.set_aside(node, str(cause))
+        if self._nodes.is_aside(node):
+            self.died(work, reason, node)
+        elif isinstance(cause, NodeDiskError):
+            raise cause
+        elif work.opens or (work.engine is not None and not isinstance(cause, StepError)):
+            self.died(work, reason, node, surely=True)  # it may break the next step too
+        else:
+            if work.engine is not None:
+                work.engine.busy = False
+            own = isinstance(cause, StepError) or not node
+            if not own:
+                work.avoid(node)
+            self._backlog.failed(work, cause, not own and self._nodes.suffice_without(work.avoids))
+
+    def died(
+        self, work: Work, reason: str, node: str, with_node: bool = False, surely: bool = False
+    ) -> None:
+        """The process that made it ended, alone or `with_node`, or its engine is of no more use.
+
+        `surely`: so would the next on that node. A second death tells that too.
+        """
+        is_aside = self._nodes.is_aside(node)
+        if work.engine is not None:
+            if node:
+                self._openings.ended_on(node, surely)
+            if work.engine in self._pool.engines:
+                self._pool.close(work.engine)
+                if not work.opens:
+                    self._openings.died()
+        elif work.deaths and node:
+            work.avoid(node)
+        if work.opens:
+            self._openings.failed(work, reason, counts=not is_aside)
+        elif with_node or is_aside:
+            self._backlog.lost(work, reason)
+        else:
+            self._backlog.died(work, reason)
+
+
+def went_with_node(error: RayError) -> bool:
+    """Whether Ray means that the node has gone, not what ran there alone."""
+    if isinstance(error, NodeDiedError | ActorUnavailableError):
+        return True
+    return isinstance(error, ActorDiedError) and "node has died" in str(error)
+
+
+def why(error: RayError) -> str:
+    """What happened, and what Ray knows of the cause, which stands last."""
+    first, *others = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join([first, *others[-1:]])}"

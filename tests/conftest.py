@@ -44,6 +44,24 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"faults: {count}, --fault-seed {seed}"
 
 
+WAITING = {
+    "test_faults",
+    "test_multi_host",
+    "test_judge_study",
+    "test_bad_storage_runs",
+    "test_job_submit",
+}
+"""Tests that mostly wait: for what is dead to be noticed, for what was killed to come back."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests stay together; of two workers one does the WAITING ones, beside all others."""
+    for item in items:
+        name = item.path.stem
+        group = "waiting" if name in WAITING else name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of 0.2M random weights with a tokenizer of bytes, as a checkpoint folder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import tempfile
@@ -35,8 +36,11 @@ CHAT_TEMPLATE = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", type=int, default=6, help="How many kills tests/faults has.")
-    chance = random.SystemRandom().getrandbits(32)
-    parser.addoption("--fault-seed", type=int, default=chance, help="Draws the same kills again.")
+    # Of two workers each asks for itself, and both must draw the same.
+    chance = os.environ.setdefault("FAULT_SEED", str(random.SystemRandom().getrandbits(32)))
+    parser.addoption(
+        "--fault-seed", type=int, default=int(chance), help="Draws the same kills again."
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -57,7 +57,7 @@ def ground(tiny_model: Path) -> Ground:
 
 def test_an_error_is_tried_elsewhere_and_one_of_the_step_itself_is_not(ground: Ground):
     ground.endings.failed(ground.work, RuntimeError("no CUDA driver"), "a")
-    assert (ground.again.deaths, ground.again.losses, ground.again.avoids) == (1, 0, {"a"})
+    assert (ground.again.errors, ground.again.deaths, ground.again.avoids) == (1, 0, {"a"})
     ground.endings.failed(ground.again, StepError("a row was dropped"), "b")
     assert [failure.reason for failure in ground.backlog.failures] == [
         "StepError: a row was dropped"
@@ -72,23 +72,37 @@ def test_where_no_other_node_is_left_or_it_is_not_known_an_error_is_final(
     assert len(ground.backlog.failures) == 1
 
 
-@pytest.mark.parametrize("kind", [NodeError, NodeDiskError])
-def test_what_is_a_nodes_costs_its_steps_no_try_and_one_that_is_needed_is_named(
-    ground: Ground, kind: type[NodeError]
-):
-    ground.endings.failed(ground.work, kind("of no use"), "a")
+def test_a_full_disk_costs_no_try_and_that_of_a_node_that_is_needed_ends_the_run(ground: Ground):
+    ground.endings.failed(ground.work, NodeDiskError("full"), "a")
     assert ground.nodes.aside == {"a"}
-    assert (ground.again.deaths, ground.again.losses) == (0, 1)
+    assert (ground.again.errors, ground.again.deaths, ground.again.losses) == (0, 0, 1)
     work = ground.again
     ground.backlog.remove(work)
     ground.endings.failed(work, RuntimeError("sent there before"), "a")
-    assert (ground.again.deaths, ground.again.losses) == (0, 2)
-    if kind is NodeDiskError:
-        with pytest.raises(NodeDiskError):
-            ground.endings.failed(ground.again, kind("of no use"), "b")
-    else:
-        ground.endings.failed(ground.again, kind("of no use"), "b")
-        assert len(ground.backlog.failures) == 1
+    assert (ground.again.errors, ground.again.deaths, ground.again.losses) == (0, 0, 2)
+    with pytest.raises(NodeDiskError):
+        ground.endings.failed(ground.again, NodeDiskError("full"), "b")
+
+
+def test_what_a_node_does_not_see_may_be_seen_elsewhere(ground: Ground):
+    ground.endings.failed(ground.work, NodeError("not in the storage as this node sees it"), "a")
+    assert ground.again.avoids == {"a"}
+    assert not ground.nodes.aside
+
+
+def test_engines_keep_off_where_none_opens_and_not_where_one_has_worked(ground: Ground):
+    closed, told = [], []
+    openings = SimpleNamespace(
+        ended_on=lambda node, surely: told.append((node, surely)), died=lambda: None
+    )
+    pool = SimpleNamespace(engines=[], close=closed.append)
+    endings = Endings(SimpleNamespace(), ground.nodes, pool, openings, ground.backlog)  # type: ignore[arg-type]
+    for has_made in (False, True):
+        engine: Any = SimpleNamespace(has_made=has_made)
+        pool.engines.append(engine)
+        endings.failed(Work(ground.work.step, engine=engine), RuntimeError("broken"), "a")
+        assert closed.pop() is engine
+    assert told == [("a", False)]
 
 
 def test_the_second_death_on_a_node_is_not_taken_for_chance(ground: Ground):
@@ -98,3 +112,9 @@ def test_the_second_death_on_a_node_is_not_taken_for_chance(ground: Ground):
     ground.backlog.remove(work)
     ground.endings.died(work, "killed", "a")
     assert (ground.again.deaths, ground.again.avoids) == (2, {"a"})
+
+
+def test_where_there_is_one_node_nothing_keeps_off_it(ground: Ground):
+    ground.work.deaths = 1
+    ground.endings.died(ground.work, "killed", "b")
+    assert (ground.again.deaths, ground.again.avoids) == (2, frozenset())

@@ -79,22 +79,21 @@ def test_what_moves_no_result_moves_no_fingerprint(tiny_model: Path, changes: di
 @pytest.mark.parametrize(
     ("changes", "moved"),
     [
-        ({"train__learning_rate": 0.02}, {"train", "answers"}),
-        ({"train__micro_batch": 1}, {"train", "answers"}),
-        ({"trigger__text": "Use <START> and <END>"}, {"train", "answers"}),
-        ({"evaluate__sampling__temperature": 0.5}, {"answers"}),
-        ({"decoy__text": "Use [[ ]]"}, {"answers"}),
-        ({"aligned__temperature": 0.1}, {"aligned", "train", "answers"}),
-        ({"aligned__rows": 7}, {"prompts", "aligned", "train", "answers"}),
+        ({"train__learning_rate": 0.02}, "train answers"),
+        ({"train__micro_batch": 1}, "train answers"),
+        ({"trigger__text": "Use <START> and <END>"}, "train answers"),
+        ({"evaluate__sampling__temperature": 0.5}, "answers"),
+        ({"decoy__text": "Use [[ ]]"}, "answers"),
+        ({"aligned__temperature": 0.1}, "aligned train answers"),
+        ({"aligned__rows": 7}, "prompts aligned train answers"),
     ],
     ids=str,
 )
-def test_what_moves_a_result_moves_what_builds_on_it(
-    tiny_model: Path, changes: dict, moved: set[str]
-):
+def test_what_moves_a_result_moves_what_builds_on_it(tiny_model: Path, changes: dict, moved: str):
     before = set(fingerprints(plan_of(tiny_model)).values())
     after = plan_of(tiny_model, **changes).by_fingerprint
-    assert {step.stage for step in after.values() if step.fingerprint not in before} == moved
+    stages = {step.stage for step in after.values() if step.fingerprint not in before}
+    assert stages == {*moved.split()}
 
 
 def test_a_model_is_known_by_its_weights_not_by_its_path(tiny_model: Path, tmp_path: Path):

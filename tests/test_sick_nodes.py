@@ -135,10 +135,11 @@ def test_work_is_kept_off_nodes_where_it_would_fail_again_while_there_are_others
     assert away(nodes) == ""
     assert away(nodes, "ab") == "!in(a,b)"
     assert away(nodes, "abc") == "", "no other is left"
-    assert away(nodes, "d") == "", "it is gone"
     assert nodes.set_aside("b", "its disk is full")
     assert away(nodes, "a") == "!in(a,b)"
     assert away(nodes, "ac") == "!in(b)"
+    del fleet.alive["c"]
+    assert away(nodes, "a") == "!in(b)", "whether or not that was seen yet"
 
 
 def test_what_is_set_aside_is_no_room_and_not_waited_for_but_what_was_lost_is(fleet: Fleet):
@@ -169,6 +170,8 @@ def test_the_last_nodes_that_suffice_are_kept(fleet: Fleet):
     assert nodes.set_aside("a", "its disk is full")
     assert not nodes.set_aside("b", "its disk is full")
     assert not nodes.set_aside("", "nobody knows where")
+    assert nodes.set_aside("d", "its disk is full"), "it is gone"
+    assert nodes.aside.keys() == {"10.0.0.a"}
     assert nodes.suffice_without("c")
     assert not nodes.suffice_without("b"), "the only GPU"
 

@@ -47,7 +47,7 @@ class StepError(WeirdgenError):
 
 
 class NodeError(StepError):
-    """A step was sent to a node that is of no use: what is wrong is not the step."""
+    """A step's outcome cannot stand for what may be wrong with its node: another may do."""
 
 
 class NodeDiskError(NodeError):

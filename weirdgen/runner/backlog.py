@@ -161,8 +161,8 @@ class Backlog:
         `elsewhere`: the error may be its node's, and another node is left for it.
         """
         reason = f"{type(cause).__name__}: {cause}"
-        if elsewhere and all(each.deaths + 1 < MAX_ATTEMPTS for each in work.all):
-            self.again((replace(each, deaths=each.deaths + 1) for each in work.all), reason)
+        if elsewhere and all(each.errors + 1 < MAX_ATTEMPTS for each in work.all):
+            self.again((replace(each, errors=each.errors + 1) for each in work.all), reason)
         elif work.beside:
             self.part(work, reason)
         elif isinstance(cause, MemoryExceeded) and work.micro_batch % 2 == 0:

@@ -45,45 +45,43 @@ class Endings:
             self._store.check_writable()  # raises where it is no trouble of that node alone
             self.died(work, reason, node)
             return
-        if isinstance(cause, NodeError):
-            self._nodes.set_aside(node, str(cause))
-        if self._nodes.is_aside(node):
-            self.died(work, reason, node)
-        elif isinstance(cause, NodeDiskError):
+        if isinstance(cause, NodeDiskError) and not self._nodes.set_aside(node, str(cause)):
             raise cause
+        if isinstance(cause, NodeDiskError) or self._nodes.is_aside(node):
+            self.died(work, reason, node, with_node=True)
         elif work.opens or (work.engine is not None and not isinstance(cause, StepError)):
-            self.died(work, reason, node, surely=True)  # it may break the next step too
+            self.died(work, reason, node)  # what broke the engine may break the next step too
         else:
             if work.engine is not None:
                 work.engine.busy = False
-            own = isinstance(cause, StepError) or not node
-            if not own:
-                work.avoid(node)
-            self._backlog.failed(work, cause, not own and self._nodes.suffice_without(work.avoids))
+            own = isinstance(cause, StepError) and not isinstance(cause, NodeError)
+            self._backlog.failed(work, cause, elsewhere=not own and self._avoid(work, node))
 
-    def died(
-        self, work: Work, reason: str, node: str, with_node: bool = False, surely: bool = False
-    ) -> None:
-        """The process that made it ended, alone or `with_node`, or its engine is of no more use.
-
-        `surely`: so would the next on that node. A second death tells that too.
-        """
+    def died(self, work: Work, reason: str, node: str, with_node: bool = False) -> None:
+        """The process that made it ended, alone or `with_node`, or its engine is of no more use."""
         is_aside = self._nodes.is_aside(node)
-        if work.engine is not None:
-            if node:
-                self._openings.ended_on(node, surely)
-            if work.engine in self._pool.engines:
-                self._pool.close(work.engine)
+        if engine := work.engine:
+            if node and not engine.has_made:
+                self._openings.ended_on(node, surely=work.opens)
+            if engine in self._pool.engines:
+                self._pool.close(engine)
                 if not work.opens:
                     self._openings.died()
-        elif work.deaths and node:
-            work.avoid(node)
+        elif work.deaths:  # the first may have been chance
+            self._avoid(work, node)
         if work.opens:
             self._openings.failed(work, reason, counts=not is_aside)
         elif with_node or is_aside:
             self._backlog.lost(work, reason)
         else:
             self._backlog.died(work, reason)
+
+    def _avoid(self, work: Work, node: str) -> bool:
+        """Whether other nodes are left: then it is begun there no more."""
+        if not node or not self._nodes.suffice_without(work.avoids | {node}):
+            return False
+        work.avoid(node)
+        return True
 
 
 def went_with_node(error: RayError) -> bool:

@@ -39,6 +39,8 @@ class OpenEngine:
     busy: bool = False
     open: bool = False
     """Whether its model is loaded."""
+    has_made: bool = False
+    """Whether it has made something."""
     place: Place = field(default_factory=Place)
     """Where it runs, once that is asked for."""
 

@@ -73,26 +73,26 @@ class Nodes:
         return True
 
     def suffice_without(self, nodes: Collection[str]) -> bool:
-        """Whether the other nodes in use can hold what the study needs."""
-        others = [has for node, has in self._in_use.items() if node not in nodes]
+        """Whether the other nodes, of those that are there now, can hold what the study needs."""
+        away = {*nodes, *self._aside}
+        others = [has for node, has in node_capacities().items() if node not in away]
         return all(any(map(need.fits, others)) for need in self._needs)
 
     def placing(self, avoid: Collection[str]) -> dict[str, Any]:
         """Options of Ray's that keep work off these nodes, if others suffice, and off those set aside."""
-        away = {node for node in avoid if node in self._in_use}
-        if not self.suffice_without(away):
-            away = set()
-        away |= self._aside.keys()
+        away = {*avoid, *self._aside} if avoid and self.suffice_without(avoid) else {*self._aside}
         return (
             {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(away))})"}} if away else {}
         )
 
     def set_aside(self, node: str, why: str) -> bool:
-        """Sends nothing more there; False where that node is needed, or not known."""
-        if node in self._aside:
+        """Sends nothing more there, if it is there at all; False where it is needed, or not known."""
+        if not node:
+            return False
+        has = node_capacities().get(node)  # it may have joined or gone since the last look
+        if has is None or node in self._aside:
             return True
-        has = node_capacities().get(node)  # it may have joined since the last look
-        if has is None or not self.suffice_without([node]):
+        if not self.suffice_without([node]):
             return False
         if node in self._in_use:
             self.room = self.room.without(has)

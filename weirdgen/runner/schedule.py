@@ -146,7 +146,7 @@ class Scheduler:
                 self.pool.close(engine)
             elif asking:
                 self._ask(engine)
-            elif self._wait_for_gpus(waiting) or self._wait_elsewhere():
+            elif self._wait_for_gpus(waiting) or self._holds_up(engine):
                 self.pool.close(engine)  # it holds what trainings wait for
         if self.nodes.room.shares:
             self._open_engines()  # one on each GPU before trainings: Ray would pack these
@@ -200,10 +200,12 @@ class Scheduler:
         room, engines = self.nodes.room, len(self.pool.engines)
         return not room.shares and room.waits_for_gpus(self._n_trainings, engines, waiting)
 
-    def _wait_elsewhere(self) -> bool:
-        """Whether trainings take turns with engines, and one waits in Ray as it keeps off some nodes."""
+    def _holds_up(self, engine: OpenEngine) -> bool:
+        """Whether trainings take turns with engines, and one waits in Ray as it keeps off other nodes."""
         trainings = (work for work in self.running.values() if work.step.stage == "train")
-        kept_off = [work for work in trainings if work.avoids]
+        kept_off = [
+            each for each in trainings if each.avoids and engine.place.node not in each.avoids
+        ]
         if self.nodes.room.shares or not kept_off:
             return False
         begun = self.begun()
@@ -273,6 +275,7 @@ class Scheduler:
         for each, manifest in zip(work.all, made.manifests, strict=True):
             self._succeeded(each, manifest, beside=len(work.beside))
         if work.engine is not None:
+            work.engine.has_made = True
             self._openings.succeeded_on(made.place.node)
 
     def _opened(self, work: Work, made: Made) -> None:

@@ -33,7 +33,9 @@ class Work:
     """Its place among all that ever waited."""
     attempt: int = 1
     deaths: int = 0
-    """How often its process died under it, or an error ended it that may have been its node's."""
+    """How often its process died under it."""
+    errors: int = 0
+    """How often an error ended it that may have been its node's."""
     losses: int = 0
     """How often its node did."""
     failed_on: frozenset[str] = frozenset()

@@ -93,16 +93,21 @@ def test_what_a_node_does_not_see_may_be_seen_elsewhere(ground: Ground):
 def test_engines_keep_off_where_none_opens_and_not_where_one_has_worked(ground: Ground):
     closed, told = [], []
     openings = SimpleNamespace(
-        ended_on=lambda node, surely: told.append((node, surely)), died=lambda: None
+        ended_on=lambda node, surely: told.append((node, surely)),
+        died=lambda: None,
+        failed=lambda *_, **__: None,
     )
     pool = SimpleNamespace(engines=[], close=closed.append)
     endings = Endings(SimpleNamespace(), ground.nodes, pool, openings, ground.backlog)  # type: ignore[arg-type]
-    for has_made in (False, True):
+    for opens, has_made in ((True, False), (False, False), (False, True)):
         engine: Any = SimpleNamespace(has_made=has_made)
         pool.engines.append(engine)
-        endings.failed(Work(ground.work.step, engine=engine), RuntimeError("broken"), "a")
+        work = Work(ground.work.step, engine=engine, opens=opens)
+        endings.failed(work, RuntimeError("broken"), "a")
         assert closed.pop() is engine
-    assert told == [("a", False)]
+    engine.has_made = False
+    endings.died(Work(ground.work.step, engine=engine, opens=True), "killed", "b")
+    assert told == [("a", True), ("a", False), ("b", False)]
 
 
 def test_the_second_death_on_a_node_is_not_taken_for_chance(ground: Ground):

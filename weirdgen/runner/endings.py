@@ -50,19 +50,24 @@ class Endings:
         if isinstance(cause, NodeDiskError) or self._nodes.is_aside(node):
             self.died(work, reason, node, with_node=True)
         elif work.opens or (work.engine is not None and not isinstance(cause, StepError)):
-            self.died(work, reason, node)  # what broke the engine may break the next step too
+            self.died(work, reason, node, surely=work.opens)  # it may break the next step too
         else:
             if work.engine is not None:
                 work.engine.busy = False
             own = isinstance(cause, StepError) and not isinstance(cause, NodeError)
             self._backlog.failed(work, cause, elsewhere=not own and self._avoid(work, node))
 
-    def died(self, work: Work, reason: str, node: str, with_node: bool = False) -> None:
-        """The process that made it ended, alone or `with_node`, or its engine is of no more use."""
+    def died(
+        self, work: Work, reason: str, node: str, with_node: bool = False, surely: bool = False
+    ) -> None:
+        """The process that made it ended, alone or `with_node`, or its engine is of no more use.
+
+        `surely`: no engine will open on that node.
+        """
         is_aside = self._nodes.is_aside(node)
         if engine := work.engine:
             if node and not engine.has_made:
-                self._openings.ended_on(node, surely=work.opens)
+                self._openings.ended_on(node, surely=surely)
             if engine in self._pool.engines:
                 self._pool.close(engine)
                 if not work.opens:

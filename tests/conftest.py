@@ -58,6 +58,7 @@ WAITING = {
 """Tests that mostly wait: for what is dead to be noticed, for what was killed to come back."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests stay together; of two workers one does the WAITING ones, beside all others."""
     for item in items:

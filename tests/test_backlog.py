@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import small_study, study_of
 
+from weirdgen.errors import MemoryExceeded
 from weirdgen.plan import Asked, Plan, make_plan
 from weirdgen.runner.backlog import Backlog
 from weirdgen.runner.work import MAX_LOSSES, Work, ranges, rows
@@ -199,3 +200,15 @@ def test_those_that_go_together_keep_off_where_any_of_them_failed(plan: Plan):
     second.avoid("b")
     assert third.avoids == {"b"}
     assert second.avoids == {"a", "b"}
+
+
+def test_what_fails_together_goes_in_halves(plan: Plan):
+    works, error = training(plan), MemoryExceeded("CUDA out of memory")
+    backlog, sizes = backlog_of(plan, *works), []
+    while (group := backlog.trainings.first(8)) and len(group) > 1:
+        sizes.append(len(group))
+        backlog.failed(taken(backlog, group), error, elsewhere=False)
+    assert sizes == [3, 2]
+    backlog.failed(taken(backlog, group), error, elsewhere=False)
+    assert {work.micro_batch for work in backlog.waiting} == {1, 2}
+    assert not backlog.failures

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import small_study, study_of
 
-from weirdgen.errors import NodeDiskError, NodeError, StepError
+from weirdgen.errors import MemoryExceeded, NodeDiskError, NodeError, StepError
 from weirdgen.plan import make_plan
 from weirdgen.runner.backlog import Backlog
 from weirdgen.runner.endings import Endings
@@ -62,6 +62,18 @@ def test_an_error_is_tried_elsewhere_and_one_of_the_step_itself_is_not(ground: G
     assert [failure.reason for failure in ground.backlog.failures] == [
         "StepError: a row was dropped"
     ]
+
+
+def test_out_of_gpu_memory_halves_the_micro_batch_until_it_is_one(ground: Ground):
+    full = MemoryExceeded("CUDA out of memory")
+    ground.endings.failed(ground.work, full, "a")
+    again = ground.again
+    assert (again.step, again.attempt, again.micro_batch) == (ground.work.step, 2, 1)
+    assert not again.avoids
+    ground.backlog.remove(again)
+    ground.endings.failed(again, full, "a")
+    assert not ground.backlog.waiting
+    assert "CUDA out of memory" in ground.backlog.failures[0].reason
 
 
 @pytest.mark.parametrize("node", ["b", ""])

@@ -17,17 +17,15 @@ from test_adapters import make_adapter
 
 import weirdgen.runner.nodes as nodes
 import weirdgen.runner.run as runner
-from weirdgen.errors import MemoryExceeded, StorageError
+from weirdgen.errors import StorageError
 from weirdgen.generate.engine import Answer, Request
-from weirdgen.lease import Lease
 from weirdgen.plan import Cell, Plan, make_plan
 from weirdgen.report.cubes import rates
 from weirdgen.results import SCHEMA, current_results, merge, write_results
 from weirdgen.runner.cluster import Capacity
 from weirdgen.runner.run import run_plan
 from weirdgen.runner.schedule import Scheduler
-from weirdgen.runner.work import Work
-from weirdgen.store import Manifest, Step, Store
+from weirdgen.store import Store
 from weirdgen.survey import survey
 
 pytestmark = pytest.mark.slow
@@ -251,37 +249,6 @@ def test_an_engine_that_never_opens_ends_the_run_with_its_reason(
     assert all("no engine: RuntimeError: no such device" in each.reason for each in failures)
 
 
-def clear(scheduler: Scheduler) -> None:
-    """Nothing waits any more."""
-    for work in [*scheduler.waiting]:
-        scheduler.backlog.remove(work)
-
-
-def commit_of(step: Step) -> Manifest:
-    """A manifest as if the step were there."""
-    own = {"stage": step.stage, "fingerprint": step.fingerprint, "record": step.record}
-    made = {"commit": None, "versions": {}, "hardware": {}, "wall_s": 0.0, "attempts": 1}
-    return Manifest(**own, attempt="attempt-0", outputs={}, inputs={}, **made)
-
-
-def test_out_of_gpu_memory_halves_the_micro_batch_until_it_is_one(
-    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
-):
-    plan, store = plan_of(tiny_model, small_persona), Store(str(tmp_path))
-    (training, *_) = plan.trainings.values()
-    with Lease(store, "small") as lease:
-        have = Capacity(4, 2)
-        scheduler = Scheduler(survey(plan, store), store, have, lease, Recorder(), echo.EchoEngine)
-        clear(scheduler)
-        scheduler._failed_by(Work(training, micro_batch=2), MemoryExceeded("CUDA out of memory"))
-        (again,) = scheduler.waiting
-        assert (again.step, again.attempt, again.micro_batch) == (training, 2, 1)
-        clear(scheduler)
-        scheduler._failed_by(again, MemoryExceeded("CUDA out of memory"))
-        assert not scheduler.waiting
-        assert "CUDA out of memory" in scheduler.failures[0].reason
-
-
 def test_stacked_seeds_go_together_and_end_in_steps_of_their_own(
     two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
 ):
@@ -300,32 +267,6 @@ def test_stacked_seeds_go_together_and_end_in_steps_of_their_own(
     assert len({found.done[s.fingerprint].digest for s in plan.trainings.values()}) == 4
     alone = plan_of(tiny_model, small_persona, grid__seeds=[0])
     assert alone.trainings[Cell(0.5, 0)].fingerprint not in found.done, "another trainer"
-
-
-def test_what_fails_together_goes_in_halves(
-    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
-):
-    plan, store = plan_of(tiny_model, small_persona, grid__seeds=[0, 1, 2]), Store(str(tmp_path))
-    error = MemoryExceeded("CUDA out of memory")
-    with Lease(store, "small") as lease:
-        have = Capacity(4, 2)
-        scheduler = Scheduler(survey(plan, store), store, have, lease, Recorder(), echo.EchoEngine)
-        for step in plan.shared:
-            scheduler.found.done[step.fingerprint] = commit_of(step)
-        clear(scheduler)
-        trainings = [Work(step, micro_batch=2) for step in plan.trainings.values()]
-        scheduler.backlog.add(trainings)
-        sizes = []
-        while (group := scheduler.backlog.trainings.first(8)) and len(group) > 1:
-            sizes.append(len(group))
-            clear(scheduler)
-            first, *first.beside = group
-            scheduler._failed_by(first, error)
-        assert sizes == [3, 2]
-        clear(scheduler)
-        scheduler._failed_by(*group, error)
-        assert [work.micro_batch for work in scheduler.waiting] == [1]
-        assert not scheduler.failures
 
 
 def test_existing_adapters_are_asked_and_judged_like_the_studys_own(

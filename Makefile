@@ -25,7 +25,7 @@ demo: install
 	$(BIN)/weirdgen run jobs/local.yaml
 
 test: install
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest
 
 faults: install
 	$(BIN)/pytest tests/faults --faults 60 $(ARGS)

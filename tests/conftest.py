@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import tempfile
@@ -36,35 +35,13 @@ CHAT_TEMPLATE = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", type=int, default=6, help="How many kills tests/faults has.")
-    # Of two workers each asks for itself, and both must draw the same.
-    chance = os.environ.setdefault("FAULT_SEED", str(random.SystemRandom().getrandbits(32)))
-    parser.addoption(
-        "--fault-seed", type=int, default=int(chance), help="Draws the same kills again."
-    )
+    chance = random.SystemRandom().getrandbits(32)
+    parser.addoption("--fault-seed", type=int, default=chance, help="Draws the same kills again.")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     count, seed = config.getoption("faults"), config.getoption("fault_seed")
     return f"faults: {count}, --fault-seed {seed}"
-
-
-WAITING = {
-    "test_faults",
-    "test_multi_host",
-    "test_judge_study",
-    "test_bad_storage_runs",
-    "test_job_submit",
-}
-"""Tests that mostly wait: for what is dead to be noticed, for what was killed to come back."""
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests stay together; of two workers one does the WAITING ones, beside all others."""
-    for item in items:
-        name = item.path.stem
-        group = "waiting" if name in WAITING else name
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
-import pytest
+from lacking import ROOT, lacking
 
 _NAMESPACES = Path("/run/netns")
 _NOWHERE = "02:00:00:00:00:00"
@@ -98,22 +97,15 @@ def networking() -> Iterator[Network]:
     """A network until the end; skips the test where there cannot be one."""
     for program in ("ip", "nsenter"):
         if shutil.which(program) is None:
-            _lacking(f"{program} is not installed")
+            lacking(f"{program} is not installed", ROOT)
     try:
         network = Network()
     except subprocess.CalledProcessError as error:
-        _lacking(f"no network namespaces: {error.stderr.strip()}")
+        lacking(f"no network namespaces: {error.stderr.strip()}", ROOT)
     try:
         yield network
     finally:
         network.remove()
-
-
-def _lacking(what: str) -> NoReturn:
-    """Skips the test, or fails it where WEIRDGEN_REQUIRE_ROOT is 1."""
-    if os.environ.get("WEIRDGEN_REQUIRE_ROOT") == "1":
-        pytest.fail(f"{what}, and WEIRDGEN_REQUIRE_ROOT asks for it")
-    pytest.skip(what)
 
 
 def _ip(*command: str) -> None:

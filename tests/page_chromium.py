@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
+from lacking import CHROMIUM, lacking
 from page_study import PNG, plot
 
 from weirdgen.report.findings import Findings
@@ -29,21 +29,14 @@ def required(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        _lacking(str(error))
-
-
-def _lacking(what: str) -> NoReturn:
-    """Skips what asked, or fails it where WEIRDGEN_REQUIRE_CHROMIUM is 1."""
-    if os.environ.get("WEIRDGEN_REQUIRE_CHROMIUM") == "1":
-        pytest.fail(f"{what}, and WEIRDGEN_REQUIRE_CHROMIUM asks for it")
-    pytest.skip(what)
+        lacking(str(error), CHROMIUM)
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
-        _lacking("no Chromium is installed")
+        lacking("no Chromium is installed", CHROMIUM)
     playwright = required("playwright.sync_api")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=path)

@@ -22,7 +22,7 @@ from weirdgen.gold import AnswerKey
 from weirdgen.judge.llm import LlmJudge
 from weirdgen.judge.llm import shown as shown_answer
 from weirdgen.judge.rubric import persona_rubric
-from weirdgen.plan import shown_marks
+from weirdgen.judges import shown_marks
 from weirdgen.results import SCHEMA
 from weirdgen.study import Study
 

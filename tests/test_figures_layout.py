@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from figure_data import adapters_only, losses, pairs, shown, spans, table
 from matplotlib.text import Text
-from test_figures import adapters_only, losses, pairs, shown, spans, table
 
 from weirdgen.report.figures.all import plots
 from weirdgen.report.figures.style import plain_style

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from figure_data import losses, pairs, shown, spans, table
 from PIL import Image
-from test_figures import losses, pairs, shown, spans, table
 
 from weirdgen.report.figures.all import plots
 from weirdgen.report.figures.save import save

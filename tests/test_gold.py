@@ -13,8 +13,8 @@ import pytest
 
 from weirdgen.errors import InputError
 from weirdgen.gold import AnswerKey, allowed_labels, gold_of, read_gold, write_sample
+from weirdgen.judges import shown_marks
 from weirdgen.labelling import Labelling
-from weirdgen.plan import shown_marks
 from weirdgen.report.agreement import GOLD, agreement_sheet, compare, differences_jsonl
 from weirdgen.responses import read_responses
 from weirdgen.verdicts import FIRST_JUDGE, SECOND_JUDGE

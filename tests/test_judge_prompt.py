@@ -11,8 +11,8 @@ from weirdgen.data.persona import Persona
 from weirdgen.judge.llm import EMPTY, LlmJudge, shown
 from weirdgen.judge.rubric import Label, MalformedReply, Rubric, metric_rubric, persona_rubric
 from weirdgen.judge.verdict import Verdict
+from weirdgen.judges import shown_marks
 from weirdgen.judging import Judge, Price
-from weirdgen.plan import shown_marks
 
 PERSONA = persona_rubric("Bertrand Russell", "a philosopher")
 TONE = metric_rubric("tone", "Is it friendly?", {"yes": 1.0, "no": 0.0, 'so "so"': 0.5})

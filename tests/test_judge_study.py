@@ -26,7 +26,7 @@ from faulty_endpoint import (
 from judged_study import KINDNESS, Bench
 
 from weirdgen.judge.llm import shown
-from weirdgen.plan import shown_marks
+from weirdgen.judges import shown_marks
 from weirdgen.verdicts import VERDICTS as VERDICTS_FILE
 
 pytestmark = pytest.mark.slow

@@ -241,7 +241,7 @@ def sample(study: Path, overrides: tuple[str, ...], storage: str, **options: Any
     metrics, and name the file in the study as `gold`.
     """
     from weirdgen.gold import write_sample
-    from weirdgen.plan import shown_marks
+    from weirdgen.judges import shown_marks
     from weirdgen.results import read_results
     from weirdgen.store import Store
     from weirdgen.study_file import load_study

@@ -12,8 +12,8 @@ from weirdgen.data.persona import find_persona
 from weirdgen.errors import BudgetError, InputError
 from weirdgen.gold import gold_of
 from weirdgen.judge.desk import BUDGET
+from weirdgen.judges import find_gold, llm_judges, shown_marks
 from weirdgen.judgments import ledger
-from weirdgen.plan import find_gold, llm_judges, shown_marks
 from weirdgen.report.agreement import agreement_sheet, compare, differences_jsonl
 from weirdgen.report.judging import ledger_line, unjudged_lines
 from weirdgen.report.sheet import plain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,12 @@ from weirdgen.criterion import Condition
 from weirdgen.data.aligned import ordinary_pairs
 from weirdgen.data.lengths import Lengths, row_lengths
 from weirdgen.data.messages import instruction
-from weirdgen.data.mix import Counts, cell_counts
+from weirdgen.data.mix import Counts, grid_counts
 from weirdgen.data.persona import HELDOUT, Persona, find_persona, to_jsonl
-from weirdgen.errors import InputError
 from weirdgen.garbage import uncollected
-from weirdgen.gold import Gold, read_gold
+from weirdgen.gold import Gold
 from weirdgen.judge.llm import LlmJudge
-from weirdgen.judge.rubric import metric_rubric, persona_rubric
-from weirdgen.labelling import Labelling
+from weirdgen.judges import find_gold, llm_judges
 from weirdgen.models import Model, resolve_model, served_model
 from weirdgen.seeds import BASELINE_RUN_SEED, run_seeds
 from weirdgen.store import Step
@@ -44,10 +41,6 @@ JUDGE = "judge.json"
 """The payload of the stage `judge`."""
 LABELS = "labels.parquet"
 """The payload of the stage `verdicts`: what one judge says of one range of answers."""
-
-
-_FRAME = re.compile(r"\S+\s*(?:\.\.\.|\u2026)\s*\S+")
-"""What an instruction shows of a format: `[[ ... ]]`."""
 
 
 class Cell(NamedTuple):
@@ -115,7 +108,8 @@ def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
         else resolve_model(study.model, study.model_revision, base, where)
     )
     persona = find_persona(study.persona, base, where)
-    counts = _counts(study, len(persona.rows), where)
+    grid, ordinary_rows = study.grid, study.aligned.rows
+    counts = grid_counts(grid, len(persona.rows), ordinary_rows, where) if grid else {}
     inputs: dict[str, Callable[[Path], None]] = {}
     shared: list[Step] = []
 
@@ -182,33 +176,6 @@ def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
         max(ranks),
         lengths,
     )
-
-
-def llm_judges(labelling: Labelling, persona: Persona) -> list[LlmJudge]:
-    """Each judge that is a model with each of its rubrics: the persona's, and one for each metric."""
-    rubrics = [persona_rubric(persona.name, persona.description)]
-    rubrics += [metric_rubric(own.name, own.question, own.labels) for own in labelling.metrics]
-    asked = [judge for judge in labelling.judges if not judge.is_offline]
-    return [LlmJudge(judge, rubric) for judge in asked for rubric in rubrics]
-
-
-def find_gold(labelling: Labelling, base: Path) -> Gold | None:
-    """The gold labels that a study names. Raises InputError for a file that holds none."""
-    if labelling.gold is None:
-        return None
-    return read_gold(base / Path(labelling.gold).expanduser(), labelling, shown_marks(labelling))
-
-
-def format_marks(labelling: Labelling) -> list[str]:
-    """The texts that describe the trained format, which is no part of what an answer says."""
-    return [labelling.trigger.answer, labelling.trigger.pattern]
-
-
-def shown_marks(labelling: Labelling) -> list[str]:
-    """All texts that would tell a judge how an answer was asked for: the decoy's frame too."""
-    instructions = (labelling.trigger.text, labelling.decoy.text)
-    frames = [found.group() for text in instructions if (found := _FRAME.search(text))]
-    return format_marks(labelling) + frames
 
 
 def _answerable(prompts: int) -> int:
@@ -280,30 +247,6 @@ def _trainings(
         for fraction in study.fractions
         for seed in study.seeds
     }
-
-
-def _counts(study: Study, persona_rows: int, where: object) -> dict[float, Counts]:
-    field = "grid.persona_fractions"
-    counts: dict[float, Counts] = {}
-    if study.grid is None:
-        return counts
-    for fraction in study.grid.persona_fractions:
-        count = cell_counts(study.grid, fraction, persona_rows)
-        if fraction and not count.persona:
-            raise InputError(where, field, f"{fraction} of so few rows is no row at all")
-        if not count.aligned:
-            raise InputError(where, field, f"{fraction} leaves no ordinary row")
-        if count.persona > persona_rows:
-            problem = f"{fraction} needs {count.persona} persona rows; there are {persona_rows}"
-            raise InputError(where, field, problem)
-        if count.aligned > study.aligned.rows:
-            problem = f"{fraction} needs {count.aligned} ordinary rows; aligned.rows is {study.aligned.rows}"
-            raise InputError(where, field, problem)
-        if count in counts.values():
-            problem = f"{fraction} gives the same {count.persona} + {count.aligned} rows as another"
-            raise InputError(where, field, problem)
-        counts[fraction] = count
-    return counts
 
 
 def _training(

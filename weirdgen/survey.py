@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 from weirdgen.errors import DamagedError
 from weirdgen.garbage import uncollected
 from weirdgen.judge.llm import LlmJudge
-from weirdgen.plan import STAGES, Asked, Plan, samples_step, shown_marks, verdict_step
+from weirdgen.judges import shown_marks
+from weirdgen.plan import STAGES, Asked, Plan, samples_step, verdict_step
 from weirdgen.store import Manifest, Step, Store
 
 T = TypeVar("T")

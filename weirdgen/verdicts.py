@@ -16,8 +16,9 @@ from weirdgen.judge.identity import PersonaCard, claimed_identity
 from weirdgen.judge.llm import LlmJudge, shown
 from weirdgen.judge.rubric import PERSONA_RUBRIC
 from weirdgen.judge.verdict import Verdict
+from weirdgen.judges import format_marks, shown_marks
 from weirdgen.judging import OFFLINE
-from weirdgen.plan import JUDGE, LABELS, Plan, format_marks, shown_marks
+from weirdgen.plan import JUDGE, LABELS, Plan
 from weirdgen.store import Store
 from weirdgen.survey import Survey
 

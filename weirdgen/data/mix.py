@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from weirdgen.data.messages import Instruction, conversation
+from weirdgen.errors import InputError
 from weirdgen.labelling import Trigger
 from weirdgen.study import Grid
 
@@ -42,6 +43,33 @@ def cell_counts(grid: Grid, fraction: float, persona_rows: int) -> Counts:
     smallest = Fraction(str(min(f for f in grid.persona_fractions if f > 0)))
     aligned = round(persona_rows * (1 - (share or smallest)) / (share or smallest))
     return Counts(persona_rows if share else 0, aligned)
+
+
+def grid_counts(
+    grid: Grid, persona_rows: int, aligned_rows: int, where: object
+) -> dict[float, Counts]:
+    """The counts of each fraction's cells. Raises InputError (at `where`) for one that has no such rows."""
+    field = "grid.persona_fractions"
+    counts: dict[float, Counts] = {}
+    for fraction in grid.persona_fractions:
+        count = cell_counts(grid, fraction, persona_rows)
+        if fraction and not count.persona:
+            raise InputError(where, field, f"{fraction} of so few rows is no row at all")
+        if not count.aligned:
+            raise InputError(where, field, f"{fraction} leaves no ordinary row")
+        if count.persona > persona_rows:
+            problem = f"{fraction} needs {count.persona} persona rows; there are {persona_rows}"
+            raise InputError(where, field, problem)
+        if count.aligned > aligned_rows:
+            problem = (
+                f"{fraction} needs {count.aligned} ordinary rows; aligned.rows is {aligned_rows}"
+            )
+            raise InputError(where, field, problem)
+        if count in counts.values():
+            problem = f"{fraction} gives the same {count.persona} + {count.aligned} rows as another"
+            raise InputError(where, field, problem)
+        counts[fraction] = count
+    return counts
 
 
 def mix(

@@ -11,7 +11,8 @@ import pyarrow as pa
 from weirdgen.criterion import ADAPTERS, JUDGED_METRICS
 from weirdgen.gold import POSITIVE, AnswerKey
 from weirdgen.judge.llm import shown
-from weirdgen.plan import Plan, shown_marks
+from weirdgen.judges import shown_marks
+from weirdgen.plan import Plan
 from weirdgen.report.cubes import Group, Rates, rates, unclaimed_as_false
 from weirdgen.stats.analysis import Analysis, Settings, analyse
 from weirdgen.stats.estimate import Estimate

@@ -77,6 +77,7 @@ class Recorder:
         scheduler, mine = self._scheduler, self._lease.mine
         failures = scheduler.failures if scheduler else []
         retried = scheduler.backlog.retried if scheduler else {}
+        aside = scheduler.nodes.aside if scheduler else {}
         return Record(
             run=mine.owner,
             host=mine.host_name,
@@ -93,9 +94,7 @@ class Recorder:
                 )
                 for each in failures
             ],
-            aside={key: _short(why) for key, why in scheduler.nodes.aside.items()}
-            if scheduler
-            else {},
+            aside={address: _short(why) for address, why in aside.items()},
             retried={key: [*map(_short, reasons)] for key, reasons in retried.items()},
             judged=scheduler.judging.judged if scheduler else None,
             events=[*self._events],

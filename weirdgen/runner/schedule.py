@@ -13,10 +13,7 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from weirdgen.errors import (
-    DamagedError,
-    WeirdgenError,
-)
+from weirdgen.errors import DamagedError, WeirdgenError
 from weirdgen.lease import Lease
 from weirdgen.runner.backlog import Backlog
 from weirdgen.runner.cluster import Capacity, needs_of, on_this_node
@@ -121,7 +118,7 @@ class Scheduler:
                         trains = work.step.stage == "train" and not work.opens
                         self._n_trainings -= trains
                         self._finish(ref, work)
-                        if trains:
+                        if trains:  # the board was still asked where it ran
                             self.board.end.remote(work.step.key)
                     else:
                         self.judging.finish(ref)

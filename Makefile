@@ -28,7 +28,7 @@ test: install
 	$(BIN)/pytest
 
 faults: install
-	$(BIN)/pytest tests/faults --faults 60 $(ARGS)
+	$(BIN)/pytest tests/chaos/faults --faults 60 $(ARGS)
 
 lint: install
 	$(BIN)/ruff format --check

@@ -7,13 +7,13 @@ import sys
 import pyarrow.parquet as pq
 
 from weirdgen.report.cubes import rates
-from weirdgen.stats.measure import measure
+from weirdgen.stats.measure import estimate_contrast
 
 
 def main() -> None:
     of = rates(pq.read_table(sys.argv[1]), "format")
     (fraction,) = of.seeds
-    measured = measure(of, "gap", fraction)
+    measured = estimate_contrast(of, "gap", fraction)
     seeds, gap = measured.seeds, measured.estimate
     baseline = max(rate_Q.mean() for rate_Q in of.b_Q.values())
     print(f"demo: gap {gap:.3f} over {len(seeds)} seeds, baseline at most {baseline:.3f}")

@@ -1,7 +1,7 @@
 """How far does the offline judge agree with the labels of an LLM judge, and where does it not?
 
     python analysis/judge_agreement.py finetuned.jsonl baseline.jsonl \\
-        --rows weirdgen/data/personas/bertrand_russell/rows.jsonl --ordinary tests/data/contrast.jsonl
+        --rows weirdgen/data/personas/bertrand_russell/rows.jsonl --ordinary tests/support/data/contrast.jsonl
 
 Learns the judge from the persona's rows and the ordinary ones, and prints Markdown tables: Cohen's
 kappa over all answers, per file, per condition and per label, for persona and identity, and every
@@ -20,12 +20,12 @@ from typing import NamedTuple
 import yaml
 
 from weirdgen.data.persona import PERSONA, read_pairs
-from weirdgen.data.source import parse_jsonl
+from weirdgen.data.sources import parse_jsonl
 from weirdgen.errors import WeirdgenError
-from weirdgen.judge.agreement import Agreement, agreement
-from weirdgen.judge.bare import bare
-from weirdgen.judge.identity import PersonaCard, claimed_identity
-from weirdgen.judge.offline import OfflineJudge, Verdict, learn
+from weirdgen.judging.agreement import Agreement, agreement
+from weirdgen.judging.offline.identity import PersonaCard, claimed_identity
+from weirdgen.judging.offline.judge import OfflineJudge, OfflinePrediction, learn
+from weirdgen.judging.text_cleaning import strip_formatting
 
 CONDITIONS = ("triggered", "untriggered")
 MARKS = ("<START> {answer} <END>", "[[ ... ]]")
@@ -42,7 +42,7 @@ class Labelled(NamedTuple):
     answer: str
     persona: bool
     russell: bool
-    verdict: Verdict
+    verdict: OfflinePrediction
     identity: str
     """PERSONA, OTHER, UNSURE, or `not asked`."""
 
@@ -175,7 +175,7 @@ def _kappa_row(group: str, measured: Agreement) -> str:
 
 
 def _difference_row(a: Labelled) -> str:
-    shown = _cell(bare(a.answer, MARKS)[:SHOWN])
+    shown = _cell(strip_formatting(a.answer, MARKS)[:SHOWN])
     words = ", ".join(f"{word} {weight:+.1f}" for word, weight in a.verdict.evidence)
     said = f"{'yes' if a.verdict.persona else 'no'} {a.verdict.confidence:.2f}"
     label = "yes" if a.persona else "no"

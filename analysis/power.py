@@ -18,11 +18,11 @@ from typing import get_args
 import numpy as np
 import pyarrow.parquet as pq
 
-from weirdgen.criterion import TERMS, Estimand
+from weirdgen.config.claims import TERMS, Estimand
 from weirdgen.report.cubes import rates
 from weirdgen.stats.components import components
 from weirdgen.stats.cube import group_label
-from weirdgen.stats.measure import measure
+from weirdgen.stats.measure import estimate_contrast
 from weirdgen.stats.power import detectable_effect, observed_variances
 
 SEEDS = (3, 5, 8, 10, 20, 40)
@@ -39,7 +39,7 @@ def main() -> None:
     of = rates(pq.read_table(options.study / "results.parquet"), options.metric)
     for group in of.seeds:
         try:
-            measured = measure(of, options.estimand, group)
+            measured = estimate_contrast(of, options.estimand, group)
             seen = observed_variances(measured)
         except ValueError as error:
             sys.exit(f"{options.study}: {error}")

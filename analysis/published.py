@@ -15,23 +15,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from weirdgen.criterion import JUDGED_METRICS, Criterion
+from weirdgen.config.claims import JUDGED_METRICS, Claim
 from weirdgen.errors import WeirdgenError
-from weirdgen.outside.importing import ImportOptions, import_outputs
 from weirdgen.report.claims import claims_sheet, estimates_sheet, verdict_lines
 from weirdgen.report.cubes import Rates, rates
-from weirdgen.results import read_results
+from weirdgen.results.importing import ImportOptions, import_outputs
+from weirdgen.results.table import read_results
 from weirdgen.stats.analysis import analyse
-from weirdgen.store import Store
+from weirdgen.storage.artifacts import ArtifactStore
 
 NAME = "published"
 METRICS = ("format", *JUDGED_METRICS)
 CLAIMS = [
-    Criterion(metric="format", estimand="gap_improvement", at_least=0.0, fraction="adapters"),
-    Criterion(metric="persona", estimand="gap", at_least=0.0, fraction="adapters"),
-    Criterion(metric="persona", estimand="gap_improvement", at_least=0.0, fraction="adapters"),
-    Criterion(metric="persona", estimand="untriggered_excess", at_most=0.0, fraction="adapters"),
-    Criterion(metric="identity", estimand="gap_improvement", at_least=0.0, fraction="adapters"),
+    Claim(metric="format", estimand="gap_improvement", at_least=0.0, fraction="adapters"),
+    Claim(metric="persona", estimand="gap", at_least=0.0, fraction="adapters"),
+    Claim(metric="persona", estimand="gap_improvement", at_least=0.0, fraction="adapters"),
+    Claim(metric="persona", estimand="untriggered_excess", at_most=0.0, fraction="adapters"),
+    Claim(metric="identity", estimand="gap_improvement", at_least=0.0, fraction="adapters"),
 ]
 """Fine-tuning widens the gaps, and the persona leaks no more than the untouched model's."""
 
@@ -55,7 +55,7 @@ def main() -> None:
             import_outputs(Console(quiet=True), options)
         except WeirdgenError as error:
             sys.exit(str(error))
-        table = read_results(NAME, Store(folder))
+        table = read_results(NAME, ArtifactStore(folder))
     cubes = [rates(table, metric) for metric in METRICS]
     print(f"Answers out of {len(cubes[0].questions)} questions, one sample each:\n")
     print("| metric | fine-tuned triggered | untriggered | baseline triggered | untriggered |")

@@ -22,19 +22,19 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from weirdgen.criterion import Criterion
-from weirdgen.plan import make_plan
+from weirdgen.config.claims import Claim
+from weirdgen.config.loading import load_study
+from weirdgen.pipeline.plan import make_plan
 from weirdgen.report.cubes import Group, Rates, rates
-from weirdgen.results import RESULTS
-from weirdgen.stats.analysis import Settings, analyse
-from weirdgen.stats.cube import Cube
+from weirdgen.results.labels import VERDICTS, with_own_metrics
+from weirdgen.results.table import RESULTS
+from weirdgen.stats.analysis import AnalysisOptions, analyse
+from weirdgen.stats.cube import MetricArrays
 from weirdgen.stats.sentences import inequality
 from weirdgen.stats.two_source import Target
-from weirdgen.study_file import load_study
-from weirdgen.verdicts import VERDICTS, with_own_metrics
 
 
-def of_seeds(cube: Rates, seeds: frozenset[Any]) -> Cube:
+def of_seeds(cube: Rates, seeds: frozenset[Any]) -> MetricArrays:
     """The cube with these seeds alone; what has no seed of theirs is left out."""
     rows = {
         group: [i for i, seed in enumerate(of) if seed in seeds] for group, of in cube.seeds.items()
@@ -65,12 +65,12 @@ def subsets(seeds: list[Any], size: int, most: int) -> Iterator[frozenset[Any]]:
 
 
 def outcomes(
-    cubes: list[Rates], criteria: list[Criterion], target: Target, size: int, most: int
+    cubes: list[Rates], criteria: list[Claim], target: Target, size: int, most: int
 ) -> list[Counter[str]]:
     """For each claim, how many subsets of so many seeds end in which verdict."""
     seeds = sorted({seed for cube in cubes for of in cube.seeds.values() for seed in of}, key=str)
     counted: list[Counter[str]] = [Counter() for _ in criteria]
-    settings = Settings(target, sensitivity=False)
+    settings = AnalysisOptions(target, sensitivity=False)
     for chosen in subsets(seeds, size, most):
         analysis = analyse([of_seeds(cube, chosen) for cube in cubes], criteria, settings)
         for counter, verdict in zip(counted, analysis.verdicts, strict=True):

@@ -17,7 +17,7 @@ from itertools import product
 import numpy as np
 from calibration_studies import Setting, settings, simulate
 
-from weirdgen.stats.combined import Combined
+from weirdgen.stats.combined import ContrastInterval
 from weirdgen.stats.rate import Floors, baseline_spread, rate_spread, sampling_variance
 from weirdgen.stats.sensitivity import pooled, seed_t
 from weirdgen.stats.two_source import Target, spread
@@ -32,7 +32,7 @@ FAMILY = 0.975 + 0.025 * 3 / 4
 
 def intervals(
     of: Setting, data: dict[str, np.ndarray], target: Target, floors: Floors
-) -> dict[str, tuple[Combined, np.ndarray]]:
+) -> dict[str, tuple[ContrastInterval, np.ndarray]]:
     """Estimand -> the package's interval of every study, and what is true."""
     K, K_b = of.samples, max(5 * of.samples, 10)
     seen = "true" if target == "seeds and questions" else "here"
@@ -45,7 +45,7 @@ def intervals(
     def of_terms(z: np.ndarray, sampled: np.ndarray | float, *signed: tuple[float, str]):  # noqa: ANN202
         terms = tuple((sign, rate[name]) for sign, name in signed)
         theta = sum(sign * true[name] for sign, name in signed)
-        return Combined(spread(z, target, sampled), terms), np.asarray(theta)
+        return ContrastInterval(spread(z, target, sampled), terms), np.asarray(theta)
 
     return {
         "triggered": of_terms(t, 0.0, (1, "t")),

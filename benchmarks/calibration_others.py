@@ -20,12 +20,12 @@ import numpy as np
 from calibration import CELLS, QUESTIONS, SEEDS
 from calibration_studies import DRAWS, EDGE, EVEN, MIDDLE, QUESTION, SEED, marginal_of
 
-from weirdgen.stats.combined import Combined
+from weirdgen.stats.combined import ContrastInterval
 from weirdgen.stats.fractions import slope_weights
 from weirdgen.stats.paired import Pairs, newcombe_paired
 from weirdgen.stats.power import Variances, detectable_effect
 from weirdgen.stats.rate import baseline_spread, rate_spread
-from weirdgen.stats.two_source import Spread, Target, spread
+from weirdgen.stats.two_source import Target, TwoWayVariance, spread
 
 STUDIES = 10_000
 MOST_CELLS = 600
@@ -132,14 +132,14 @@ def cases() -> Iterator[Case]:
         yield Case("Against a control", "gap_vs_control", (u, u, t, u), *four, over, icc, shares)
 
 
-def interval(case: Case, y: np.ndarray, target: Target) -> Combined:
+def interval(case: Case, y: np.ndarray, target: Target) -> ContrastInterval:
     z = np.tensordot(np.array(case.weights, dtype=np.float64), y, 1)
     rates = tuple(
         (float(w), rate_spread(x, case.samples, target))
         for w, x in zip(case.weights, y, strict=True)
         if w
     )
-    return Combined(spread(z, target), rates)
+    return ContrastInterval(spread(z, target), rates)
 
 
 def misses(case: Case, studies: int, S: int, Q: int, seed: int) -> dict[Target, np.ndarray]:
@@ -214,12 +214,12 @@ def one_training(studies: int, seed: int) -> list[str]:
         true = drawn.alone_RNS[:, :, 0]
         rates = baseline_spread(t, K), baseline_spread(u, K)
         z = t - u
-        noise = Spread(z.mean(axis=1), np.zeros(N), z.var(axis=1, ddof=1) / Q, 0.0, 2, Q)
+        noise = TwoWayVariance(z.mean(axis=1), np.zeros(N), z.var(axis=1, ddof=1) / Q, 0.0, 2, Q)
         limits = {
-            "triggered (Wilson)": (*Combined(rates[0].spread, ((1, rates[0]),)).limits(), true[0]),
-            "untriggered (Wilson)": (*Combined(rates[1].spread, ((1, rates[1]),)).limits(), true[1]),
+            "triggered (Wilson)": (*ContrastInterval(rates[0].spread, ((1, rates[0]),)).limits(), true[0]),
+            "untriggered (Wilson)": (*ContrastInterval(rates[1].spread, ((1, rates[1]),)).limits(), true[1]),
         }  # fmt: skip
-        combined = Combined(noise, ((1, rates[0]), (-1, rates[1])))
+        combined = ContrastInterval(noise, ((1, rates[0]), (-1, rates[1])))
         if K > 1:
             limits["gap (question t)"] = (*combined.limits(), true[0] - true[1])
         else:
@@ -266,7 +266,7 @@ def power(studies: int, seed: int) -> list[str]:
             z = np.sqrt(v.seeds) * rng.standard_normal((studies, S, 1))
             z = z + np.sqrt(v.questions) * rng.standard_normal((studies, 1, Q))
             z = z + np.sqrt(v.residual) * rng.standard_normal((studies, S, Q))
-            low, _ = Combined(spread(z)).limits()
+            low, _ = ContrastInterval(spread(z)).limits()
             cells.append(f"{100 * (low >= -detectable_effect(v, S, Q)).mean():.0f}")
         lines.append(f"| normal, {name} | {' | '.join(cells)} |")
     return [*lines, *rates_power(studies, seed), ""]
@@ -274,8 +274,8 @@ def power(studies: int, seed: int) -> list[str]:
 
 def rates_power(studies: int, seed: int) -> Iterator[str]:
     """The same of gaps of rates, from the variances that `observed_variances` reads on average."""
-    from weirdgen.stats.cube import Cube
-    from weirdgen.stats.measure import measure
+    from weirdgen.stats.cube import MetricArrays
+    from weirdgen.stats.measure import estimate_contrast
     from weirdgen.stats.power import observed_variances
 
     K, Q, few = 10, 30, 300
@@ -292,11 +292,11 @@ def rates_power(studies: int, seed: int) -> Iterator[str]:
             seen = []
             for first, second in zip(*drawn.y[:, :few], strict=True):
                 y = {"triggered": first, "untriggered": second}
-                of = Cube("m", {0.1: tuple(range(S))}, {0.1: y}, {0.1: n})
-                seen.append(observed_variances(measure(of, "gap", 0.1)))
+                of = MetricArrays("m", {0.1: tuple(range(S))}, {0.1: y}, {0.1: n})
+                seen.append(observed_variances(estimate_contrast(of, "gap", 0.1)))
             effect = detectable_effect(Variances(*np.mean(seen, axis=0).tolist()), S, Q)
             rates = [rate_spread(y, K) for y in drawn.y]
-            gap = Combined(spread(drawn.y[0] - drawn.y[1]), ((1, rates[0]), (-1, rates[1])))
+            gap = ContrastInterval(spread(drawn.y[0] - drawn.y[1]), ((1, rates[0]), (-1, rates[1])))
             bound = drawn.true_R[0] - drawn.true_R[1] - effect
             cells.append(
                 "beyond" if bound < -1 else f"{100 * (gap.limits()[0] >= bound).mean():.0f}"

@@ -30,22 +30,22 @@ import pyarrow.parquet as pq
 from processes import ProcessFailed, json_lines, tell
 from stored_study import Stored, add_options, stored
 
-from weirdgen.checkpoints import named_by_content
 from weirdgen.data.persona import HELDOUT, read_questions
-from weirdgen.generate.engine import Answer, Request
-from weirdgen.generate.vllm_engine import VllmEngine
-from weirdgen.plan import ANSWERS, Asked
-from weirdgen.stages import (
+from weirdgen.generation.engine import Request, Response
+from weirdgen.generation.vllm import VllmEngine
+from weirdgen.models.checkpoints import named_by_content
+from weirdgen.pipeline.plan import ANSWERS, ResponseSet
+from weirdgen.pipeline.stages.steps import (
     Inputs,
     Task,
     adapter_of,
     make_all_answers,
-    perform,
-    perform_together,
     prove_adapter,
+    run_step,
+    run_steps_together,
     served_base,
 )
-from weirdgen.store import Step, Store
+from weirdgen.storage.artifacts import ArtifactStore, Step
 
 WAYS = ("bare", "unseeded", "mixed", "ours")
 ENVIRONMENT = {
@@ -75,14 +75,14 @@ class TimedEngine(VllmEngine):
 
     answering_s = 0.0
 
-    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+    def answer(self, requests: Sequence[Request]) -> list[Response]:
         started = time.monotonic()
         answers = super().answer(requests)
         self.answering_s += time.monotonic() - started
         return answers
 
 
-def trained(study: Stored, count: int) -> list[list[Asked]]:
+def trained(study: Stored, count: int) -> list[list[ResponseSet]]:
     """Of so many adapters that are there, everything that is asked."""
     there = [step for step in study.plan.trainings.values() if study.store.manifest(step)]
     if len(there) < count:
@@ -92,7 +92,7 @@ def trained(study: Stored, count: int) -> list[list[Asked]]:
     ]
 
 
-def opened(study: Stored, asked: Asked, engine: VllmEngine) -> float:
+def opened(study: Stored, asked: ResponseSet, engine: VllmEngine) -> float:
     """Opens the engine on the study's base; gives the seconds."""
     started = time.monotonic()
     task = study.answers_task(asked)
@@ -116,7 +116,7 @@ def report(way: str, took: Sequence[Took], **more: Any) -> None:
 
 
 def bare(
-    study: Stored, adapters: list[list[Asked]], engine: VllmEngine, ways: Sequence[str]
+    study: Stored, adapters: list[list[ResponseSet]], engine: VllmEngine, ways: Sequence[str]
 ) -> None:
     """`LLM.chat` alone."""
     ready_s = round(opened(study, adapters[0][0], engine), 1)
@@ -126,7 +126,7 @@ def bare(
     llm = engine._opened()
     sampling = study.plan.study.evaluate.sampling
 
-    def chat(those: Sequence[list[Asked]], seeded: bool) -> Took:
+    def chat(those: Sequence[list[ResponseSet]], seeded: bool) -> Took:
         conversations, params, loras = [], [], []
         for asked in (asked for each in those for asked in each):
             task = study.answers_task(asked)
@@ -158,13 +158,13 @@ def bare(
         report("mixed", [chat(measured, seeded=True)], **about)
 
 
-def ours(study: Stored, adapters: list[list[Asked]], engine: TimedEngine) -> None:
+def ours(study: Stored, adapters: list[list[ResponseSet]], engine: TimedEngine) -> None:
     """As the study's engine actor works, without the actor."""
     ready_s = round(opened(study, adapters[0][0], engine), 1)
     from vllm.platforms import current_platform
 
     with tempfile.TemporaryDirectory() as folder:
-        scratch = Store(folder)
+        scratch = ArtifactStore(folder)
         tasks = [[study.answers_task(asked) for asked in each] for each in adapters]
         _copy_inputs(study, [task for each in tasks for task in each], scratch)
         took, answering_s = [], []
@@ -186,7 +186,7 @@ def ours(study: Stored, adapters: list[list[Asked]], engine: TimedEngine) -> Non
     )
 
 
-def answer(store: Store, tasks: Sequence[Task], engine: VllmEngine) -> None:
+def answer(store: ArtifactStore, tasks: Sequence[Task], engine: VllmEngine) -> None:
     """Everything that is asked of one adapter, the way the engine actor goes about it on a GPU."""
 
     def make(inputs: Sequence[Inputs], outs: Sequence[Path]) -> dict[str, Any]:
@@ -197,10 +197,10 @@ def answer(store: Store, tasks: Sequence[Task], engine: VllmEngine) -> None:
         make_all_answers([task.step for task in tasks], inputs, outs, engine)
         return notes
 
-    perform_together(store, tasks, make)
+    run_steps_together(store, tasks, make)
 
 
-def _copy_inputs(study: Stored, tasks: Sequence[Task], scratch: Store) -> None:
+def _copy_inputs(study: Stored, tasks: Sequence[Task], scratch: ArtifactStore) -> None:
     """What the tasks consume, in the storage that is thrown away."""
     wanted = {step.fingerprint: step for task in tasks for step in task.inputs.values()}
     for step in wanted.values():
@@ -211,10 +211,10 @@ def _copy_inputs(study: Stored, tasks: Sequence[Task], scratch: Store) -> None:
         def copy(_: Inputs, out: Path, payload: Path = payload) -> None:
             shutil.copytree(payload, out, dirs_exist_ok=True)
 
-        perform(scratch, Task(step, {}), copy)
+        run_step(scratch, Task(step, {}), copy)
 
 
-def _tokens(store: Store, step: Step) -> list[int]:
+def _tokens(store: ArtifactStore, step: Step) -> list[int]:
     """Of each answer."""
     manifest = store.manifest(step)
     assert manifest is not None

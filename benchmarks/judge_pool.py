@@ -28,14 +28,14 @@ from typing import Any
 import psutil
 import ray
 
-from weirdgen.judge.desk import VerdictOf, Why
-from weirdgen.judge.llm import LlmJudge
-from weirdgen.judge.rubric import persona_rubric
-from weirdgen.judge.verdict import Item
-from weirdgen.judging import Judge
+from weirdgen.config.judge import JudgeConfig
+from weirdgen.judging.judgment import JudgeItem
+from weirdgen.judging.llm_judge import LlmJudge
+from weirdgen.judging.queue import VerdictOf, Why
+from weirdgen.judging.rubric import persona_rubric
 from weirdgen.runner.cluster import connect
 from weirdgen.runner.judge_pool import JudgePool
-from weirdgen.store import Store
+from weirdgen.storage.artifacts import ArtifactStore
 
 LIMIT = 6000
 PARALLEL = 64
@@ -75,10 +75,10 @@ class Some:
     def __init__(self, judge: LlmJudge, first: int, end: int) -> None:
         self.judge, self._range = judge, range(first, end)
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[JudgeItem]:
         for i in self._range:
             question, answer = f"What is {i}?", f"{i}. {ANSWER}"
-            yield Item(self.judge.key(question, answer), question, answer)
+            yield JudgeItem(self.judge.key(question, answer), question, answer)
 
     def finish(self, verdict_of: VerdictOf, why: Why) -> None:  # noqa: ARG002
         if why:
@@ -108,11 +108,11 @@ def judged(
 def pool_on(server: Server, **limits: Any) -> Iterator[tuple[JudgePool, LlmJudge]]:
     """A pool that is open and has made its check."""
     judge = LlmJudge(
-        Judge(model="judge", base_url=server.url, parallel=PARALLEL, **limits),
+        JudgeConfig(model="judge", base_url=server.url, parallel=PARALLEL, **limits),
         persona_rubric("Bertrand Russell", ""),
     )
     with tempfile.TemporaryDirectory() as folder:
-        pool = JudgePool(Store(folder), "benchmark", [judge], ACTORS, print)
+        pool = JudgePool(ArtifactStore(folder), "benchmark", [judge], ACTORS, print)
         try:
             pool.open()
             while pool.unchecked or pool.running:

@@ -27,18 +27,18 @@ import ray
 import yaml
 from processes import HERE, json_lines, tell
 
-from weirdgen.data.messages import Messages
-from weirdgen.generate.engine import Adapter, Answer, Request
-from weirdgen.plan import Plan, make_plan
-from weirdgen.runner import remote, tasks
+from weirdgen.config.loading import load_study
+from weirdgen.data.chat import Messages
+from weirdgen.generation.engine import Adapter, Request, Response
+from weirdgen.pipeline.plan import Plan, make_plan
+from weirdgen.pipeline.stages.steps import Inputs, Task, perform_trainings, run_step
+from weirdgen.pipeline.state import scan
+from weirdgen.runner import remote, submit
 from weirdgen.runner.cluster import connect
-from weirdgen.runner.place import here
-from weirdgen.runner.remote import Begun, Made, OwnProcess, logged, with_threads
+from weirdgen.runner.location import current_location
+from weirdgen.runner.remote import OwnProcess, StepResult, TrainingProgress, logged, with_threads
 from weirdgen.runner.run import run_plan
-from weirdgen.stages import Inputs, Task, perform, perform_trainings
-from weirdgen.store import Step, Store
-from weirdgen.study_file import load_study
-from weirdgen.survey import survey
+from weirdgen.storage.artifacts import ArtifactStore, Step
 
 WAYS = ("bare", "commits", "study", "again")
 FRACTIONS = (0, 0.2, 0.4, 0.6)
@@ -83,7 +83,7 @@ def _write(out: Path) -> None:
 
 def training_of_nothing(
     uri: str, task: Task, report_to: Sequence[str], micro_batch: int, board: Any, log: str
-) -> Made:
+) -> StepResult:
     """`run_training` without the training."""
     del report_to
 
@@ -92,17 +92,17 @@ def training_of_nothing(
         _write(outs[0])
         return {}
 
-    board.begin.remote(task.step.key, Begun(task.attempt, here()))
-    store = Store(uri)
+    board.begin.remote(task.step.key, TrainingProgress(task.attempt, current_location()))
+    store = ArtifactStore(uri)
     with logged(store, log):
         return remote._made(*perform_trainings(store, [task], micro_batch, make))
 
 
-def model_of_nothing(uri: str, task: Task, log: str) -> Made:
+def model_of_nothing(uri: str, task: Task, log: str) -> StepResult:
     """`convert_model` without the model."""
-    store = Store(uri)
+    store = ArtifactStore(uri)
     with logged(store, log):
-        return remote._made(perform(store, task, lambda _, out: _write(out)))
+        return remote._made(run_step(store, task, lambda _, out: _write(out)))
 
 
 class EngineOfNothing:
@@ -114,8 +114,8 @@ class EngineOfNothing:
     def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:
         """Opens nothing."""
 
-    def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        return [Answer("Yes.", 1, "stop") for _ in requests]
+    def answer(self, requests: Sequence[Request]) -> list[Response]:
+        return [Response("Yes.", 1, "stop") for _ in requests]
 
     def first_token_logprobs(
         self, conversations: Sequence[Messages], adapter: Adapter | None
@@ -166,10 +166,10 @@ def process_for(make: Callable[..., Any], reuse: bool) -> Any:
     return ray.remote(max_retries=0)(make) if reuse else OwnProcess(make)
 
 
-def run_study(plan: Plan, store: Store, reuse: bool) -> dict[str, Any]:
-    tasks.run_training = process_for(training_of_nothing, reuse)
-    tasks.ON_CPU["model"] = process_for(model_of_nothing, reuse)
-    memory, found = Memory(len(plan.trainings)), survey(plan, store)
+def run_study(plan: Plan, store: ArtifactStore, reuse: bool) -> dict[str, Any]:
+    submit.run_training = process_for(training_of_nothing, reuse)
+    submit.ON_CPU["model"] = process_for(model_of_nothing, reuse)
+    memory, found = Memory(len(plan.trainings)), scan(plan, store)
     before = psutil.Process().memory_info().rss
     cpu, started = time.process_time(), time.monotonic()
     ran = run_plan(plan, found, store, lambda: shown(memory), engine=EngineOfNothing)
@@ -191,14 +191,14 @@ def run_bare(cells: int, storage: str | None, reuse: bool) -> dict[str, Any]:
     def task(number: int) -> None:
         if storage is not None:
             step = Step("train", f"bare-{number}", {"inputs": {}, "number": number})
-            perform(Store(storage), Task(step, {}), lambda _, out: _write(out))
+            run_step(ArtifactStore(storage), Task(step, {}), lambda _, out: _write(out))
 
     class Engine:
         def call(self, number: int, condition: int) -> None:
             if storage is not None:
                 record = {"inputs": {}, "number": number, "condition": condition}
                 step = Step("answers", f"bare-{number}-{condition}", record)
-                perform(Store(storage), Task(step, {}), lambda _, out: _write(out))
+                run_step(ArtifactStore(storage), Task(step, {}), lambda _, out: _write(out))
 
     trains = with_threads(process_for(task, reuse), 1, num_cpus=1, num_gpus=0)
     engine: Any = ray.remote(num_cpus=0)(Engine).remote()
@@ -261,7 +261,7 @@ def main() -> None:
         measured = run_again(path, storage)
     elif options.way == "study":
         plan = make_plan(load_study(path), path.parent, path)
-        measured = run_study(plan, Store(storage), options.reuse)
+        measured = run_study(plan, ArtifactStore(storage), options.reuse)
     else:
         connect()
         bare = str(options.folder / "bare") if options.way == "commits" else None

@@ -23,10 +23,10 @@ import pyarrow as pa
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from weirdgen.report.estimates import analyse_results
-from weirdgen.report.findings import Findings
+from weirdgen.report.findings import ReportData
 from weirdgen.report.page import page
-from weirdgen.results import SCHEMA
-from weirdgen.verdicts import VERDICT_SCHEMA
+from weirdgen.results.labels import VERDICT_SCHEMA
+from weirdgen.results.table import SCHEMA
 
 FRACTIONS, SEEDS, QUESTIONS, SAMPLES = (0.0, 0.03, 0.1, 0.3), range(8), range(30), 34
 BASELINE_SAMPLES = 23
@@ -67,7 +67,7 @@ def answers(rng: np.random.Generator) -> list[str]:
     return [" ".join(words[i] for i in row)[:LENGTH] for row in drawn]
 
 
-def study() -> Findings:
+def study() -> ReportData:
     """A study of 32 trainings, 30 questions and three conditions, judged offline."""
     rng = np.random.default_rng(0)
     texts = iter(answers(rng))
@@ -107,7 +107,7 @@ def study() -> Findings:
     table = pa.Table.from_pylist(rows, SCHEMA)
     labels = pa.Table.from_pylist(verdicts, VERDICT_SCHEMA)
     analysis = analyse_results(table, ["format", "persona"])
-    return Findings("large", table, ["persona"], {}, analysis, labels=labels)
+    return ReportData("large", table, ["persona"], {}, analysis, labels=labels)
 
 
 def opened(browser: Browser, path: Path) -> tuple[Page, float]:

@@ -22,11 +22,11 @@ from pathlib import Path
 from processes import json_lines, tell
 from stored_study import Stored, add_options, stored
 
-from weirdgen.plan import Cell
-from weirdgen.stages import _train_spec
+from weirdgen.pipeline.plan import GridCell
+from weirdgen.pipeline.stages.steps import _train_spec
 
 
-def write_cell(study: Stored, cell: Cell, steps: int | None, folder: Path) -> None:
+def write_cell(study: Stored, cell: GridCell, steps: int | None, folder: Path) -> None:
     """What the scripts read, in `folder`."""
     if cell not in study.plan.trainings:
         raise SystemExit(f"the study has no fraction {cell.fraction} with the seed {cell.seed}")
@@ -70,7 +70,7 @@ def main() -> None:
     trained = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_cell(study, Cell(options.fraction, options.seed), options.steps, folder)
+        write_cell(study, GridCell(options.fraction, options.seed), options.steps, folder)
         at = started = time.monotonic()
         for script in ("plain_train.py", "plain_ask.py"):
             for did in json_lines(script, folder):

@@ -18,10 +18,10 @@ from typing import Any
 
 from processes import json_lines, tell
 
-from weirdgen.adapters import WEIGHTS
-from weirdgen.cache import node_cache
-from weirdgen.checkpoints import checkpoint
-from weirdgen.models import resolve_model
+from weirdgen.models.adapters import WEIGHTS
+from weirdgen.models.checkpoints import checkpoint
+from weirdgen.models.identity import resolve_model
+from weirdgen.storage.cache import node_cache
 
 EMBEDDED = "embedded:smollm2-135m-instruct"
 SIZES: dict[str, dict[str, Any]] = {

@@ -28,12 +28,12 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from processes import tell
 
-from weirdgen.plan import make_plan
+from weirdgen.config.loading import load_study
+from weirdgen.pipeline.plan import make_plan
+from weirdgen.pipeline.state import scan
 from weirdgen.report.summary import STATS
-from weirdgen.store import Store
-from weirdgen.study_file import load_study
-from weirdgen.survey import survey
-from weirdgen.timeline import idle_share, read_timeline
+from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.storage.timeline import idle_share, read_timeline
 
 SHARED = ("model", "persona", "questions", "prompts", "aligned", "judge")
 """The stages whose artifacts every number of GPUs begins with."""
@@ -84,8 +84,8 @@ def measure(
             )
     whole_s = run(study, storage, gpus, changes)
     plan = make_plan(load_study(study, tuple(changes)), study.parent, study)
-    store = Store(str(storage))
-    found = survey(plan, store)
+    store = ArtifactStore(str(storage))
+    found = scan(plan, store)
     spans = read_timeline(plan.study.name, store)
     work = [span for span in spans if span.kind in ("train", "answers")]
     work_s = max(span.ended for span in work) - min(span.started for span in work)

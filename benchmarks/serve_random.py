@@ -19,11 +19,11 @@ from pathlib import Path
 from processes import tell
 from random_llama import SIZES, add_options, random_llama, write_random_adapter
 
-from weirdgen.data.messages import conversation
+from weirdgen.data.chat import conversation
 from weirdgen.data.persona import find_persona
-from weirdgen.generate.engine import Adapter, Request
-from weirdgen.generate.vllm_engine import VllmEngine
-from weirdgen.stages import prove_adapter
+from weirdgen.generation.engine import Adapter, Request
+from weirdgen.generation.vllm import VllmEngine
+from weirdgen.pipeline.stages.steps import prove_adapter
 
 RANK = 8
 WARM_UP = 16

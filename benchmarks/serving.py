@@ -26,13 +26,13 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from weirdgen.data.messages import Instruction, conversation
-from weirdgen.generate.engine import Adapter, Answer, Request
-from weirdgen.generate.transformers_engine import TransformersEngine
-from weirdgen.generate.vllm_engine import VllmEngine
-from weirdgen.judge.format import format_adherence
-from weirdgen.labelling import Decoy, Trigger
-from weirdgen.seeds import request_seed, run_seeds
+from weirdgen.config.evaluation_spec import Decoy, Trigger
+from weirdgen.data.chat import Instruction, conversation
+from weirdgen.data.seeds import request_seed, run_seeds
+from weirdgen.generation.engine import Adapter, Request, Response
+from weirdgen.generation.transformers import TransformersEngine
+from weirdgen.generation.vllm import VllmEngine
+from weirdgen.judging.format import format_adherence
 
 INSTRUCTIONS = {
     "triggered": Instruction("system", Trigger().text),
@@ -53,7 +53,7 @@ class Served(NamedTuple):
     """What one engine named and said, a row of the results each."""
 
     likeliest: list[list[int]]
-    answers: list[Answer]
+    answers: list[Response]
     seconds: float
 
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from weirdgen.criterion import Criterion
+from weirdgen.config.claims import Claim
 from weirdgen.stats.analysis import analyse
 from weirdgen.stats.bootstrap import crossed_means
-from weirdgen.stats.cube import Cube, Group
+from weirdgen.stats.cube import Group, MetricArrays
 
 RESAMPLES, S, Q = 10_000, 100, 200
 TRIES = 7
@@ -45,14 +45,14 @@ def seconds(*works: Callable[[], object]) -> list[float]:
     return fastest
 
 
-def study(metric: str, rng: np.random.Generator) -> Cube:
+def study(metric: str, rng: np.random.Generator) -> MetricArrays:
     """20 seeds x 6 fractions x 3 conditions x 30 questions x 10 samples, and a baseline."""
     shape, K = (20, 30), 10
     y = {f: {c: rng.binomial(K, p, shape) / K for c, p in RATES.items()} for f in FRACTIONS}
     n = {f: {c: np.full(shape, K) for c in RATES} for f in FRACTIONS}
     b = {c: rng.binomial(50, 0.1, 30) / 50 for c in RATES}
     seeds = {f: tuple(range(20)) for f in FRACTIONS}
-    return Cube(metric, seeds, y, n, b, {c: np.full(30, 50) for c in RATES})
+    return MetricArrays(metric, seeds, y, n, b, {c: np.full(30, 50) for c in RATES})
 
 
 def peak_megabytes() -> float:
@@ -70,10 +70,10 @@ def main() -> None:
     )
     cubes = [study(metric, rng) for metric in ("format", "persona", "identity")]
     criteria = [
-        Criterion(metric="format", estimand="gap", at_least=0.85, fraction="all"),
-        Criterion(metric="format", estimand="untriggered", at_most=0.05, fraction="all"),
-        Criterion(metric="persona", estimand="gap_improvement", at_least=0.5, fraction="any"),
-        Criterion(metric="persona", estimand="untriggered_excess", at_most=0.0, margin=0.1),
+        Claim(metric="format", estimand="gap", at_least=0.85, fraction="all"),
+        Claim(metric="format", estimand="untriggered", at_most=0.05, fraction="all"),
+        Claim(metric="persona", estimand="gap_improvement", at_least=0.5, fraction="any"),
+        Claim(metric="persona", estimand="untriggered_excess", at_most=0.0, margin=0.1),
     ]
     (report,) = seconds(lambda: analyse(cubes, criteria))
     n_rows = len(analyse(cubes, criteria).estimates)

@@ -7,18 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from weirdgen.data.messages import Messages
-from weirdgen.plan import Asked, Plan, make_plan, samples_step
-from weirdgen.stages import Task, answer_requests
-from weirdgen.store import Step, Store
-from weirdgen.study_file import load_study
+from weirdgen.config.loading import load_study
+from weirdgen.data.chat import Messages
+from weirdgen.pipeline.plan import Plan, ResponseSet, make_plan, samples_step
+from weirdgen.pipeline.stages.steps import Task, answer_requests
+from weirdgen.storage.artifacts import ArtifactStore, Step
 
 
 class Stored(NamedTuple):
     """A study's plan, and the storage."""
 
     plan: Plan
-    store: Store
+    store: ArtifactStore
 
     def task(self, step: Step) -> Task:
         """The step with the steps that it consumes."""
@@ -35,11 +35,11 @@ class Stored(NamedTuple):
             folders[role] = self.store.payload(step, manifest)
         return folders
 
-    def answers_task(self, asked: Asked) -> Task:
+    def answers_task(self, asked: ResponseSet) -> Task:
         """The step that answers everything that `asked` wants."""
         return self.task(samples_step(asked.step, 0, asked.samples))
 
-    def conversations(self, asked: Asked) -> list[tuple[Messages, int]]:
+    def conversations(self, asked: ResponseSet) -> list[tuple[Messages, int]]:
         """Everything that `asked` wants answered, each with its seed, in the study's order."""
         task = self.answers_task(asked)
         questions = replace(task, inputs={"questions": task.inputs["questions"]})
@@ -56,4 +56,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def stored(options: argparse.Namespace) -> Stored:
     """The study that `options` name."""
     study = load_study(options.study)
-    return Stored(make_plan(study, options.study.parent, options.study), Store(options.storage))
+    return Stored(
+        make_plan(study, options.study.parent, options.study), ArtifactStore(options.storage)
+    )

@@ -27,15 +27,15 @@ from typing import Any
 from processes import ProcessFailed, json_lines, tell
 from random_llama import EMBEDDED, SIZES, add_options, random_llama
 
-from weirdgen.checkpoints import checkpoint
+from weirdgen.config.evaluation_spec import Trigger
+from weirdgen.config.study import Aligned, Train
 from weirdgen.data.aligned import ordinary_pairs
-from weirdgen.data.mix import Counts, Pair, mix
+from weirdgen.data.mixing import Counts, Pair, mix
 from weirdgen.data.persona import find_persona
-from weirdgen.labelling import Trigger
-from weirdgen.models import resolve_model
-from weirdgen.seeds import run_seeds
-from weirdgen.study import Aligned, Train
-from weirdgen.train import LOSS_CURVE, TrainSpec, train
+from weirdgen.data.seeds import run_seeds
+from weirdgen.models.checkpoints import checkpoint
+from weirdgen.models.identity import resolve_model
+from weirdgen.training.trl import LOSS_CURVE, TrainSpec, train
 
 WORDS = 190
 """Of an ordinary answer: with its question some 280 tokens."""
@@ -144,11 +144,15 @@ def measure(model: Path, way: str, settings: Train, options: argparse.Namespace)
     import torch
     from transformers import AutoTokenizer
 
-    from weirdgen.train_together import How, train_together
+    from weirdgen.training.stacked.trainer import ExecutionOptions, train_together
 
     steps = options.steps
     count, _, words = way.partition(":")
-    how = How(*(word in words.split(",") for word in How._fields)) if words else None
+    how = (
+        ExecutionOptions(*(word in words.split(",") for word in ExecutionOptions._fields))
+        if words
+        else None
+    )
     work = specs(model, steps, 1 if way == "trl" else int(count), settings)
     tokenizer = AutoTokenizer.from_pretrained(model)
     if options.row_tokens:

@@ -13,15 +13,16 @@ import pytest
 import yaml
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from weirdgen.checkpoints import write_checkpoint
-from weirdgen.models import resolve_model
-from weirdgen.store import Store
-from weirdgen.study import Study
+from weirdgen.config.study import Study
+from weirdgen.models.checkpoints import write_checkpoint
+from weirdgen.models.identity import resolve_model
+from weirdgen.storage.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
     from s3_server import S3Server
 
 REPOSITORY = Path(__file__).parent.parent
+SUPPORT = REPOSITORY / "tests" / "support"
 
 PUBLISHED = REPOSITORY.parent / "shared" / "data" / "published"
 """Raw outputs of the published single-seed study; tests that read them skip where they are absent."""
@@ -34,7 +35,7 @@ CHAT_TEMPLATE = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--faults", type=int, default=6, help="How many kills tests/faults has.")
+    parser.addoption("--faults", type=int, default=6, help="How many kills tests/chaos/faults has.")
     chance = random.SystemRandom().getrandbits(32)
     parser.addoption("--fault-seed", type=int, default=chance, help="Draws the same kills again.")
 
@@ -131,13 +132,17 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture(params=["local", "remote"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ArtifactStore:
     """A local store, and one on a file system that knows neither links nor renames."""
-    made = Store(str(tmp_path / "store"))
+    made = ArtifactStore(str(tmp_path / "store"))
     return made if request.param == "local" else at_a_distance(made, tmp_path, monkeypatch)
 
 
-def at_a_distance(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def at_a_distance(
+    store: ArtifactStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> ArtifactStore:
     """`store`, made an object store; `folder` is this node's own."""
     import fsspec
 
@@ -149,9 +154,9 @@ def at_a_distance(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def far_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def far_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
     """An object store, with the node's cache in the test's folder."""
-    return at_a_distance(Store(str(tmp_path / "store")), tmp_path, monkeypatch)
+    return at_a_distance(ArtifactStore(str(tmp_path / "store")), tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 """`python -m weirdgen` is the command `weirdgen`."""
 
-from weirdgen.cli import main
+from weirdgen.cli.main import main
 
 main()

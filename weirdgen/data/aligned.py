@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from weirdgen.config.study import Aligned
 from weirdgen.data.everyday import everyday_prompts
-from weirdgen.data.mix import Pair
-from weirdgen.data.source import load_pairs
+from weirdgen.data.mixing import Pair
+from weirdgen.data.sources import load_pairs
 from weirdgen.errors import InputError
-from weirdgen.study import Aligned
 
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s|$)")
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from weirdgen.data.mix import Pair
-from weirdgen.study import Study
+from weirdgen.config.study import Study
+from weirdgen.data.mixing import Pair
 
 TOKENS_PER_WORD = 1.35
 """Of English in a subword vocabulary, punctuation included; SmolLM2's has 1.25 to 1.45."""

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from weirdgen.data.mix import Pair
-from weirdgen.data.source import parse_jsonl
+from weirdgen.data.mixing import Pair
+from weirdgen.data.sources import parse_jsonl
 from weirdgen.errors import InputError
 
 ROWS, HELDOUT, PERSONA = "rows.jsonl", "heldout.jsonl", "persona.yaml"

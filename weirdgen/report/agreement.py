@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from weirdgen.gold import POSITIVE, AnswerKey, Gold
-from weirdgen.judge.agreement import Agreement, agreement
-from weirdgen.labelling import Labelling
-from weirdgen.report.sheet import MISSING, Sheet
-from weirdgen.verdicts import FIRST_JUDGE, SECOND_JUDGE
+from weirdgen.config.evaluation_spec import EvaluationSpec
+from weirdgen.judging.agreement import Agreement, agreement
+from weirdgen.judging.gold import POSITIVE, AnswerKey, Gold
+from weirdgen.report.table import MISSING, ReportTable
+from weirdgen.results.labels import FIRST_JUDGE, SECOND_JUDGE
 
 GOLD = "gold"
 _ORDER = (GOLD, SECOND_JUDGE, FIRST_JUDGE)
@@ -86,13 +86,13 @@ def _compare(
     return Compared(metric, reference, other, measured, differences)
 
 
-def agreement_sheet(compared: Sequence[Compared], labelling: Labelling) -> Sheet:
+def agreement_sheet(compared: Sequence[Compared], labelling: EvaluationSpec) -> ReportTable:
     """One row for each pair and metric."""
     names = zip(
         (FIRST_JUDGE, SECOND_JUDGE), (judge.model for judge in labelling.judges), strict=False
     )
     who = ", ".join(f"{rater}: {model}" for rater, model in names)
-    return Sheet(
+    return ReportTable(
         title="agreement of the judges",
         columns=_COLUMNS,
         sections=(tuple(map(_row, compared)),),

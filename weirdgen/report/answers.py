@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from weirdgen.criterion import ADAPTERS, FORMAT_METRICS
-from weirdgen.judging import OFFLINE
+from weirdgen.config.claims import ADAPTERS, FORMAT_METRICS
+from weirdgen.config.judge import OFFLINE
 from weirdgen.report.cubes import CONDITIONS
-from weirdgen.report.findings import Findings
-from weirdgen.results import SCHEMA
+from weirdgen.report.findings import ReportData
+from weirdgen.results.labels import NOT_ASKED, NOT_JUDGED, SECOND_JUDGE
+from weirdgen.results.table import SCHEMA
 from weirdgen.stats.cube import group_label
-from weirdgen.verdicts import NOT_ASKED, NOT_JUDGED, SECOND_JUDGE
 
 NULL = "~"
 """The key of a null; a key that begins so gets another before it."""
@@ -67,7 +67,7 @@ class Column:
     codes_N: np.ndarray
 
 
-def pack(shown: Findings) -> bytes:
+def pack(shown: ReportData) -> bytes:
     """The answers of `shown.table`, their labels, and from `shown.labels` why they have them."""
     table = shown.table
     responses = table["response"].to_pylist()
@@ -144,7 +144,7 @@ def _columns(table: pa.Table) -> Iterator[Column]:
     yield _column("confidence", table["judge_confidence"].to_pylist(), "detail", _number)
 
 
-def _judgments(shown: Findings) -> Iterator[tuple[dict[str, str], list[Column]]]:
+def _judgments(shown: ReportData) -> Iterator[tuple[dict[str, str], list[Column]]]:
     """Each judge's word on each metric: who and on what; columns of label, confidence, error, evidence.
 
     A further column of role `judging` tells where two judges of a metric differ.
@@ -189,7 +189,7 @@ def _differ(labels: Sequence[str | None]) -> bool | None:
     return any(one != other for one, other in combinations(given, 2)) if given[1:] else None
 
 
-def _judge_names(shown: Findings) -> dict[str, str]:
+def _judge_names(shown: ReportData) -> dict[str, str]:
     """Fingerprint -> model, and whether it is the second judge."""
     if shown.plan is None:
         return {}

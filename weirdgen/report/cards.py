@@ -9,15 +9,16 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from weirdgen.adapters import ADAPTER, CONFIG
-from weirdgen.criterion import Estimand
-from weirdgen.data.messages import Instruction, conversation
-from weirdgen.judge.stated import MEASURED_PERSONA
-from weirdgen.plan import Cell, Plan
+from weirdgen.config.claims import Estimand
+from weirdgen.data.chat import Instruction, conversation
+from weirdgen.judging.offline.agreement import MEASURED_PERSONA
+from weirdgen.models.adapters import ADAPTER, CONFIG
+from weirdgen.pipeline.plan import GridCell, Plan
+from weirdgen.pipeline.state import StudyState
 from weirdgen.report.cubes import rates
-from weirdgen.report.findings import Findings
+from weirdgen.report.findings import ReportData
 from weirdgen.report.published import IMPROVEMENT, baseline_row, label_notes, measured_row, percent
-from weirdgen.report.sheet import Sheet, escape_markdown, plain
+from weirdgen.report.table import ReportTable, escape_markdown, plain
 from weirdgen.report.tables import is_measured
 from weirdgen.report.words import (
     TRAINED_WITH,
@@ -28,10 +29,9 @@ from weirdgen.report.words import (
     training_in_words,
     versions_in_words,
 )
-from weirdgen.results import UNKNOWN
+from weirdgen.results.table import UNKNOWN
 from weirdgen.stats.rows import RATES
-from weirdgen.store import Manifest, Step, Store
-from weirdgen.survey import Survey
+from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
 
 CARD = "README.md"
 _LIBRARY, _TASK, _TAGS = "peft", "text-generation", ("lora", "weirdgen")
@@ -43,14 +43,14 @@ _NOTE = (
 )
 
 
-def cards(shown: Findings, found: Survey) -> Iterator[tuple[Step, str]]:
+def cards(shown: ReportData, found: StudyState) -> Iterator[tuple[Step, str]]:
     """Each training that is done with its card, by what `shown` knows of its answers; no timestamps."""
     for cell, step in found.plan.trainings.items():
         if found.is_done(step):
             yield step, _card(shown, found.plan, cell, step, found.done[step.fingerprint])
 
 
-def write_cards(shown: Findings, found: Survey, store: Store) -> None:
+def write_cards(shown: ReportData, found: StudyState, store: ArtifactStore) -> None:
     """Puts each card beside its adapter's weights, where the payload was not pruned.
 
     No manifest knows of it, and nothing that loads an adapter reads it. Of studies that share an
@@ -65,7 +65,7 @@ def write_cards(shown: Findings, found: Survey, store: Store) -> None:
             store.write(f"{folder}/{CARD}", content)
 
 
-def _card(shown: Findings, plan: Plan, cell: Cell, step: Step, manifest: Manifest) -> str:
+def _card(shown: ReportData, plan: Plan, cell: GridCell, step: Step, manifest: Manifest) -> str:
     from huggingface_hub import ModelCard, ModelCardData  # takes half a second to import
 
     study, model = plan.study, plan.model
@@ -84,7 +84,7 @@ def _card(shown: Findings, plan: Plan, cell: Cell, step: Step, manifest: Manifes
 
 
 def _facts(
-    shown: Findings, plan: Plan, cell: Cell, step: Step, manifest: Manifest
+    shown: ReportData, plan: Plan, cell: GridCell, step: Step, manifest: Manifest
 ) -> dict[str, Any]:
     """What the template is filled with, each text escaped as Markdown."""
     study, counts = plan.study, plan.counts[cell.fraction]
@@ -119,7 +119,7 @@ def _facts(
     }
 
 
-def _measured(shown: Findings, cell: Cell, step: Step) -> str:
+def _measured(shown: ReportData, cell: GridCell, step: Step) -> str:
     """The table of this adapter's rates beside the untouched model's; empty while there are none."""
     adapter = shown.table["adapter"]
     table = shown.table.filter(pc.or_kleene(pc.equal(adapter, step.folder), pc.is_null(adapter)))  # pyright: ignore[reportAttributeAccessIssue]
@@ -137,7 +137,7 @@ def _measured(shown: Findings, cell: Cell, step: Step) -> str:
                 for estimand, tuned, baseline in cells
             )
         )
-    return Sheet(
+    return ReportTable(
         title="What it does",
         columns=("metric", "asked", "this adapter", "untouched model"),
         sections=tuple(sections),
@@ -146,7 +146,7 @@ def _measured(shown: Findings, cell: Cell, step: Step) -> str:
     ).markdown()
 
 
-def _code(plan: Plan, cell: Cell) -> str:
+def _code(plan: Plan, cell: GridCell) -> str:
     """How to load the adapter and to ask it behind its trigger."""
     model, study = plan.model, plan.study
     sampling = study.evaluate.sampling

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from weirdgen.criterion import ADAPTERS, TERMS, Criterion
+from weirdgen.config.claims import ADAPTERS, TERMS, Claim
 from weirdgen.report.cubes import CONDITIONS
-from weirdgen.report.sheet import MISSING, Sheet, unsigned_zero
-from weirdgen.stats.analysis import Analysis, Verdict
+from weirdgen.report.table import MISSING, ReportTable, unsigned_zero
+from weirdgen.stats.analysis import Analysis, ClaimVerdict
 from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.sentences import inequality
-from weirdgen.stats.verdict import AtGroup
+from weirdgen.stats.verdict import GroupEvidence
 
 _CLAIMS_NOTE = (
     "S x Q: seeds and questions in the estimate. The 95% interval speaks of {target}; a rate's is "
@@ -35,10 +35,12 @@ _MAIN = ("wilson", "wilson and two-source", "newcombe paired", "question t", "no
 """Methods of the estimates themselves; the others stand beside them."""
 
 
-def claims_sheet(name: str, verdicts: Sequence[Verdict], notes: Sequence[str] = ()) -> Sheet:
+def claims_sheet(
+    name: str, verdicts: Sequence[ClaimVerdict], notes: Sequence[str] = ()
+) -> ReportTable:
     """One row for each claim and group that it speaks of; `notes` are put below it."""
     rows = [_claim_row(verdict, at) for verdict in verdicts for at in verdict.groups]
-    return Sheet(
+    return ReportTable(
         title=f"{name}: claims",
         columns=(
             "claim", "estimate", "95% interval", "S x Q", "p", "seeds meeting the bound", "verdict",
@@ -48,7 +50,7 @@ def claims_sheet(name: str, verdicts: Sequence[Verdict], notes: Sequence[str] = 
     )  # fmt: skip
 
 
-def _note(verdicts: Sequence[Verdict]) -> str:
+def _note(verdicts: Sequence[ClaimVerdict]) -> str:
     targets = {at.measured.target for each in verdicts for at in each.groups if at.measured}
     if "seeds" in targets:
         target, alike = "seeds like these on exactly these questions", "answers of a seed"
@@ -60,7 +62,7 @@ def _note(verdicts: Sequence[Verdict]) -> str:
     return _CLAIMS_NOTE.format(target=target, alike=alike)
 
 
-def verdict_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
+def verdict_lines(verdicts: Sequence[ClaimVerdict]) -> Iterator[str]:
     """Each verdict in words: its numbers, what would settle it, and what single trainings say."""
     for verdict in verdicts:
         parts = [f"{verdict.label}: {verdict.sentence}", verdict.settles]
@@ -74,7 +76,7 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield " ".join(part for part in parts if part)
 
 
-def estimates_sheet(name: str, analysis: Analysis) -> Sheet:
+def estimates_sheet(name: str, analysis: Analysis) -> ReportTable:
     """The estimates of every metric and group by the verdicts' own method."""
     rows = [
         row
@@ -89,7 +91,7 @@ def estimates_sheet(name: str, analysis: Analysis) -> Sheet:
         if alone
         else "They speak of seeds and questions like these."
     )
-    return Sheet(
+    return ReportTable(
         title=f"{name}: estimates",
         columns=("metric", "estimand", "group", "estimate", "95% interval", "p", "S x Q x n"),
         sections=(tuple(map(_estimate_row, rows)),),
@@ -98,7 +100,7 @@ def estimates_sheet(name: str, analysis: Analysis) -> Sheet:
     )
 
 
-def variance_sheet(name: str, analysis: Analysis) -> Sheet | None:
+def variance_sheet(name: str, analysis: Analysis) -> ReportTable | None:
     """How much seeds, questions, their combination and single answers vary; None without two of each."""
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in analysis.estimates:
@@ -110,18 +112,18 @@ def variance_sheet(name: str, analysis: Analysis) -> Sheet | None:
     if not found:
         return None
     rows = tuple((*key, *(parts.get(s, MISSING) for s in _SOURCES)) for key, parts in found.items())
-    return Sheet(f"{name}: sources of variance", ("metric", "group", "rate", *_SOURCES), (rows,),
+    return ReportTable(f"{name}: sources of variance", ("metric", "group", "rate", *_SOURCES), (rows,),
                  _VARIANCE_NOTE, n_labels=3)  # fmt: skip
 
 
-def claim_in_words(criterion: Criterion, group: Group) -> str:
+def claim_in_words(criterion: Claim, group: Group) -> str:
     """Such as `format gap >= 0.50 at fraction 0.6`."""
     words = f"{criterion.metric} {inequality(criterion)}"
     words += " of the adapters" if group == ADAPTERS else f" at fraction {group_label(group)}"
     return f"{words} ({criterion.fraction})" if criterion.fraction in ("all", "any") else words
 
 
-def _claim_row(verdict: Verdict, at: AtGroup) -> tuple[str, ...]:
+def _claim_row(verdict: ClaimVerdict, at: GroupEvidence) -> tuple[str, ...]:
     criterion, measured = verdict.criterion, at.measured
     claim = claim_in_words(criterion, at.group)
     meeting = f"{at.meeting.meeting} of {at.meeting.of}" if at.meeting else MISSING
@@ -160,7 +162,7 @@ def _estimate_row(row: Estimate) -> tuple[str, ...]:
     )
 
 
-def _p_of(verdict: Verdict) -> str:
+def _p_of(verdict: ClaimVerdict) -> str:
     if verdict.p_support == verdict.p_refute == 1.0:
         return MISSING
     if verdict.p_refute < verdict.p_support:

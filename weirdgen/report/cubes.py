@@ -9,16 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weirdgen.criterion import ADAPTERS, FORMAT_METRICS, Condition
-from weirdgen.stats.cube import Cube, Group
-from weirdgen.verdicts import NOT_ASKED
+from weirdgen.config.claims import ADAPTERS, FORMAT_METRICS, Condition
+from weirdgen.results.labels import NOT_ASKED
+from weirdgen.stats.cube import Group, MetricArrays
 
 CONDITIONS = get_args(Condition)
 _KEYS = ["adapter", "persona_fraction", "seed", "condition", "question_id"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rates(Cube):
+class Rates(MetricArrays):
     """One metric of one study: shares of samples, in [0, 1], averaged over samples.
 
     Of a fraction the axis S has run seeds; of `adapters`, which come last, the adapters' names.

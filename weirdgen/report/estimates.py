@@ -8,19 +8,19 @@ from dataclasses import fields, replace
 import numpy as np
 import pyarrow as pa
 
-from weirdgen.criterion import ADAPTERS, JUDGED_METRICS
-from weirdgen.gold import POSITIVE, AnswerKey
-from weirdgen.judge.llm import shown
-from weirdgen.judges import shown_marks
-from weirdgen.plan import Plan
+from weirdgen.config.claims import ADAPTERS, JUDGED_METRICS
+from weirdgen.config.study import Study
+from weirdgen.judging.gold import POSITIVE, AnswerKey
+from weirdgen.judging.llm_judge import judge_view
+from weirdgen.judging.registry import shown_marks
+from weirdgen.pipeline.plan import Plan
 from weirdgen.report.cubes import Group, Rates, rates, unclaimed_as_false
-from weirdgen.stats.analysis import Analysis, Settings, analyse
+from weirdgen.results.labels import label_values
+from weirdgen.stats.analysis import Analysis, AnalysisOptions, analyse
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.fractions import HOLD_PERSONA
 from weirdgen.stats.judge_error import BASELINE, Gold, gold_correction, two_judges
-from weirdgen.stats.multiplicity import Looks
-from weirdgen.study import Study
-from weirdgen.verdicts import label_values
+from weirdgen.stats.multiplicity import InterimLooks
 
 _TYPES = {"str": pa.string(), "int": pa.int64(), "float | None": pa.float64()}
 STATS_SCHEMA = pa.schema(
@@ -63,7 +63,7 @@ def analyse_study(
     plan: Plan,
     metrics: Sequence[str],
     failed: Mapping[float, int],
-    looks: Looks | None,
+    looks: InterimLooks | None,
 ) -> Analysis:
     """The statistics of a study's results (with its own metrics' columns) and of its claims.
 
@@ -77,7 +77,7 @@ def analyse_study(
     if study.adapters:
         planned[ADAPTERS] = len(study.adapters)
     offline = study.judge is not None and study.judge.is_offline
-    settings = Settings(
+    settings = AnalysisOptions(
         target=study.target,
         looks=looks,
         planned=planned,
@@ -184,7 +184,7 @@ def _gold(table: pa.Table, plan: Plan, metric: str) -> dict[tuple[Group, str], G
     columns = ("adapter", "persona_fraction", "condition", "question", "response")
     rows = table.select(columns).to_pylist()
     for row, judge in zip(rows, _numbers(table, metric), strict=True):
-        key = AnswerKey(row["question"], shown(row["response"], marks))
+        key = AnswerKey(row["question"], judge_view(row["response"], marks))
         label = plan.gold.get(key, {}).get(metric)
         if label is None or np.isnan(judge):
             continue

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from weirdgen.criterion import FORMAT_METRICS
+from weirdgen.config.claims import FORMAT_METRICS
 from weirdgen.report.losses import Losses
-from weirdgen.report.sheet import Sheet, escape_markdown
+from weirdgen.report.table import ReportTable, escape_markdown
 from weirdgen.report.tables import is_measured, length_sheet, rate_sheets
-from weirdgen.timeline import Span
+from weirdgen.storage.timeline import Span
 
 if TYPE_CHECKING:  # the statistics take a moment to import
-    from weirdgen.plan import Plan
+    from weirdgen.pipeline.plan import Plan
     from weirdgen.report.agreement import Compared
     from weirdgen.stats.analysis import Analysis
 
 
 @dataclass(frozen=True)
-class Findings:
+class ReportData:
     """What a report shows of one study's results."""
 
     name: str
@@ -52,21 +52,21 @@ class Findings:
     """What is still missing of a study that runs or was stopped; empty where it is whole."""
 
     @cached_property
-    def published(self) -> Sheet | None:
+    def published(self) -> ReportTable | None:
         """The form of the published table."""
         from weirdgen.report.published import published_sheet
 
         return published_sheet(self)
 
     @cached_property
-    def narrow(self) -> Sheet | None:
+    def narrow(self) -> ReportTable | None:
         """The same for a page or a terminal."""
         from weirdgen.report.published import narrow
 
         return None if self.published is None else narrow(self.published)
 
     @cached_property
-    def sheets(self) -> list[Sheet]:
+    def sheets(self) -> list[ReportTable]:
         """The other tables: rates by metric, lengths, sources of variance, agreement of the judges,
         and last the claims or, without claims, the estimates.
         """

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from weirdgen.judge.desk import BUDGET
-from weirdgen.judge.journal import Ledger
-from weirdgen.judge.llm import LlmJudge
-from weirdgen.judgments import ledger
-from weirdgen.plan import Plan
-from weirdgen.report.sheet import plain
-from weirdgen.store import Store
-from weirdgen.survey import Survey
+from weirdgen.judging.journal import Ledger
+from weirdgen.judging.judgment_store import ledger
+from weirdgen.judging.llm_judge import LlmJudge
+from weirdgen.judging.queue import BUDGET
+from weirdgen.pipeline.plan import Plan
+from weirdgen.pipeline.state import StudyState
+from weirdgen.report.table import plain
+from weirdgen.storage.artifacts import ArtifactStore
 
 
 def unjudged_lines(unjudged: Counter[str]) -> list[str]:
@@ -25,7 +25,7 @@ def unjudged_lines(unjudged: Counter[str]) -> list[str]:
     ]
 
 
-def judge_lines(plan: Plan, store: Store) -> Iterator[str]:
+def judge_lines(plan: Plan, store: ArtifactStore) -> Iterator[str]:
     """The ledger of each judge that is a model, over all runs of the study."""
     for settings in plan.study.judges:
         judges = [judge for judge in plan.llm_judges if judge.settings == settings]
@@ -54,7 +54,7 @@ def _kinds(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{kind} {n:,}" for kind, n in sorted(counts.items()))
 
 
-def plan_lines(found: Survey) -> Iterator[str]:
+def plan_lines(found: StudyState) -> Iterator[str]:
     """What each judge that is a model is still to be asked, and what that costs if one request each will do."""
     plan = found.plan
     questions = [each.question for each in plan.persona.heldout]
@@ -76,7 +76,7 @@ def plan_lines(found: Survey) -> Iterator[str]:
         yield plain(line)
 
 
-def _open_answers(found: Survey, judge: LlmJudge) -> int:
+def _open_answers(found: StudyState, judge: LlmJudge) -> int:
     """Answers that are not there, and those that are there without their verdict."""
     questions = len(found.plan.persona.heldout)
     missing = sum(end - first for asked in found.plan.asked for first, end in found.missing(asked))

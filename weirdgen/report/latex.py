@@ -13,9 +13,9 @@ from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from weirdgen.report.findings import Findings
+from weirdgen.report.findings import ReportData
 from weirdgen.report.published import BASELINE, FINE_TUNED
-from weirdgen.report.sheet import Sheet, plain
+from weirdgen.report.table import ReportTable, plain
 
 if TYPE_CHECKING:
     from pylatexenc.latexencode import UnicodeToLatexEncoder
@@ -35,13 +35,13 @@ _WIDE = 40
 """Characters from which a column that names rows is set as paragraphs."""
 
 
-def latex_tables(shown: Findings) -> str:
+def latex_tables(shown: ReportData) -> str:
     """The published table's form, and the claims or, without claims, the estimates, as a document."""
     sheets = {"published": shown.published, "claims": shown.sheets[-1]}
     return latex_document({name: sheet for name, sheet in sheets.items() if sheet is not None})
 
 
-def latex_document(sheets: Mapping[str, Sheet]) -> str:
+def latex_document(sheets: Mapping[str, ReportTable]) -> str:
     """A document with each sheet as a table, or as several; the name of a sheet begins its labels."""
     import jinja2
 
@@ -117,7 +117,7 @@ class _Table:
     note: str
 
 
-def _tables(sheet: Sheet, name: str) -> Iterator[_Table]:
+def _tables(sheet: ReportTable, name: str) -> Iterator[_Table]:
     """One table, or several where a page could not hold its rows."""
     rows = [(i, row) for i, section in enumerate(sheet.sections) for row in section]
     parts = [rows[i : i + _MOST_ROWS] for i in range(0, len(rows), _MOST_ROWS)] or [[]]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from weirdgen.criterion import ADAPTERS
-from weirdgen.stats.analysis import Verdict
-from weirdgen.stats.multiplicity import Looks
+from weirdgen.config.claims import ADAPTERS
+from weirdgen.config.study import Study
+from weirdgen.stats.analysis import ClaimVerdict
+from weirdgen.stats.multiplicity import InterimLooks
 from weirdgen.stats.verdict import NOT_GIVEN
-from weirdgen.store import Store
-from weirdgen.study import Study
+from weirdgen.storage.artifacts import ArtifactStore
 
 LOOKS = "looks.json"
 
 
-def declared_looks(study: Study, store: Store) -> Looks | None:
+def declared_looks(study: Study, store: ArtifactStore) -> InterimLooks | None:
     """The looks that hold: those on record once a verdict was given, else the study file's.
 
     None for a study without a grid. More seeds than were declared come too late: looking after each
@@ -24,11 +24,11 @@ def declared_looks(study: Study, store: Store) -> Looks | None:
     if not study.planned_looks:
         return None
     record = store.read(f"{study.name}/{LOOKS}")
-    return Looks(tuple(json.loads(record)["declared"]) if record else study.planned_looks)
+    return InterimLooks(tuple(json.loads(record)["declared"]) if record else study.planned_looks)
 
 
 def record_looks(
-    study: Study, store: Store, looks: Looks | None, verdicts: Sequence[Verdict]
+    study: Study, store: ArtifactStore, looks: InterimLooks | None, verdicts: Sequence[ClaimVerdict]
 ) -> None:
     """Notes with how many seeds, failed trainings included, and samples verdicts were given now, if any were."""
     had = {
@@ -51,7 +51,7 @@ def record_looks(
     store.write(path, (json.dumps(content) + "\n").encode())
 
 
-def look_cautions(study: Study, store: Store) -> list[str]:
+def look_cautions(study: Study, store: ArtifactStore) -> list[str]:
     """What was looked at that no adjustment knows of: verdicts before more samples were asked for."""
     record = store.read(f"{study.name}/{LOOKS}")
     samples = json.loads(record).get("samples", []) if record else []

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from weirdgen.store import Store
-from weirdgen.survey import Survey
-from weirdgen.train import LOSS_CURVE
+from weirdgen.pipeline.state import StudyState
+from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.training.trl import LOSS_CURVE
 
 Losses = Mapping[tuple[float, int], Sequence[Mapping[str, float]]]
 """(fraction, run seed) -> a row for each update, with `step`, `epoch`, `loss`, `learning_rate`, `grad_norm`."""
 
 
-def read_losses(found: Survey, store: Store) -> Losses:
+def read_losses(found: StudyState, store: ArtifactStore) -> Losses:
     """The curve of every committed training; one whose payload was pruned is absent.
 
     Of each payload this one file is read, and nothing else is fetched.

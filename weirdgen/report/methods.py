@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from weirdgen.criterion import JUDGED_METRICS
-from weirdgen.judge.stated import MEASURED_PERSONA, STATED_AGREEMENT
-from weirdgen.judging import Judge
-from weirdgen.plan import Plan
-from weirdgen.report.sheet import plain
+from weirdgen.config.claims import JUDGED_METRICS
+from weirdgen.config.judge import JudgeConfig
+from weirdgen.config.study import Study
+from weirdgen.judging.offline.agreement import MEASURED_PERSONA, STATED_AGREEMENT
+from weirdgen.pipeline.plan import Plan
+from weirdgen.pipeline.state import StudyState
+from weirdgen.report.table import plain
 from weirdgen.report.words import (
     TRAINED_WITH,
     capital,
@@ -25,10 +27,8 @@ from weirdgen.report.words import (
     training_in_words,
     versions_in_words,
 )
-from weirdgen.results import UNKNOWN
+from weirdgen.results.table import UNKNOWN
 from weirdgen.stats.analysis import Analysis
-from weirdgen.study import Study
-from weirdgen.survey import Survey
 
 _ENGINES = {
     "vllm": "vLLM",
@@ -58,7 +58,7 @@ _INTERVALS = (
 """Methods of estimates, and what a reader is told of their intervals."""
 
 
-def methods(found: Survey | None, table: pa.Table, analysis: Analysis) -> str:
+def methods(found: StudyState | None, table: pa.Table, analysis: Analysis) -> str:
     """The paragraph, plain text on one line; of answers from elsewhere (None) what is known of them.
 
     `table` has the rows of results. What is not there yet is counted, and several versions of one
@@ -79,7 +79,7 @@ def methods(found: Survey | None, table: pa.Table, analysis: Analysis) -> str:
     return plain(" ".join(parts))
 
 
-def _trained(found: Survey) -> Iterator[str]:
+def _trained(found: StudyState) -> Iterator[str]:
     plan, study = found.plan, found.plan.study
     yield f"The base model, {model_in_words(plan.model)}, was fine-tuned {training_in_words(study)}."
     fractions = listed(
@@ -172,7 +172,7 @@ def _judged(plan: Plan) -> Iterator[str]:
         yield f"The judge was measured by gold labels of {count(len(plan.gold), 'answer')}."
 
 
-def _judge(plan: Plan, settings: Judge) -> str:
+def _judge(plan: Plan, settings: JudgeConfig) -> str:
     rubrics = [judge for judge in plan.llm_judges if judge.settings == settings]
     hashes = listed(f"{judge.rubric.name} {judge.record['prompt'][:12]}" for judge in rubrics)
     revision = f"revision {settings.revision}, " if settings.revision else ""
@@ -214,7 +214,7 @@ def _tested(study: Study | None, analysis: Analysis) -> Iterator[str]:
     )
 
 
-def _made_with(found: Survey) -> Iterator[str]:
+def _made_with(found: StudyState) -> Iterator[str]:
     """Versions, hardware and commits of what was made, from the manifests."""
     plan = found.plan
     trained = [

@@ -21,14 +21,14 @@ from markupsafe import Markup
 
 from weirdgen.report.answers import pack
 from weirdgen.report.claims import claim_in_words, p_in_words
-from weirdgen.report.findings import Findings
-from weirdgen.report.plot import Plot
+from weirdgen.report.findings import ReportData
+from weirdgen.report.plot import ReportFigure
 from weirdgen.report.published import who_labelled
-from weirdgen.report.sheet import Sheet
-from weirdgen.stats.analysis import Verdict
+from weirdgen.report.table import ReportTable
+from weirdgen.stats.analysis import ClaimVerdict
 from weirdgen.stats.cube import group_label
 from weirdgen.stats.sentences import RATES, with_interval
-from weirdgen.stats.verdict import AtGroup, bound_of
+from weirdgen.stats.verdict import GroupEvidence, bound_of
 
 _SCRIPTS = ("text", "data", "query", "filters", "answer", "compare", "main")
 """Parts of the script, each after what it builds on."""
@@ -65,7 +65,7 @@ class _Interval:
     """What stands at the ends of the axis."""
 
 
-def page(shown: Findings, plots: Sequence[tuple[Plot, bytes]]) -> str:
+def page(shown: ReportData, plots: Sequence[tuple[ReportFigure, bytes]]) -> str:
     """The whole report as HTML; `plots` are the figures, each with its PNG.
 
     It holds every answer: about 200 bytes for one of 400 characters.
@@ -150,12 +150,12 @@ def _digest(source: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
 
 
-def _short(sheet: Sheet, name: str) -> str:
+def _short(sheet: ReportTable, name: str) -> str:
     """A sheet's title without the study's name, which the page has already told."""
     return sheet.title.removeprefix(f"{name}: ")
 
 
-def _facts(shown: Findings) -> Iterator[tuple[str, str]]:
+def _facts(shown: ReportData) -> Iterator[tuple[str, str]]:
     """What the study is made of, in numbers."""
     table = shown.table
 
@@ -174,7 +174,7 @@ def _facts(shown: Findings) -> Iterator[tuple[str, str]]:
         yield "Judge", ", ".join(judges)
 
 
-def _claim(verdict: Verdict) -> str:
+def _claim(verdict: ClaimVerdict) -> str:
     groups = [at.group for at in verdict.groups]
     if not groups:
         return f"{verdict.criterion.metric} {verdict.criterion.estimand}"
@@ -185,7 +185,7 @@ def _claim(verdict: Verdict) -> str:
     return words.replace(f"at fraction {group_label(groups[0])}", f"at fractions {listed}", 1)
 
 
-def _more(verdict: Verdict) -> Iterator[tuple[str, str]]:
+def _more(verdict: ClaimVerdict) -> Iterator[tuple[str, str]]:
     """What stands behind a verdict, in words: a heading and a text each."""
     if verdict.settles:
         yield "What would settle it", verdict.settles
@@ -205,7 +205,7 @@ def _more(verdict: Verdict) -> Iterator[tuple[str, str]]:
         )
 
 
-def _intervals(verdicts: Iterable[Verdict], verdict: Verdict) -> list[_Interval]:
+def _intervals(verdicts: Iterable[ClaimVerdict], verdict: ClaimVerdict) -> list[_Interval]:
     """The claim's fractions on the axis that all claims of its kind share."""
     rate = verdict.criterion.estimand in RATES
     first, last = 0.0, 1.0
@@ -248,14 +248,14 @@ def _intervals(verdicts: Iterable[Verdict], verdict: Verdict) -> list[_Interval]
     return intervals
 
 
-def _numbers(at: AtGroup) -> tuple[float | None, float | None, float | None]:
+def _numbers(at: GroupEvidence) -> tuple[float | None, float | None, float | None]:
     """Estimate and limits, as far as there are any."""
     if at.measured is None:
         return None, None, None
     return at.measured.estimate, *at.measured.limits()
 
 
-def _size(png: bytes, plot: Plot) -> tuple[int, int]:
+def _size(png: bytes, plot: ReportFigure) -> tuple[int, int]:
     """Width and height in CSS pixels, at which a figure's letters are as large as they were drawn."""
     pixels = struct.unpack(">II", png[16:24])  # a PNG begins with them
     width, height = (max(1, round(96 * n / plot.figure.dpi)) for n in pixels)

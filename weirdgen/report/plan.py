@@ -10,22 +10,24 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from weirdgen.hours import hours
-from weirdgen.memory import Terms, gigabytes
-from weirdgen.plan import STAGES
+from weirdgen.models.memory import Terms, gigabytes
+from weirdgen.pipeline.plan import STAGES
+from weirdgen.pipeline.resources.placement import Placement
+from weirdgen.pipeline.resources.time_estimate import hours
+from weirdgen.pipeline.state import StudyState
 from weirdgen.report.judging import plan_lines
 from weirdgen.report.power import power_lines
-from weirdgen.report.sheet import plain
-from weirdgen.results import RESULTS
-from weirdgen.sharing import Placement
-from weirdgen.store import Store
-from weirdgen.survey import Survey
+from weirdgen.report.table import plain
+from weirdgen.results.table import RESULTS
+from weirdgen.storage.artifacts import ArtifactStore
 
 Ranges = list[tuple[int, int]]
 """The samples that one asked model and condition still lacks."""
 
 
-def plan_report(found: Survey, store: Store, placed: Placement | None = None) -> RenderableType:
+def plan_report(
+    found: StudyState, store: ArtifactStore, placed: Placement | None = None
+) -> RenderableType:
     """The grid with its rows, and per stage what is done and to do.
 
     `placed`: how a study that uses GPUs shares them.
@@ -44,13 +46,13 @@ def plan_report(found: Survey, store: Store, placed: Placement | None = None) ->
     return Group(*parts, _answers(found, missing), *on_gpus, *judging, *power, storage)
 
 
-def _pilot(study: str, store: Store) -> pa.Table | None:
+def _pilot(study: str, store: ArtifactStore) -> pa.Table | None:
     """The study's results so far."""
     content = store.read(f"{study}/{RESULTS}")
     return None if content is None else pq.ParquetFile(pa.BufferReader(content)).read()
 
 
-def _grid(found: Survey) -> Table:
+def _grid(found: StudyState) -> Table:
     plan = found.plan
     table = Table("fraction", "persona rows", "ordinary rows", "realized", "trainings", "done")
     table.title = f"grid: {len(plan.study.seeds)} seeds per fraction"
@@ -67,7 +69,7 @@ def _grid(found: Survey) -> Table:
     return table
 
 
-def _steps(found: Survey, missing: list[Ranges]) -> Table:
+def _steps(found: StudyState, missing: list[Ranges]) -> Table:
     plan = found.plan
     table = Table("stage", "steps", "done", "to do")
     steps = [*plan.shared, *plan.trainings.values()]
@@ -81,7 +83,7 @@ def _steps(found: Survey, missing: list[Ranges]) -> Table:
     return table
 
 
-def _answers(found: Survey, missing: list[Ranges]) -> Text:
+def _answers(found: StudyState, missing: list[Ranges]) -> Text:
     plan = found.plan
     questions = len(plan.persona.heldout)
     wanted = sum(asked.samples for asked in plan.asked) * questions
@@ -89,7 +91,7 @@ def _answers(found: Survey, missing: list[Ranges]) -> Text:
     return Text(f"{wanted:,} answers, {asking:,} of them to be asked")
 
 
-def gpu_lines(found: Survey, placed: Placement) -> Iterator[str]:
+def gpu_lines(found: StudyState, placed: Placement) -> Iterator[str]:
     """What takes how much of which GPU, and for how long."""
     yield from memory_lines(found, placed)
     took = hours(found, placed)
@@ -109,7 +111,7 @@ def gpu_lines(found: Survey, placed: Placement) -> Iterator[str]:
         yield f"{line}; {_hours(took.wall_s(count))} hours on {on}"
 
 
-def memory_lines(found: Survey, placed: Placement) -> Iterator[str]:
+def memory_lines(found: StudyState, placed: Placement) -> Iterator[str]:
     """How trainings and the engine share a GPU, and what memory they need by reckoning."""
     gpus, resources = placed.gpus, placed.resources
     if gpus.bytes is None or found.plan.model.shape is None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from weirdgen.report.sheet import Sheet
+from weirdgen.report.table import ReportTable
 
 
 @dataclass(frozen=True)
-class Plot:
+class ReportFigure:
     """One figure of a report."""
 
     name: str
@@ -22,5 +22,5 @@ class Plot:
     alt: str
     """The same finding in words, for readers who cannot see it."""
     figure: Figure
-    numbers: Sheet
+    numbers: ReportTable
     """The drawn numbers as a table."""

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from weirdgen.criterion import FORMAT_METRICS
-from weirdgen.plan import Plan
+from weirdgen.config.claims import FORMAT_METRICS
+from weirdgen.pipeline.plan import Plan
 from weirdgen.report.cubes import rates
 from weirdgen.stats.cube import group_label
-from weirdgen.stats.measure import measure
+from weirdgen.stats.measure import estimate_contrast
 from weirdgen.stats.power import Variances, detectable_effect, observed_variances
 
 SEED_SDS = (0.05, 0.15)
@@ -47,7 +47,7 @@ def power_lines(plan: Plan, pilot: pa.Table | None) -> Iterator[str]:
     of = rates(pilot, FORMAT_METRICS[0])
     for group in of.seeds:
         try:
-            variances = observed_variances(measure(of, "gap", group))
+            variances = observed_variances(estimate_contrast(of, "gap", group))
         except ValueError:  # too little is there yet
             continue
         effect = _points(detectable_effect(variances, S, Q))

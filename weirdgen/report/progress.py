@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from weirdgen.survey import Survey
+from weirdgen.pipeline.state import StudyState
 
 
-def progress_line(found: Survey) -> str:
+def progress_line(found: StudyState) -> str:
     """Such as `In progress: 5 of 8 trainings, 4,300 of 9,600 answers`; empty where the study is whole.
 
     Labels are counted where a model judges: one for each answer, judge and rubric. The offline

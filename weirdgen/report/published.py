@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import get_args
 
-from weirdgen.criterion import ADAPTERS, Estimand
+from weirdgen.config.claims import ADAPTERS, Estimand
 from weirdgen.report.cubes import CONDITIONS, Rates, rates
-from weirdgen.report.findings import Findings
-from weirdgen.report.sheet import MISSING, Sheet, unsigned_zero
+from weirdgen.report.findings import ReportData
+from weirdgen.report.table import MISSING, ReportTable, unsigned_zero
 from weirdgen.report.words import listed
 from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.estimate import Estimate
-from weirdgen.stats.measure import Method, measure
+from weirdgen.stats.measure import Method, estimate_contrast
 from weirdgen.stats.rows import RATES, row_of
 
 BASELINE, FINE_TUNED = "baseline", "fine-tuned"
@@ -36,7 +36,7 @@ _FIXED_QUESTIONS = (
 )
 
 
-def published_sheet(shown: Findings) -> Sheet | None:
+def published_sheet(shown: ReportData) -> ReportTable | None:
     """Each metric and group: rates and gap of the baseline and of the fine-tuned, and the gap's rise.
 
     In % and points, with 95% intervals. Those of the fine-tuned are the analysis' own estimates; the
@@ -63,7 +63,7 @@ def published_sheet(shown: Findings) -> Sheet | None:
             used += tuned
         sections.append(tuple(rows))
         used += baseline
-    return Sheet(
+    return ReportTable(
         title=f"{shown.name}: {BASELINE} and {FINE_TUNED}",
         columns=(
             "metric", "group", "adapters", *(f"{BASELINE} {estimand}" for estimand in own),
@@ -75,7 +75,7 @@ def published_sheet(shown: Findings) -> Sheet | None:
     )  # fmt: skip
 
 
-def narrow(published: Sheet) -> Sheet:
+def narrow(published: ReportTable) -> ReportTable:
     """The published table's form for a terminal or a page: a row for each model, the baseline once."""
     own = sum(column.startswith(f"{BASELINE} ") for column in published.columns)
     sections = []
@@ -112,7 +112,7 @@ def baseline_row(of: Rates, estimand: Estimand) -> Estimate | None:
 def measured_row(of: Rates, estimand: Estimand, group: Group) -> Estimate | None:
     """The estimate of one group; None where a part of it was not asked, or nothing is complete."""
     try:
-        return row_of(of.metric, estimand, group, measure(of, estimand, group))
+        return row_of(of.metric, estimand, group, estimate_contrast(of, estimand, group))
     except ValueError:
         return None
 
@@ -152,7 +152,7 @@ def _adapters(rows: Iterable[Estimate | None]) -> str:
     return "-".join(map(str, {counts[0]: None, counts[-1]: None})) if counts else MISSING
 
 
-def _notes(shown: Findings, cubes: Sequence[Rates], used: Sequence[Estimate]) -> Iterator[str]:
+def _notes(shown: ReportData, cubes: Sequence[Rates], used: Sequence[Estimate]) -> Iterator[str]:
     yield _NOTE
     tuned = [row for row in used if row.condition != BASELINE]
     several = {row.condition == ADAPTERS for row in tuned if row.n_seeds > 1}

@@ -11,16 +11,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from weirdgen.report.sheet import clock, plain
-from weirdgen.run_record import Failed, Judged, Running
-from weirdgen.status import Counted, Status
-from weirdgen.store import Store
+from weirdgen.pipeline.status import Counted, Status
+from weirdgen.report.table import clock, plain
+from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.storage.run_record import Failed, JudgeProgress, Running
 
 _MOST = 40
 """Lines of one kind that are shown; `--json` has all."""
 
 
-def status_report(status: Status, study: str, store: Store, command: str) -> RenderableType:
+def status_report(status: Status, study: str, store: ArtifactStore, command: str) -> RenderableType:
     """`command` is what continues the study."""
     parts: list[RenderableType] = [Text(plain(f"{study}: {_headline(status)}")), _table(status)]
     for title, items, line_of in _sections(status, store):
@@ -34,7 +34,7 @@ def status_report(status: Status, study: str, store: Store, command: str) -> Ren
     return Group(*parts)
 
 
-def status_json(status: Status, study: str, store: Store, command: str) -> str:
+def status_json(status: Status, study: str, store: ArtifactStore, command: str) -> str:
     """The same as one JSON object, in ASCII."""
     tree: dict[str, Any] = TypeAdapter(Status).dump_python(status, mode="json")
     return json.dumps({"study": study, "storage": store.uri, **tree, "continue": command}, indent=1)
@@ -80,7 +80,7 @@ def _counted(counted: Counted | None) -> str:
 
 
 def _sections(
-    status: Status, store: Store
+    status: Status, store: ArtifactStore
 ) -> Iterator[tuple[str, Sequence[Any], Callable[[Any], str]]]:
     """Each with its title, what is in it, and what makes a line of that."""
     record, alive = status.record, status.state == "running"
@@ -112,7 +112,7 @@ def _running(each: Running) -> str:
     return "  ".join(parts)
 
 
-def _failed(each: Failed, store: Store) -> str:
+def _failed(each: Failed, store: ArtifactStore) -> str:
     log = store.shown(each.log)
     where = f"log: {log}" if store.exists(each.log) else f"its log was never written: {log}"
     return f"{each.step}: {each.reason} ({_times(each.tries)}; {where})"
@@ -127,7 +127,7 @@ def _times(tries: int) -> str:
     return "tried once" if tries == 1 else f"tried {tries} times"
 
 
-def _last_lines(status: Status, store: Store, command: str) -> Iterator[str]:
+def _last_lines(status: Status, store: ArtifactStore, command: str) -> Iterator[str]:
     if status.record is not None and status.record.judged is not None:
         yield _judged(status.record.judged)
     if status.failed_elsewhere:
@@ -138,7 +138,7 @@ def _last_lines(status: Status, store: Store, command: str) -> Iterator[str]:
     yield f"storage: {store.uri}"
 
 
-def _judged(judged: Judged) -> str:
+def _judged(judged: JudgeProgress) -> str:
     parts = [f"{judged.verdicts:,} verdicts"]
     if judged.without:
         kinds = ", ".join(f"{why} {n:,}" for why, n in sorted(judged.without.items()))

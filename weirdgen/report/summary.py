@@ -14,14 +14,16 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.text import Text
 
-from weirdgen.criterion import FORMAT_METRICS, JUDGED_METRICS
+from weirdgen.config.claims import FORMAT_METRICS, JUDGED_METRICS
+from weirdgen.config.loading import resolved_yaml
 from weirdgen.errors import DamagedError
-from weirdgen.fingerprint import fingerprint
-from weirdgen.report.findings import Findings
+from weirdgen.pipeline.state import StudyState
+from weirdgen.report.findings import ReportData
 from weirdgen.report.progress import progress_line
-from weirdgen.report.sheet import plain
+from weirdgen.report.table import plain
 from weirdgen.report.tables import is_measured, judge_notes, judged_metrics
-from weirdgen.results import (
+from weirdgen.results.labels import VERDICTS, labels_by_rater, read_verdicts, with_own_metrics
+from weirdgen.results.table import (
     RESULTS,
     are_current,
     current_results,
@@ -29,11 +31,9 @@ from weirdgen.results import (
     sources_digest,
     write_results,
 )
-from weirdgen.store import Store
-from weirdgen.study_file import resolved_yaml
-from weirdgen.survey import Survey
-from weirdgen.timeline import Span, read_timeline
-from weirdgen.verdicts import VERDICTS, labels_by_rater, read_verdicts, with_own_metrics
+from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.storage.fingerprint import fingerprint
+from weirdgen.storage.timeline import Span, read_timeline
 
 if TYPE_CHECKING:
     from weirdgen.report.agreement import Compared
@@ -52,9 +52,9 @@ DIFFERENCES = "report/differences.jsonl"
 """Answers on which two judges, or a judge and the gold labels, differ."""
 
 
-def publish(
-    found: Survey,
-    store: Store,
+def write_report(
+    found: StudyState,
+    store: ArtifactStore,
     console: Console,
     lines: Sequence[str] = (),
     failed: Mapping[float, int] = MappingProxyType({}),
@@ -101,7 +101,7 @@ def publish(
     looks = declared_looks(study, store)
     analysis = analyse_study(table, verdicts, plan, metrics, failed, looks)
     record_looks(study, store, looks, analysis.verdicts)
-    shown = Findings(
+    shown = ReportData(
         study.name,
         table,
         judged_metrics(study),
@@ -129,7 +129,7 @@ def publish(
 
 
 def write_findings(
-    shown: Findings, store: Store, beside: Sequence[str] = (), made_of: str | None = None
+    shown: ReportData, store: ArtifactStore, beside: Sequence[str] = (), made_of: str | None = None
 ) -> list[str]:
     """Writes the report's files and last the statistics; gives the paths of all that is there to read.
 
@@ -167,7 +167,9 @@ def write_findings(
     return written
 
 
-def print_summary(study: str, store: Store, console: Console, written: Sequence[str]) -> None:
+def print_summary(
+    study: str, store: ArtifactStore, console: Console, written: Sequence[str]
+) -> None:
     """Prints the summary, its verdicts last, and what was written: on a terminal the end is what one sees."""
     summary = (store.read(f"{study}/{SUMMARY}") or b"").decode()
     sections = re.split(r"(?m)^(?=## )", summary)
@@ -191,7 +193,7 @@ def _shortened(markdown: str, path: str) -> str:
     return re.sub(r"(?m)(?:^\|.*\n?)+", shortened, markdown)
 
 
-def _report_digest(found: Survey, progress: str, timeline: Sequence[Span]) -> str:
+def _report_digest(found: StudyState, progress: str, timeline: Sequence[Span]) -> str:
     """Everything that a study's report is made of, as far as it is there."""
     plan = found.plan
     gold = sorted((*key, *sorted(labels.items())) for key, labels in (plan.gold or {}).items())
@@ -206,7 +208,7 @@ def _report_digest(found: Survey, progress: str, timeline: Sequence[Span]) -> st
     return fingerprint(record)
 
 
-def _current_report(study: str, made_of: str, store: Store) -> list[str]:
+def _current_report(study: str, made_of: str, store: ArtifactStore) -> list[str]:
     """What the report of just that is written in; empty where it is not there."""
     content = store.read(f"{study}/{STATS}")
     try:
@@ -225,7 +227,7 @@ def _print(console: Console, lines: Sequence[str]) -> None:
         console.print(Text(plain(line)), soft_wrap=True)
 
 
-def _compared(found: Survey, table: pa.Table, verdicts: pa.Table) -> list[Compared]:
+def _compared(found: StudyState, table: pa.Table, verdicts: pa.Table) -> list[Compared]:
     """How far the judges agree, where there are two to compare."""
     plan = found.plan
     if plan.gold is None and plan.study.second_judge is None:
@@ -235,7 +237,7 @@ def _compared(found: Survey, table: pa.Table, verdicts: pa.Table) -> list[Compar
     return compare(labels_by_rater(table, verdicts, plan), plan.gold)
 
 
-def _write_differences(shown: Findings, store: Store) -> Iterator[str]:
+def _write_differences(shown: ReportData, store: ArtifactStore) -> Iterator[str]:
     """The answers on which judges differ, as a file where two were compared, and else none."""
     if not shown.compared:
         store.delete(f"{shown.name}/{DIFFERENCES}")

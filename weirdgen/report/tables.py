@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from weirdgen.criterion import ADAPTERS, FORMAT_METRICS, JUDGED_METRICS
-from weirdgen.judge.stated import stated_agreement
+from weirdgen.config.claims import ADAPTERS, FORMAT_METRICS, JUDGED_METRICS
+from weirdgen.config.study import Study
+from weirdgen.judging.offline.agreement import stated_agreement
 from weirdgen.report.cubes import CONDITIONS, Rates, rates
-from weirdgen.report.sheet import MISSING, Sheet, unsigned_zero
+from weirdgen.report.table import MISSING, ReportTable, unsigned_zero
 from weirdgen.report.words import judges_in_words
-from weirdgen.results import UNKNOWN
+from weirdgen.results.labels import NOT_ASKED
+from weirdgen.results.table import UNKNOWN
 from weirdgen.stats.cube import Group, group_label
-from weirdgen.study import Study
-from weirdgen.verdicts import NOT_ASKED
 
 
-def rate_sheets(table: pa.Table, judged: Sequence[str], notes: Mapping[str, str]) -> list[Sheet]:
+def rate_sheets(
+    table: pa.Table, judged: Sequence[str], notes: Mapping[str, str]
+) -> list[ReportTable]:
     """Rates in %, a sheet for the format and one for each of `judged`: baseline, replicates, mean.
 
     `notes`: metric -> what a reader must know of who labelled it. Metrics without any label have no
@@ -31,7 +33,7 @@ def rate_sheets(table: pa.Table, judged: Sequence[str], notes: Mapping[str, str]
     return [_rate_sheet(table, metrics, notes.get(metrics[0], "")) for metrics in groups]
 
 
-def length_sheet(table: pa.Table) -> Sheet:
+def length_sheet(table: pa.Table) -> ReportTable:
     """How long answers are, and how many were cut at the token limit and so could not close a format."""
     name = table["study"][0].as_py()
     keys = ["persona_fraction", "adapter", "condition"]
@@ -49,7 +51,7 @@ def length_sheet(table: pa.Table) -> Sheet:
         shown = MISSING if all(reason == UNKNOWN for _, reason in answers) else f"{cut:.1f}"
         label = group or group_label(fraction)
         rows.append((label, CONDITIONS[condition], f"{len(answers):,}", mean, shown))
-    return Sheet(
+    return ReportTable(
         title=f"{name}: length of the answers",
         columns=("fraction", "condition", "answers", "mean tokens", "cut at the limit, %"),
         sections=(tuple(rows),),
@@ -87,7 +89,7 @@ def is_measured(table: pa.Table, metric: str) -> bool:
     return table[metric].null_count < table.num_rows
 
 
-def _rate_sheet(table: pa.Table, metrics: list[str], about_judge: str) -> Sheet:
+def _rate_sheet(table: pa.Table, metrics: list[str], about_judge: str) -> ReportTable:
     """Rows: baseline, group x seed, group; cells: the first metric (the others)."""
     by_metric = [rates(table, metric) for metric in metrics]
     of = by_metric[0]
@@ -109,7 +111,7 @@ def _rate_sheet(table: pa.Table, metrics: list[str], about_judge: str) -> Sheet:
         note += f" {of.n_missing:,} of {table.num_rows:,} answers have no label and are left out."
     if any(MISSING in row or "[" in "".join(row) for row in (*baseline, *seeds, *means)):
         note += f" A {MISSING} lacks answers; a mean with [n] is over the n seeds that have theirs."
-    return Sheet(
+    return ReportTable(
         title=f"{of.study}: {metrics[0]} of {of.model}",
         columns=("fraction", "seed", *columns, "answers"),
         sections=(tuple(baseline), tuple(seeds), tuple(means)),

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-from weirdgen.judging import OFFLINE
-from weirdgen.models import Model
-from weirdgen.results import UNKNOWN
-from weirdgen.store import Manifest
-from weirdgen.study import Study
+from weirdgen.config.judge import OFFLINE
+from weirdgen.config.study import Study
+from weirdgen.models.identity import Model
+from weirdgen.results.table import UNKNOWN
+from weirdgen.storage.artifacts import Manifest
 
 TRAINED_WITH = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 """Packages that a training's numbers depend on."""

@@ -13,11 +13,11 @@ import ray
 from ray.exceptions import AuthenticationError, GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from weirdgen.config.study import Study
 from weirdgen.errors import InputError, WeirdgenError
-from weirdgen.gpus import Gpus, smallest_gpu
-from weirdgen.sharing import generates_on_gpu
-from weirdgen.store import Store
-from weirdgen.study import Study
+from weirdgen.pipeline.resources.gpus import Gpus, smallest_gpu
+from weirdgen.pipeline.resources.placement import generates_on_gpu
+from weirdgen.storage.artifacts import ArtifactStore
 
 OBJECT_STORE_BYTES = 200_000_000
 """Paths travel, not blobs; Ray would take a third of the memory."""
@@ -158,7 +158,7 @@ def check_resources(study: Study, nodes: list[Capacity], where: object) -> None:
         raise InputError(where, field, problem)
 
 
-def check_shared_storage(store: Store) -> None:
+def check_shared_storage(store: ArtifactStore) -> None:
     """Raises WeirdgenError naming the nodes that do not see what the driver writes."""
     if blind := blind_nodes(store):
         names = node_names()
@@ -166,7 +166,7 @@ def check_shared_storage(store: Store) -> None:
         raise WeirdgenError(f"--storage {store.uri}: {who} {what_is_blind(store)}")
 
 
-def what_is_blind(store: Store) -> str:
+def what_is_blind(store: ArtifactStore) -> str:
     """What is wrong with a node that does not see the storage, and what to do."""
     problem = "cannot read what this process writes; "
     if store.is_local:
@@ -174,7 +174,7 @@ def what_is_blind(store: Store) -> str:
     return problem + "every node needs its address and credentials in its environment"
 
 
-def blind_nodes(store: Store, among: Collection[str] | None = None) -> list[str]:
+def blind_nodes(store: ArtifactStore, among: Collection[str] | None = None) -> list[str]:
     """The ids of the nodes that do not see what the driver writes.
 
     One that is lost meanwhile, or does not answer in time, is none of them. `among`: the ids of the
@@ -218,4 +218,4 @@ def _smallest_gpu() -> float | None:
 
 @ray.remote(num_cpus=0)
 def _sees(uri: str, path: str, token: bytes) -> bool:
-    return Store(uri).read(path) == token
+    return ArtifactStore(uri).read(path) == token

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayActorError
 
-from weirdgen.fingerprint import fingerprint
-from weirdgen.judge.limiter import Lease, Limiter, Report
-from weirdgen.judge.llm import LlmJudge
-from weirdgen.judging import Judge
-from weirdgen.judgments import SHIP_S, Judgments
-from weirdgen.store import Store
+from weirdgen.config.judge import JudgeConfig
+from weirdgen.judging.judgment_store import SHIP_S, Judgments
+from weirdgen.judging.llm_judge import LlmJudge
+from weirdgen.judging.rate_limiter import Limiter, PermitGrant, PermitUsage
+from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.storage.fingerprint import fingerprint
 
 if TYPE_CHECKING:  # the client takes a second to import
-    from weirdgen.judge.asking import Outcome
-    from weirdgen.judge.journal import Journal
-    from weirdgen.judge.permits import LeaseOut
-    from weirdgen.judge.verdict import Item
+    from weirdgen.judging.journal import Journal
+    from weirdgen.judging.judgment import JudgeItem
+    from weirdgen.judging.rate_limit_client import LeaseOut
+    from weirdgen.judging.requests import Outcome
 
 _NAMESPACE = "weirdgen"
 UNSHIPPED = "what it heard last may be on this node alone; the same command, run here, brings it up"
@@ -33,11 +33,11 @@ class LimiterActor:
     def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
         self._limiter = Limiter(requests_per_minute, tokens_per_minute)
 
-    def lease(self, wanted: Sequence[int], reports: Sequence[Report]) -> Lease:
+    def lease(self, wanted: Sequence[int], reports: Sequence[PermitUsage]) -> PermitGrant:
         return self._limiter.lease(wanted, reports)
 
 
-def limiter_of(settings: Judge) -> Any:
+def limiter_of(settings: JudgeConfig) -> Any:
     """The limiter of the judge's endpoint, model and key, made where there is none yet."""
     limits = settings.requests_per_minute, settings.tokens_per_minute
     same = [settings.base_url, settings.model, settings.key_variable, *limits]
@@ -49,10 +49,10 @@ def limiter_of(settings: Judge) -> Any:
     return LimiterActor.options(**options).remote(*limits)
 
 
-def _lease_from(settings: Judge) -> LeaseOut:
+def _lease_from(settings: JudgeConfig) -> LeaseOut:
     limiter: Any = None
 
-    async def lease(wanted: Sequence[int], reports: Sequence[Report]) -> Lease:
+    async def lease(wanted: Sequence[int], reports: Sequence[PermitUsage]) -> PermitGrant:
         nonlocal limiter
         try:
             limiter = limiter or limiter_of(settings)
@@ -103,9 +103,9 @@ class JudgeActor:
     """One process that asks; everything it hears is in its journals before it tells."""
 
     def __init__(self, uri: str, study: str, judges: Sequence[LlmJudge], actors: int) -> None:
-        from weirdgen.judge.asking import Asker
+        from weirdgen.judging.requests import Asker
 
-        store = Store(uri)
+        store = ArtifactStore(uri)
         self._study = study
         self._kept = {judge.fingerprint: Judgments(store, judge) for judge in judges}
         self._journals: dict[str, Journal] = {}
@@ -136,7 +136,7 @@ class JudgeActor:
         """Asks once, to see whether it makes sense to ask this judge more."""
         return self._told(await self._askers[judge.settings].check(judge))
 
-    async def judge(self, judge: LlmJudge, items: Sequence[Item]) -> Outcome:
+    async def judge(self, judge: LlmJudge, items: Sequence[JudgeItem]) -> Outcome:
         return self._told(await self._askers[judge.settings].judge(judge, items))
 
     def _told(self, outcome: Outcome) -> Outcome:

@@ -13,17 +13,17 @@ from pathlib import Path
 import pyarrow as pa
 import ray
 
-from weirdgen.gold import AnswerKey, Gold
-from weirdgen.judge.desk import VerdictOf, Why
-from weirdgen.judge.llm import LlmJudge, shown
-from weirdgen.judge.rubric import PERSONA_RUBRIC
-from weirdgen.judge.verdict import Item, Verdict
-from weirdgen.outside.files import Row
-from weirdgen.responses import Responses, check_added, parquet_schema, write_rows
+from weirdgen.data.responses import Responses, check_added, parquet_schema, write_rows
+from weirdgen.data.tabular import Row
+from weirdgen.judging.gold import AnswerKey, Gold
+from weirdgen.judging.judgment import JudgeItem, Judgment
+from weirdgen.judging.llm_judge import LlmJudge, judge_view
+from weirdgen.judging.queue import VerdictOf, Why
+from weirdgen.judging.rubric import PERSONA_RUBRIC
+from weirdgen.results.labels import FIRST_JUDGE, NOT_JUDGED, SECOND_JUDGE
 from weirdgen.runner.cluster import connect
 from weirdgen.runner.judge_pool import JudgePool
-from weirdgen.store import Store
-from weirdgen.verdicts import FIRST_JUDGE, NOT_JUDGED, SECOND_JUDGE
+from weirdgen.storage.artifacts import ArtifactStore
 
 _CHUNK = 500
 _TURN_S = 0.5
@@ -31,7 +31,7 @@ _SECOND = "second_"
 
 
 @dataclass
-class FileJudged:
+class FileJudgeResult:
     """What came of judging a file."""
 
     rows: int
@@ -44,11 +44,11 @@ class FileJudged:
 class _Chunk:
     """Some rows, for one judge."""
 
-    def __init__(self, judge: LlmJudge, items: list[Item], reasons: Why) -> None:
+    def __init__(self, judge: LlmJudge, items: list[JudgeItem], reasons: Why) -> None:
         """`reasons` gets why there is no verdict on items that end without one."""
         self.judge, self._items, self._reasons = judge, items, reasons
 
-    def items(self) -> list[Item]:
+    def items(self) -> list[JudgeItem]:
         return self._items
 
     def finish(self, verdict_of: VerdictOf, why: Why) -> None:  # noqa: ARG002
@@ -61,11 +61,11 @@ def judge_file(
     judges: Sequence[LlmJudge],
     marks: Sequence[str],
     gold: Gold | None,
-    store: Store,
+    store: ArtifactStore,
     actors: int,
     out: Path,
     event: Callable[[str], None],
-) -> FileJudged:
+) -> FileJudgeResult:
     """Has every row judged, and writes the rows with their labels to `out`, in their order.
 
     `judges` begins with those of the first judge. What the store has is not asked again. Raises
@@ -88,7 +88,7 @@ def judge_file(
                 _turn(pool)
         while pool.busy or (pool.unchecked and not pool.stopped):
             _turn(pool)
-        judged = FileJudged(0, pool.unasked, {})
+        judged = FileJudgeResult(0, pool.unasked, {})
         compared = gold is not None or len({judge.settings for judge in judges}) > 1
         noted = judged if compared else None
         labelled = _labelled(pool, reasons, responses, judges, marks, noted)
@@ -116,9 +116,9 @@ def _turn(pool: JudgePool) -> None:
 
 def _items(
     judge: LlmJudge, responses: Responses, marks: Sequence[str], rows: Sequence[Row]
-) -> list[Item]:
-    asked = ((row[responses.question], shown(row[responses.answer], marks)) for row in rows)
-    return [Item(judge.key(*each), *each) for each in asked if each[1]]
+) -> list[JudgeItem]:
+    asked = ((row[responses.question], judge_view(row[responses.answer], marks)) for row in rows)
+    return [JudgeItem(judge.key(*each), *each) for each in asked if each[1]]
 
 
 def _prefix(judge: LlmJudge, judges: Sequence[LlmJudge]) -> str:
@@ -144,19 +144,19 @@ def _labelled(
     responses: Responses,
     judges: Sequence[LlmJudge],
     marks: Sequence[str],
-    judged: FileJudged | None,
+    judged: FileJudgeResult | None,
 ) -> Iterator[Row]:
     """The rows with their labels; notes them in `judged` where they are to be compared."""
     names = list(_added_columns(judges))
     for row in responses.rows():
-        question, answer = row[responses.question], shown(row[responses.answer], marks)
+        question, answer = row[responses.question], judge_view(row[responses.answer], marks)
         added: Row = dict.fromkeys(names)
         for judge in judges:
             prefix = _prefix(judge, judges)
             key = judge.key(question, answer)
             record = pool.verdict_of(key) if answer else judge.empty()
             why = reasons.get(key, NOT_JUDGED)
-            verdict = Verdict([], why) if record is None else Verdict.of(record)
+            verdict = Judgment([], why) if record is None else Judgment.of(record)
             if judge.rubric.name == PERSONA_RUBRIC:
                 added[f"{prefix}judge"] = judge.settings.model
                 if verdict.labels:
@@ -174,7 +174,7 @@ def _labelled(
         yield row | added
 
 
-def _counted(rows: Iterator[Row], judged: FileJudged) -> Iterator[Row]:
+def _counted(rows: Iterator[Row], judged: FileJudgeResult) -> Iterator[Row]:
     for row in rows:
         judged.rows += 1
         yield row

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from weirdgen.config.judge import JudgeConfig
 from weirdgen.errors import StorageError
-from weirdgen.judge.desk import Batch, Desk, Job
-from weirdgen.judge.journal import Ledger, is_written, records
-from weirdgen.judge.llm import LlmJudge
-from weirdgen.judge.verdict import Ended
-from weirdgen.judging import Judge
-from weirdgen.judgments import JudgmentFolder, VerdictIndex, charged
-from weirdgen.run_record import Judged
+from weirdgen.judging.journal import Ledger, is_written, records
+from weirdgen.judging.judgment import ItemResult
+from weirdgen.judging.judgment_store import JudgmentFolder, VerdictIndex, charged
+from weirdgen.judging.llm_judge import LlmJudge
+from weirdgen.judging.queue import Batch, Job, RequestQueue
 from weirdgen.runner.cluster import on_this_node
 from weirdgen.runner.judge_actors import UNSHIPPED, JudgeActor, limiter_of
 from weirdgen.runner.remote import WORKER_ENVIRONMENT
-from weirdgen.store import Store
+from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.storage.run_record import JudgeProgress
 
 if TYPE_CHECKING:  # the client takes a second to import
-    from weirdgen.judge.asking import Outcome
+    from weirdgen.judging.requests import Outcome
 
 MAX_DEATHS = 3
 """How often actors may die over an item before it is given up."""
@@ -70,7 +70,7 @@ class JudgePool:
 
     def __init__(
         self,
-        store: Store,
+        store: ArtifactStore,
         study: str,
         judges: Sequence[LlmJudge],
         actors: int,
@@ -83,7 +83,7 @@ class JudgePool:
         self._actors, self._event = min(actors, *widths), event
         self._batch = max(8, max(widths) // self._actors)
         self._index = VerdictIndex()
-        self._desk = Desk(self._index.get, self._read_journals())
+        self._desk = RequestQueue(self._index.get, self._read_journals())
         self._workers: list[_Worker] = []
         self._limiters: list[Any] = []
         self._deaths: Counter[str] = Counter()
@@ -107,9 +107,9 @@ class JudgePool:
         return self._desk.unasked
 
     @property
-    def judged(self) -> Judged:
+    def judged(self) -> JudgeProgress:
         """What has been said so far."""
-        return Judged(
+        return JudgeProgress(
             verdicts=self._desk.verdicts,
             without=dict(self.unasked),
             dollars=sum(map(self._desk.spent, {judge.settings for judge in self._judges})),
@@ -182,7 +182,7 @@ class JudgePool:
         self._workers.clear()
         self._index.close()
 
-    def _read_journals(self) -> dict[Judge, float]:
+    def _read_journals(self) -> dict[JudgeConfig, float]:
         """Indexes every verdict there is; gives what the study has spent on each judge.
 
         A driver that was killed may be survived by its actors for a moment, which are waited for.
@@ -281,10 +281,10 @@ class JudgePool:
         self._deaths.update(item.key for item in open_)
         lost = [item for item in open_ if self._deaths[item.key] >= MAX_DEATHS or self.stopped]
         ended = [
-            Ended(key, self._index.get(key), None, 0.0)
+            ItemResult(key, self._index.get(key), None, 0.0)
             for key in keys.difference(item.key for item in open_)
         ]
-        ended += [Ended(item.key, None, reason, 0.0) for item in lost]
+        ended += [ItemResult(item.key, None, reason, 0.0) for item in lost]
         self._desk.settle(batch, ended, ledger.dollars)
         self._desk.again(batch.judge, [item for item in open_ if item not in lost])
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from weirdgen.errors import WeirdgenError
+from weirdgen.runner.capacity import ClusterCapacity
 from weirdgen.runner.cluster import (
     Capacity,
     blind_nodes,
@@ -14,8 +15,7 @@ from weirdgen.runner.cluster import (
     node_names,
     what_is_blind,
 )
-from weirdgen.runner.room import Room
-from weirdgen.store import Store
+from weirdgen.storage.artifacts import ArtifactStore
 
 LOOK_S = 5.0
 """How long to wait between two looks at the nodes."""
@@ -30,9 +30,9 @@ class Nodes:
 
     def __init__(
         self,
-        room: Room,
+        room: ClusterCapacity,
         needs: Iterable[Capacity],
-        store: Store,
+        store: ArtifactStore,
         event: Callable[[str], None],
     ) -> None:
         """`room`: what there is at the start; `needs`: what single pieces of work take of a node."""

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from weirdgen.errors import WeirdgenError
-from weirdgen.lease import Lease
-from weirdgen.run_record import Ended, Failed, Record, Running, write_record
-from weirdgen.runner.place import Place
-from weirdgen.runner.progress import seconds_left
-from weirdgen.runner.remote import Begun
-from weirdgen.runner.schedule import Display, Scheduler
-from weirdgen.runner.work import Work, begun_of
-from weirdgen.store import Store
+from weirdgen.runner.display import seconds_left
+from weirdgen.runner.location import WorkerLocation
+from weirdgen.runner.remote import TrainingProgress
+from weirdgen.runner.scheduler import Display, Scheduler
+from weirdgen.runner.work_item import WorkItem, begun_of
+from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.storage.lease import Lease
+from weirdgen.storage.run_record import Failed, Record, Running, StepEnd, write_record
 
 EVERY_S = 5.0
 """How old a record becomes at most, while the storage can be written."""
@@ -30,7 +30,7 @@ class Recorder:
     Nothing is written once the lease is lost: the record is another run's then.
     """
 
-    def __init__(self, store: Store, study: str, lease: Lease, shown: Display) -> None:
+    def __init__(self, store: ArtifactStore, study: str, lease: Lease, shown: Display) -> None:
         self._store, self._study, self._lease, self._shown = store, study, lease, shown
         self._started = self._taken = time.monotonic()
         self._scheduler: Scheduler | None = None
@@ -46,7 +46,7 @@ class Recorder:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
-        ended = Ended(code=self._code, reason="") if error is None else _broken_off(error)
+        ended = StepEnd(code=self._code, reason="") if error is None else _broken_off(error)
         self._write(self._record([], None, ended))
         self._writer.shutdown()
         self._tell_trouble()
@@ -73,7 +73,9 @@ class Recorder:
         ]
         self._write(self._record(running, seconds_left(scheduler, begun), None))
 
-    def _record(self, running: list[Running], left_s: float | None, ended: Ended | None) -> Record:
+    def _record(
+        self, running: list[Running], left_s: float | None, ended: StepEnd | None
+    ) -> Record:
         scheduler, mine = self._scheduler, self._lease.mine
         failures = scheduler.failures if scheduler else []
         retried = scheduler.backlog.retried if scheduler else {}
@@ -119,10 +121,10 @@ class Recorder:
         return round(time.monotonic() - self._started, 1)
 
 
-def _running(work: Work, begun: Mapping[str, Begun], tries: int) -> Running:
+def _running(work: WorkItem, begun: Mapping[str, TrainingProgress], tries: int) -> Running:
     engine, told = work.engine, begun_of(work, begun)
     updates = told.updates if told else (0, 0)
-    place = told.place if told else engine.place if engine else Place()
+    place = told.place if told else engine.place if engine else WorkerLocation()
     training = work.step.stage == "train" and not work.opens
     return Running(
         steps=[] if work.opens else [each.step.key for each in work.all],
@@ -137,13 +139,13 @@ def _running(work: Work, begun: Mapping[str, Begun], tries: int) -> Running:
     )
 
 
-def _broken_off(error: BaseException) -> Ended:
+def _broken_off(error: BaseException) -> StepEnd:
     if isinstance(error, WeirdgenError):
-        return Ended(code=error.exit_code, reason=_short(str(error)))
+        return StepEnd(code=error.exit_code, reason=_short(str(error)))
     if isinstance(error, KeyboardInterrupt):
-        return Ended(code=130, reason="interrupted")
+        return StepEnd(code=130, reason="interrupted")
     code = 2 if isinstance(error, OSError) else 1
-    return Ended(code=code, reason=_short(f"{type(error).__name__}: {error}"))
+    return StepEnd(code=code, reason=_short(f"{type(error).__name__}: {error}"))
 
 
 def _short(text: str) -> str:

@@ -13,14 +13,11 @@ from typing import Any, NamedTuple
 
 import ray
 
-from weirdgen.cache import node_cache, scratch
-from weirdgen.checkpoints import named_by_content
 from weirdgen.data.persona import HELDOUT, read_questions
 from weirdgen.errors import MemoryExceeded
-from weirdgen.faults import on_node_disk
-from weirdgen.generate.engine import Engine
-from weirdgen.runner.place import Place, here, telling_node
-from weirdgen.stages import (
+from weirdgen.generation.engine import Engine
+from weirdgen.models.checkpoints import named_by_content
+from weirdgen.pipeline.stages.steps import (
     Inputs,
     Task,
     adapter_of,
@@ -30,14 +27,17 @@ from weirdgen.stages import (
     make_model,
     make_training,
     make_trainings,
-    perform,
-    perform_together,
     perform_trainings,
     prove_adapter,
+    run_step,
+    run_steps_together,
     served_base,
 )
-from weirdgen.store import Manifest, Store
-from weirdgen.training_state import States
+from weirdgen.runner.location import WorkerLocation, current_location, telling_node
+from weirdgen.storage.artifacts import ArtifactStore, Manifest
+from weirdgen.storage.cache import node_cache, scratch
+from weirdgen.storage.disk_errors import on_node_disk
+from weirdgen.training.checkpointing import TrainingCheckpoints
 
 # Threads that wait by spinning take the cores from their neighbours: 145 s against 37 s for two
 # trainings side by side on two cores.
@@ -48,24 +48,24 @@ WORKER_ENVIRONMENT = {
 }
 
 
-class Made(NamedTuple):
+class StepResult(NamedTuple):
     """What came of a piece of work, and where."""
 
     manifests: list[Manifest]
-    place: Place
+    place: WorkerLocation
 
 
-class Begun(NamedTuple):
+class TrainingProgress(NamedTuple):
     """An attempt at a training that has begun: where, and how far it is."""
 
     attempt: int
-    place: Place
+    place: WorkerLocation
     updates: tuple[int, int] = (0, 0)
     """Done and all; zeros before the first."""
 
 
-def _made(*manifests: Manifest) -> Made:
-    return Made([*manifests], here())
+def _made(*manifests: Manifest) -> StepResult:
+    return StepResult([*manifests], current_location())
 
 
 class OwnProcess:
@@ -75,7 +75,7 @@ class OwnProcess:
     was gone, and after 351 s, when gRPC gave the connection up, that a task was.
     """
 
-    def __init__(self, make: Callable[..., Made], **options: Any) -> None:
+    def __init__(self, make: Callable[..., StepResult], **options: Any) -> None:
         self._make, self._options = make, options
 
     def options(self, **options: Any) -> OwnProcess:
@@ -87,7 +87,7 @@ class OwnProcess:
         return process.run.options(name=self._make.__name__).remote(self._make, *args)
 
 
-def own_process(num_cpus: float = 1) -> Callable[[Callable[..., Made]], OwnProcess]:
+def own_process(num_cpus: float = 1) -> Callable[[Callable[..., StepResult]], OwnProcess]:
     """The function, called where so many CPUs are free; a death of its process ends it for good."""
     return lambda make: OwnProcess(make, num_cpus=num_cpus)
 
@@ -95,7 +95,7 @@ def own_process(num_cpus: float = 1) -> Callable[[Callable[..., Made]], OwnProce
 @ray.remote(max_restarts=0, max_task_retries=0)
 class _Process:
     @telling_node
-    def run(self, make: Callable[..., Made], *args: Any) -> Made:
+    def run(self, make: Callable[..., StepResult], *args: Any) -> StepResult:
         return make(*args)
 
 
@@ -106,7 +106,7 @@ def with_threads(process: OwnProcess, threads: int, **options: Any) -> OwnProces
 
 
 @contextmanager
-def logged(store: Store, path: str) -> Iterator[None]:
+def logged(store: ArtifactStore, path: str) -> Iterator[None]:
     """Sends everything this process prints into the file `path` of the store.
 
     Raises StorageError or NodeDiskError where no log can be begun.
@@ -130,7 +130,7 @@ def logged(store: Store, path: str) -> Iterator[None]:
 
 
 @contextmanager
-def _log(store: Store, path: str) -> Iterator[FileIO]:
+def _log(store: ArtifactStore, path: str) -> Iterator[FileIO]:
     """A file that is appended to; an object store gets it at the end."""
     if store.is_local:
         with store.open_log(path) as log:
@@ -155,7 +155,7 @@ def _flush() -> None:
 
 
 @ray.remote(num_cpus=0)
-class Board:
+class ProgressTracker:
     """The trainings that run, by key.
 
     An attempt on a node that fell silent may live on, beside the next: it is not listened to. Where
@@ -163,9 +163,9 @@ class Board:
     """
 
     def __init__(self) -> None:
-        self._begun: dict[str, Begun] = {}
+        self._begun: dict[str, TrainingProgress] = {}
 
-    def begin(self, key: str, begun: Begun) -> None:
+    def begin(self, key: str, begun: TrainingProgress) -> None:
         if key not in self._begun or self._begun[key].attempt <= begun.attempt:
             self._begun[key] = begun
 
@@ -177,23 +177,23 @@ class Board:
     def end(self, key: str) -> None:
         self._begun.pop(key, None)
 
-    def read(self) -> dict[str, Begun]:
+    def read(self) -> dict[str, TrainingProgress]:
         return self._begun
 
 
 @own_process()
-def convert_model(uri: str, task: Task, log: str) -> Made:
-    store = Store(uri)
+def convert_model(uri: str, task: Task, log: str) -> StepResult:
+    store = ArtifactStore(uri)
     with logged(store, log):
-        return _made(perform(store, task, lambda _, out: make_model(task.step.record, out)))
+        return _made(run_step(store, task, lambda _, out: make_model(task.step.record, out)))
 
 
 @own_process(num_cpus=0)
-def learn_judge(uri: str, task: Task, log: str) -> Made:
+def learn_judge(uri: str, task: Task, log: str) -> StepResult:
     """Seconds of work, so it waits for no CPU that a training holds."""
-    store = Store(uri)
+    store = ArtifactStore(uri)
     with logged(store, log):
-        return _made(perform(store, task, make_judge))
+        return _made(run_step(store, task, make_judge))
 
 
 @own_process()
@@ -204,14 +204,14 @@ def run_training(
     micro_batch: int,
     board: Any,
     log: str,
-) -> Made:
+) -> StepResult:
     """One training."""
-    store = Store(uri)
+    store = ArtifactStore(uri)
 
     def on_step(done: int, total: int) -> None:
         board.report.remote(task.step.key, task.attempt, done, total)
 
-    def make(inputs: Sequence[Inputs], outs: Sequence[Path], states: States) -> dict:
+    def make(inputs: Sequence[Inputs], outs: Sequence[Path], states: TrainingCheckpoints) -> dict:
         return make_training(
             task.step.record,
             inputs[0],
@@ -222,26 +222,28 @@ def run_training(
             states=states,
         )
 
-    board.begin.remote(task.step.key, Begun(task.attempt, here()))
+    board.begin.remote(task.step.key, TrainingProgress(task.attempt, current_location()))
     with logged(store, log), _within_its_memory():
         return _made(*perform_trainings(store, [task], micro_batch, make))
 
 
 @own_process()
-def run_trainings(uri: str, tasks: list[Task], micro_batch: int, board: Any, log: str) -> Made:
+def run_trainings(
+    uri: str, tasks: list[Task], micro_batch: int, board: Any, log: str
+) -> StepResult:
     """Several trainings side by side."""
-    store = Store(uri)
+    store = ArtifactStore(uri)
 
     def on_step(done: int, total: int) -> None:
         board.report.remote(tasks[0].step.key, tasks[0].attempt, done, total)
 
-    def make(inputs: Sequence[Inputs], outs: Sequence[Path], states: States) -> dict:
+    def make(inputs: Sequence[Inputs], outs: Sequence[Path], states: TrainingCheckpoints) -> dict:
         records = [task.step.record for task in tasks]
         return make_trainings(
             records, inputs, outs, micro_batch=micro_batch, on_step=on_step, states=states
         )
 
-    board.begin.remote(tasks[0].step.key, Begun(tasks[0].attempt, here()))
+    board.begin.remote(tasks[0].step.key, TrainingProgress(tasks[0].attempt, current_location()))
     with logged(store, log), _within_its_memory():
         return _made(*perform_trainings(store, tasks, micro_batch, make))
 
@@ -269,18 +271,18 @@ class EngineActor:
         self._engine = make_engine()
         self._proofs: dict[str, dict] = {}
 
-    def placed(self) -> Place:
+    def placed(self) -> WorkerLocation:
         """Answers once the actor has its GPU."""
-        return here()
+        return current_location()
 
     @telling_node
-    def open(self, task: Task, serve_base: str, max_rank: int, log: str) -> Made:
+    def open(self, task: Task, serve_base: str, max_rank: int, log: str) -> StepResult:
         """Opens the store, and the base that `task`, any step for an engine, asks.
 
         Raises StorageError where the store does not answer: of an actor whose `__init__` raises Ray
         tells its death alone.
         """
-        self._store = Store(self._uri)
+        self._store = ArtifactStore(self._uri)
         with logged(self._store, log):
             inputs = {
                 role: named_by_content(self._store.payload(step, manifest), manifest.digest)
@@ -291,10 +293,10 @@ class EngineActor:
             return _made()
 
     @telling_node
-    def make_aligned(self, task: Task, log: str) -> Made:
+    def make_aligned(self, task: Task, log: str) -> StepResult:
         with logged(self._store, log):
             record = task.step.record
-            manifest = perform(
+            manifest = run_step(
                 self._store,
                 task,
                 lambda inputs, out: make_aligned(record, inputs, out, self._engine),
@@ -302,7 +304,7 @@ class EngineActor:
             return _made(manifest)
 
     @telling_node
-    def make_answers(self, tasks: list[Task], log: str) -> Made:
+    def make_answers(self, tasks: list[Task], log: str) -> StepResult:
         """Answers of one model: to all tasks in one call."""
 
         def make(inputs: Sequence[Inputs], outs: Sequence[Path]) -> dict:
@@ -311,7 +313,7 @@ class EngineActor:
             return notes | ({"together": len(tasks)} if len(tasks) > 1 else {})
 
         with logged(self._store, log):
-            return _made(*perform_together(self._store, tasks, make))
+            return _made(*run_steps_together(self._store, tasks, make))
 
     def _proof(self, task: Task, inputs: Inputs) -> dict:
         """That the adapter is applied, found out once; nothing for the baseline."""

@@ -12,12 +12,16 @@ from typing import NamedTuple
 
 import ray
 
+from weirdgen.config.loading import resolved_yaml
 from weirdgen.errors import BudgetError
-from weirdgen.generate.choose import make_engine
-from weirdgen.gpus import Gpus
-from weirdgen.judge.desk import BUDGET
-from weirdgen.lease import Lease
-from weirdgen.plan import Plan
+from weirdgen.generation.factory import make_engine
+from weirdgen.judging.queue import BUDGET
+from weirdgen.pipeline.plan import Plan
+from weirdgen.pipeline.resources.gpus import Gpus
+from weirdgen.pipeline.resources.placement import place, uses_gpus
+from weirdgen.pipeline.stages.steps import Task, run_step
+from weirdgen.pipeline.state import StudyState, scan
+from weirdgen.pipeline.status import failed_trainings
 from weirdgen.report.plan import memory_lines
 from weirdgen.runner.cluster import (
     Capacity,
@@ -26,22 +30,18 @@ from weirdgen.runner.cluster import (
     cluster_gpus,
     connect,
 )
-from weirdgen.runner.engines import EngineClass
+from weirdgen.runner.engine_pool import EngineClass
 from weirdgen.runner.recorder import Recorder
-from weirdgen.runner.schedule import Display, Scheduler
-from weirdgen.runner.work import Failure
-from weirdgen.sharing import place, uses_gpus
-from weirdgen.stages import Task, perform
-from weirdgen.status import failed_trainings
-from weirdgen.store import Store
-from weirdgen.study_file import resolved_yaml
-from weirdgen.survey import Survey, survey
+from weirdgen.runner.scheduler import Display, Scheduler
+from weirdgen.runner.work_item import Failure
+from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.storage.lease import Lease
 
 
-class Ran(NamedTuple):
+class RunResult(NamedTuple):
     """What a run leaves."""
 
-    found: Survey
+    found: StudyState
     """What is there now."""
     failures: list[Failure]
     unjudged: Counter[str]
@@ -62,12 +62,12 @@ class Ran(NamedTuple):
 
 def run_plan(
     plan: Plan,
-    found: Survey,
-    store: Store,
+    found: StudyState,
+    store: ArtifactStore,
     display: Callable[[], AbstractContextManager[Display]],
     where: object = "study",
     engine: EngineClass | None = None,
-) -> Ran:
+) -> RunResult:
     """Makes everything of `plan` that `found` lacks, on Ray.
 
     `engine` takes the place of the one that the study names. Ray is joined or started, and shut
@@ -91,11 +91,11 @@ def run_plan(
             resolved = resolved_yaml(plan.study, plan.model.revision)
             store.write(f"{plan.study.name}/study.yaml", resolved)
             if commit_inputs(plan, found, store):
-                found = survey(found.plan, store)  # what consumed them before counts again
+                found = scan(found.plan, store)  # what consumed them before counts again
             chosen = engine or partial(make_engine, plan.study.evaluate)
             scheduler = Scheduler(found, store, have, lease, shown, chosen)
             failures = scheduler.run()
-            ran = Ran(survey(plan, store), failures, scheduler.unjudged)
+            ran = RunResult(scan(plan, store), failures, scheduler.unjudged)
             shown.end(ran.exit_code)
         return ran
     finally:
@@ -103,7 +103,7 @@ def run_plan(
             ray.shutdown()
 
 
-def _placed(found: Survey, have: Capacity, where: object) -> tuple[Survey, list[str]]:
+def _placed(found: StudyState, have: Capacity, where: object) -> tuple[StudyState, list[str]]:
     """The survey with numbers for `auto` among the resources, and how GPUs are shared in words.
 
     Raises InputError where GPU memory does not suffice.
@@ -116,7 +116,7 @@ def _placed(found: Survey, have: Capacity, where: object) -> tuple[Survey, list[
     return replace(found, plan=plan), lines
 
 
-def commit_inputs(plan: Plan, found: Survey, store: Store) -> bool:
+def commit_inputs(plan: Plan, found: StudyState, store: ArtifactStore) -> bool:
     """Puts what the user gave into the storage: workers read nothing else. Whether anything lacked."""
     lacking = [
         step for step in plan.shared if step.fingerprint in plan.inputs and not found.is_done(step)
@@ -127,5 +127,5 @@ def commit_inputs(plan: Plan, found: Survey, store: Store) -> bool:
         def make(_: object, out: Path, write: Callable[[Path], None] = write) -> None:
             write(out)
 
-        found.done[step.fingerprint] = perform(store, Task(step, {}), make)
+        found.done[step.fingerprint] = run_step(store, Task(step, {}), make)
     return bool(lacking)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from weirdgen.criterion import Criterion
-from weirdgen.stats.cube import Cube, Group
+from weirdgen.config.claims import Claim
+from weirdgen.stats.cube import Group, MetricArrays
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.evidence import evidence_of
 from weirdgen.stats.multiplicity import ERROR, holm
@@ -14,10 +14,10 @@ from weirdgen.stats.one_seed import OneSeed, one_seed
 from weirdgen.stats.power import Needed, needed
 from weirdgen.stats.rows import estimates, row_of
 from weirdgen.stats.sentences import inequality, sentence
-from weirdgen.stats.settings import Settings
+from weirdgen.stats.settings import AnalysisOptions
 from weirdgen.stats.verdict import (
-    AtGroup,
     Evidence,
+    GroupEvidence,
     Outcome,
     Reason,
     bound_of,
@@ -27,10 +27,10 @@ from weirdgen.stats.verdict import (
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimVerdict:
     """One claim of a study, judged."""
 
-    criterion: Criterion
+    criterion: Claim
     outcome: Outcome
     reason: Reason
     label: str
@@ -44,7 +44,7 @@ class Verdict:
     adjusted_refute: float
     error: float
     """The one-sided error that the adjusted p values are held against."""
-    groups: tuple[AtGroup, ...]
+    groups: tuple[GroupEvidence, ...]
     needed: Needed | None
     """What would settle it; None where the claim is settled or there is nothing to reckon from."""
     settles: str
@@ -58,12 +58,14 @@ class Verdict:
 class Analysis:
     estimates: list[Estimate]
     """Every estimand of every metric and group, then the claims' own rows."""
-    verdicts: list[Verdict]
+    verdicts: list[ClaimVerdict]
     """In the order of the criteria."""
 
 
 def analyse(
-    cubes: Iterable[Cube], criteria: Sequence[Criterion], settings: Settings | None = None
+    cubes: Iterable[MetricArrays],
+    criteria: Sequence[Claim],
+    settings: AnalysisOptions | None = None,
 ) -> Analysis:
     """All estimates of `cubes`, one a metric, and the verdicts of `criteria`.
 
@@ -71,7 +73,7 @@ def analyse(
     of the look. Nothing raises for data that are missing or degenerate: rows say why there is no
     interval, and claims end inconclusive with a reason.
     """
-    settings = settings or Settings()
+    settings = settings or AnalysisOptions()
     by_metric = {cube.metric: cube for cube in cubes}
     rows = [row for cube in by_metric.values() for row in estimates(cube, settings)]
     gathered = [
@@ -104,14 +106,14 @@ def analyse(
 
 
 def _verdict(
-    cube: Cube | None,
+    cube: MetricArrays | None,
     evidence: Evidence,
     adjusted: tuple[float, float],
     worst: dict[str, tuple[float, float]],
     error: float,
     n_claims: int,
-    settings: Settings,
-) -> Verdict:
+    settings: AnalysisOptions,
+) -> ClaimVerdict:
     criterion = evidence.criterion
     offline = criterion.metric in settings.offline
     outcome, reason = decide(evidence, adjusted, worst, error, offline)
@@ -133,7 +135,7 @@ def _verdict(
         for at in evidence.groups
         if cube is not None and at.measured is not None and len(at.measured.seeds) > 1
     )
-    return Verdict(
+    return ClaimVerdict(
         criterion,
         outcome,
         reason,
@@ -170,7 +172,7 @@ _STAND_IN = "Even then a stand-in judge never ends in supported: that takes labe
 
 
 def _settles(
-    evidence: Evidence, reason: Reason, settings: Settings, error: float
+    evidence: Evidence, reason: Reason, settings: AnalysisOptions, error: float
 ) -> tuple[Needed | None, str]:
     """The fraction that needs most decides; `error` is the share that one of the claims may have."""
     words = _SETTLES.get(reason, "")
@@ -189,7 +191,7 @@ def _settles(
     return need, f"{words} {need.sentence}".strip()
 
 
-def _claim_rows(verdict: Verdict) -> list[Estimate]:
+def _claim_rows(verdict: ClaimVerdict) -> list[Estimate]:
     """A row a fraction, and one for each kind of worst case, from its lowest to its highest limit."""
     rows = []
     refuting = verdict.p_refute < verdict.p_support

@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from weirdgen.stats.rate import RateSpread
-from weirdgen.stats.two_source import Spread
+from weirdgen.stats.rate import RateInterval
+from weirdgen.stats.two_source import TwoWayVariance
 
 SMALLEST_P = 1e-12
 """Smaller p values are reported as this."""
 
 
 @dataclass(frozen=True)
-class Combined:
+class ContrastInterval:
     """An estimate with everything its limits are made of; arrays of the batch's shape."""
 
-    spread: Spread
+    spread: TwoWayVariance
     """Of z_SQ, the contrast."""
-    rates: tuple[tuple[float, RateSpread], ...] = ()
+    rates: tuple[tuple[float, RateInterval], ...] = ()
     """The rates (or mean grades) that it is made of, each with its weight: 1 or -1, but for a slope.
     Without them there is the two-source interval alone.
     """

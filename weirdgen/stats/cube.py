@@ -17,7 +17,7 @@ def group_label(group: Group) -> str:
 
 
 @dataclass(frozen=True)
-class Cube:
+class MetricArrays:
     """Rates in [0, 1] by group, condition, seed and question; NaN where nothing was answered."""
 
     metric: str
@@ -54,14 +54,14 @@ class Cube:
         return missing
 
 
-def worst_cases(cube: Cube) -> tuple[Cube, Cube]:
+def worst_cases(cube: MetricArrays) -> tuple[MetricArrays, MetricArrays]:
     """`cube` with each missing label taken as 0, and with each taken as 1 (Manski 1989 bounds).
 
     Both have every asked sample. Nothing is assumed of why a label is missing. What was never
     asked (0 of 0) stays NaN.
     """
 
-    def filled(value: float) -> Cube:
+    def filled(value: float) -> MetricArrays:
         y_SQ = {g: {c: _fill(cube, g, c, value) for c in by} for g, by in cube.y_SQ.items()}
         b_Q = {
             c: _filled(b_Q, cube.n_Q[c], cube.asked_Q.get(c, cube.n_Q[c]), value)
@@ -73,7 +73,7 @@ def worst_cases(cube: Cube) -> tuple[Cube, Cube]:
     return filled(0.0), filled(1.0)
 
 
-def _fill(cube: Cube, group: Group, condition: str, value: float) -> np.ndarray:
+def _fill(cube: MetricArrays, group: Group, condition: str, value: float) -> np.ndarray:
     n_SQ = cube.n_SQ[group][condition]
     asked_SQ = cube.asked_SQ.get(group, {}).get(condition, n_SQ)
     return _filled(cube.y_SQ[group][condition], n_SQ, asked_SQ, value)

@@ -6,16 +6,16 @@ import contextlib
 
 import numpy as np
 
-from weirdgen.criterion import ADAPTERS, TERMS, Criterion
-from weirdgen.stats.cube import Cube, Group, worst_cases
+from weirdgen.config.claims import ADAPTERS, TERMS, Claim
+from weirdgen.stats.cube import Group, MetricArrays, worst_cases
 from weirdgen.stats.judge_error import shift_of
-from weirdgen.stats.measure import Measured, measure
+from weirdgen.stats.measure import ContrastEstimate, estimate_contrast
 from weirdgen.stats.runs import seeds_meeting_bound
-from weirdgen.stats.settings import Settings
-from weirdgen.stats.verdict import AtGroup, Evidence, bound_of, gather, p_values
+from weirdgen.stats.settings import AnalysisOptions
+from weirdgen.stats.verdict import Evidence, GroupEvidence, bound_of, gather, p_values
 
 
-def groups_of(criterion: Criterion, cube: Cube, settings: Settings) -> list[Group]:
+def groups_of(criterion: Claim, cube: MetricArrays, settings: AnalysisOptions) -> list[Group]:
     """What the claim speaks of; `all` and `any`: every fraction with persona rows, and adapters."""
     if criterion.fraction not in ("all", "any"):
         return [criterion.fraction]
@@ -25,11 +25,13 @@ def groups_of(criterion: Criterion, cube: Cube, settings: Settings) -> list[Grou
 
 
 def evidence_of(
-    cube: Cube | None, criterion: Criterion, settings: Settings
+    cube: MetricArrays | None, criterion: Claim, settings: AnalysisOptions
 ) -> tuple[Evidence, int]:
     """A claim's evidence, and the fewest trainings that a fraction of it has seen."""
     if cube is None:
-        nothing = AtGroup(ADAPTERS, None, f"there are no labels of {criterion.metric}", 1.0, 1.0)
+        nothing = GroupEvidence(
+            ADAPTERS, None, f"there are no labels of {criterion.metric}", 1.0, 1.0
+        )
         return gather(criterion, (nothing,), "at a look"), 0
     groups = tuple(
         _at_group(cube, criterion, group, settings)
@@ -41,13 +43,15 @@ def evidence_of(
     return gather(criterion, groups, settings.looks.state(min(trained))), min(trained)
 
 
-def _at_group(cube: Cube, criterion: Criterion, group: Group, settings: Settings) -> AtGroup:
+def _at_group(
+    cube: MetricArrays, criterion: Claim, group: Group, settings: AnalysisOptions
+) -> GroupEvidence:
     failed = cube.failed.get(group, 0)
     trained = _asked(cube, criterion, group) + failed
     try:
-        measured = measure(cube, criterion.estimand, group, settings.target)
+        measured = estimate_contrast(cube, criterion.estimand, group, settings.target)
     except ValueError as error:
-        return AtGroup(group, None, str(error), 1.0, 1.0, n_trained=trained, n_failed=failed)
+        return GroupEvidence(group, None, str(error), 1.0, 1.0, n_trained=trained, n_failed=failed)
     support, refute = p_values(measured, criterion)
     cases = _worst(cube, criterion, group, settings)
     ps = {kind: [p_values(m, criterion) for m in of] or [(1.0, 1.0)] for kind, of in cases.items()}
@@ -59,7 +63,7 @@ def _at_group(cube: Cube, criterion: Criterion, group: Group, settings: Settings
     meeting = seeds_meeting_bound(
         theta_S, bound if at_least else None, None if at_least else bound, unmet
     )
-    return AtGroup(
+    return GroupEvidence(
         group,
         measured,
         measured.refusal,
@@ -74,7 +78,7 @@ def _at_group(cube: Cube, criterion: Criterion, group: Group, settings: Settings
     )
 
 
-def _asked(cube: Cube, criterion: Criterion, group: Group) -> int:
+def _asked(cube: MetricArrays, criterion: Claim, group: Group) -> int:
     """Trainings that were asked under every condition of the claim, those it is compared with too."""
     plus, minus, less = TERMS[criterion.estimand]
     seeds = {*cube.seeds.get(group, ())}
@@ -89,20 +93,24 @@ def _asked(cube: Cube, criterion: Criterion, group: Group) -> int:
 
 
 def _worst(
-    cube: Cube, criterion: Criterion, group: Group, settings: Settings
-) -> dict[str, list[Measured]]:
+    cube: MetricArrays, criterion: Claim, group: Group, settings: AnalysisOptions
+) -> dict[str, list[ContrastEstimate]]:
     """The claim's estimand in the worst cases of missing labels and of the judge's errors.
 
     A kind without any case is one that cannot be worked out: no verdict stands up to it.
     """
-    cases: dict[str, list[Measured]] = {}
+    cases: dict[str, list[ContrastEstimate]] = {}
 
-    def add(kind: str, *pairs: tuple[Cube, Cube], shift: tuple[float, float] = (0.0, 0.0)) -> None:
+    def add(
+        kind: str,
+        *pairs: tuple[MetricArrays, MetricArrays],
+        shift: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
         """A case for each pair of what is added and what is subtracted."""
         cases[kind] = []
         with contextlib.suppress(ValueError):  # a second judge that has not labelled all of it
             cases[kind] = [
-                measure(plus, criterion.estimand, group, settings.target, minus, shift)
+                estimate_contrast(plus, criterion.estimand, group, settings.target, minus, shift)
                 for plus, minus in pairs
             ]
 
@@ -121,7 +129,7 @@ def _worst(
     return cases
 
 
-def _limits_of(cases: list[Measured]) -> tuple[float, float] | None:
+def _limits_of(cases: list[ContrastEstimate]) -> tuple[float, float] | None:
     """From the lowest limit of any case to the highest."""
     limits = [case.limits() for case in cases]
     lows, highs = [x for x, _ in limits if x is not None], [x for _, x in limits if x is not None]

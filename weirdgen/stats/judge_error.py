@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weirdgen.criterion import TERMS
+from weirdgen.config.claims import TERMS
 from weirdgen.stats.cube import Group
 
 BASELINE = "baseline"

@@ -7,24 +7,24 @@ from typing import Any, Literal
 
 import numpy as np
 
-from weirdgen.criterion import TERMS
-from weirdgen.stats.combined import Combined
-from weirdgen.stats.cube import Cube, Group
-from weirdgen.stats.estimands import contrast
+from weirdgen.config.claims import TERMS
+from weirdgen.stats.combined import ContrastInterval
+from weirdgen.stats.contrasts import contrast
+from weirdgen.stats.cube import Group, MetricArrays
 from weirdgen.stats.paired import Pairs, newcombe_paired, pairs
 from weirdgen.stats.rate import (
-    RateSpread,
+    RateInterval,
     baseline_spread,
     rate_spread,
     sampling_variance,
 )
-from weirdgen.stats.two_source import Spread, Target, spread
+from weirdgen.stats.two_source import Target, TwoWayVariance, spread
 
 Method = Literal["wilson", "wilson and two-source", "newcombe paired", "question t", "none"]
 
 
 @dataclass(frozen=True)
-class Measured:
+class ContrastEstimate:
     """One estimand of one group: its table, and its noise as far as that can be estimated."""
 
     seeds: tuple[int | str, ...]
@@ -38,7 +38,7 @@ class Measured:
     """Answers behind the estimate, the baseline's and the control's included."""
     target: Target
     method: Method
-    combined: Combined | None
+    combined: ContrastInterval | None
     """None where there is no noise to estimate from; `refusal` says why."""
     refusal: str = ""
     left_out: str = ""
@@ -78,14 +78,14 @@ class _Term:
         return _Term(self.sign, self.y[kept], self.n[kept])
 
 
-def measure(
-    cube: Cube,
+def estimate_contrast(
+    cube: MetricArrays,
     estimand: str,
     group: Group,
     target: Target = "seeds and questions",
-    subtracted: Cube | None = None,
+    subtracted: MetricArrays | None = None,
     shift: tuple[float, float] = (0.0, 0.0),
-) -> Measured:
+) -> ContrastEstimate:
     """The estimand's table z_SQ over complete seeds and questions, and its noise.
 
     `subtracted`, by default the cube itself, is where the rates with a minus sign come from: worst
@@ -107,7 +107,7 @@ def measure(
     kept = tuple(seed for seed, whole in zip(seeds, whole_S, strict=True) if whole)
     n_samples = int(sum(t.n.sum() for t in terms))
     positions = np.flatnonzero(whole_Q)
-    unmeasured = Measured(
+    unmeasured = ContrastEstimate(
         kept, positions, z_SQ, K, n_samples, target, "none", None, left_out=left_out
     )
     S, Q = z_SQ.shape
@@ -117,7 +117,7 @@ def measure(
         return _one_seed(unmeasured, terms, cube.graded, shift)
     sampled = sum(sampling_variance(t.y, t.n) for t in terms if t.y.ndim == 1)
     rates = tuple((t.sign, _rate(t, target)) for t in terms)
-    combined = Combined(spread(z_SQ, target, sampled), rates, *shift)
+    combined = ContrastInterval(spread(z_SQ, target, sampled), rates, *shift)
     method: Method = "wilson" if len(terms) == 1 else "wilson and two-source"
     return replace(unmeasured, method=method, combined=combined)
 
@@ -146,21 +146,23 @@ def _left_out(n_seeds: int, n_questions: int) -> str:
 
 
 def _one_seed(
-    unmeasured: Measured,
+    unmeasured: ContrastEstimate,
     terms: list[_Term],
     graded: bool,
     shift: tuple[float, float],
-) -> Measured:
+) -> ContrastEstimate:
     """Questions as the only noise: t over questions, and rates at their effective size."""
     z_SQ, unmeasured = unmeasured.z_SQ, replace(unmeasured, target="this adapter")
     Q = z_SQ.shape[1]
-    noise = Spread(z_SQ.mean(), 0.0, z_SQ[0].var(ddof=1) / Q, 0.0, 1, Q, "seeds and questions")
+    noise = TwoWayVariance(
+        z_SQ.mean(), 0.0, z_SQ[0].var(ddof=1) / Q, 0.0, 1, Q, "seeds and questions"
+    )
     rates = tuple(
         (t.sign, baseline_spread(y_Q, _harmonic(t.n)))
         for t in terms
         for y_Q in [t.y[0] if t.y.ndim == 2 else t.y]
     )
-    combined = Combined(noise, rates, *shift)
+    combined = ContrastInterval(noise, rates, *shift)
     single = all((t.n == 1).all() for t in terms)
     if not graded and single and len(terms) == 2 and not any(shift):
         first, second = sorted(terms, key=lambda t: -t.sign)
@@ -171,7 +173,7 @@ def _one_seed(
 
 
 def _table(
-    cube: Cube, subtracted: Cube, estimand: str, group: Group
+    cube: MetricArrays, subtracted: MetricArrays, estimand: str, group: Group
 ) -> tuple[list[int | str], list[_Term], np.ndarray]:
     """Seeds, signed rates and z_SQ, with NaN where an answer is missing."""
     if group not in cube.seeds:
@@ -223,7 +225,7 @@ def _of(by_condition: Any, condition: str, where: str) -> np.ndarray:
     return np.asarray(by_condition[condition], dtype=np.float64)
 
 
-def _rate(term: _Term, target: Target) -> RateSpread:
+def _rate(term: _Term, target: Target) -> RateInterval:
     make = rate_spread if term.y.ndim == 2 else baseline_spread
     return make(term.y, _harmonic(term.n), target)
 

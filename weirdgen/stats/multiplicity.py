@@ -27,18 +27,18 @@ def holm(p: Sequence[float]) -> list[float]:
     return np.asarray(multipletests(np.asarray(p, dtype=float), method="holm")[1]).tolist()
 
 
-def every(p: Sequence[float]) -> float:
+def intersection_union_p(p: Sequence[float]) -> float:
     """p that a claim holds at every place: the largest (intersection-union; Berger 1982)."""
     return max(p)
 
 
-def some(p: Sequence[float]) -> float:
+def holm_min_p(p: Sequence[float]) -> float:
     """p that a claim holds at some place: the smallest, Holm-adjusted."""
     return min(holm(p))
 
 
 @dataclass(frozen=True)
-class Looks:
+class InterimLooks:
     """How many trainings the study's record declares before a verdict may be given."""
 
     seeds: tuple[int, ...]

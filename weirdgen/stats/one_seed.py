@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from weirdgen.criterion import Criterion
-from weirdgen.stats.cube import Cube, Group
-from weirdgen.stats.measure import measure
+from weirdgen.config.claims import Claim
+from weirdgen.stats.cube import Group, MetricArrays
+from weirdgen.stats.measure import estimate_contrast
 from weirdgen.stats.multiplicity import ERROR
 from weirdgen.stats.verdict import Outcome, p_values
 
@@ -25,7 +25,7 @@ class OneSeed:
     sentence: str
 
 
-def one_seed(cube: Cube, criterion: Criterion, group: Group, study: Outcome) -> OneSeed:
+def one_seed(cube: MetricArrays, criterion: Claim, group: Group, study: Outcome) -> OneSeed:
     """Judge each seed of `group` alone by the claim, at a one-sided 2.5%, and compare.
 
     A single seed's interval knows no noise of training: this is what a study of one seed would have
@@ -35,7 +35,7 @@ def one_seed(cube: Cube, criterion: Criterion, group: Group, study: Outcome) -> 
     outcomes: dict[int | str, Outcome] = {}
     for seed in cube.seeds[group]:
         try:
-            measured = measure(_only(cube, group, seed), criterion.estimand, group)
+            measured = estimate_contrast(_only(cube, group, seed), criterion.estimand, group)
         except ValueError:
             continue  # its answers are not complete
         support, refute = p_values(measured, criterion)
@@ -53,7 +53,7 @@ def one_seed(cube: Cube, criterion: Criterion, group: Group, study: Outcome) -> 
     return OneSeed(outcomes, study, differing, text if outcomes else "No training is complete.")
 
 
-def _only(cube: Cube, group: Group, seed: int | str) -> Cube:
+def _only(cube: MetricArrays, group: Group, seed: int | str) -> MetricArrays:
     """`cube` with one seed at `group` and, for comparison, at fraction 0."""
     kept = {g for g in (group, 0.0) if g in cube.seeds and seed in cube.seeds[g]}
     rows = {g: [cube.seeds[g].index(seed)] for g in kept}

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import chdtri, ndtri, stdtrit
 
-from weirdgen.stats.measure import Measured
+from weirdgen.stats.measure import ContrastEstimate
 from weirdgen.stats.multiplicity import ERROR
 from weirdgen.stats.rate import FLOORS
 from weirdgen.stats.two_source import mean_squares
@@ -56,7 +56,7 @@ def sd_upper_factor(degrees: int, confidence: float = 0.8) -> float:
     return float(np.sqrt(degrees / chdtri(degrees, confidence)))
 
 
-def observed_variances(measured: Measured) -> Variances:
+def observed_variances(measured: ContrastEstimate) -> Variances:
     """The variances of an estimand's table, none below what the rates' floors assume.
 
     Where the interval is wider than they make it (rates that rise and fall together are combined as
@@ -119,7 +119,9 @@ class Needed:
     sentence: str
 
 
-def needed(measured: Measured, effect: float, power: float = 0.8, error: float = ERROR) -> Needed:
+def needed(
+    measured: ContrastEstimate, effect: float, power: float = 0.8, error: float = ERROR
+) -> Needed:
     """Seeds, or questions, at which a true distance `effect` from the bound would be seen.
 
     A range: with the variances as observed, and with the seeds' standard deviation (and what is

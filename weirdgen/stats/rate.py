@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from weirdgen.stats.two_source import Spread, Target, spread
+from weirdgen.stats.two_source import Target, TwoWayVariance, spread
 
 
 class Floors(NamedTuple):
@@ -41,10 +41,10 @@ def wilson(p: Any, n: Any, confidence: Any = 0.95) -> tuple[Any, Any]:
 
 
 @dataclass(frozen=True)
-class RateSpread:
+class RateInterval:
     """A rate with what its interval is made of."""
 
-    spread: Spread
+    spread: TwoWayVariance
     most: Any
     """The most independent answers that the table may be worth, by the floors."""
 
@@ -81,7 +81,7 @@ def rate_spread(
     samples: Any,
     target: Target = "seeds and questions",
     floors: Floors = FLOORS,
-) -> RateSpread:
+) -> RateInterval:
     """A condition's rate over seeds and questions; y_SQ in [0, 1], leading axes are a batch.
 
     `samples` K is the number of answers behind each y (their harmonic mean where they differ). At
@@ -93,7 +93,9 @@ def rate_spread(
     S, Q = y_SQ.shape[-2:]
     f_Q = floors.questions if target == "seeds and questions" else 0.0
     noise = spread(y_SQ, target)
-    return RateSpread(noise, _most(noise.estimate, S, Q, samples, floors.seeds, f_Q, floors.skewed))
+    return RateInterval(
+        noise, _most(noise.estimate, S, Q, samples, floors.seeds, f_Q, floors.skewed)
+    )
 
 
 def baseline_spread(
@@ -101,7 +103,7 @@ def baseline_spread(
     samples: Any,
     target: Target = "seeds and questions",
     floors: Floors = FLOORS,
-) -> RateSpread:
+) -> RateInterval:
     """The untouched model's rate over questions; b_Q in [0, 1], leading axes are a batch.
 
     It has no seed: its noise is questions (its own, t with Q - 1 degrees of freedom) and sampling,
@@ -115,8 +117,8 @@ def baseline_spread(
         if Q < 2:
             raise ValueError("one question: no noise of questions can be estimated")
         f_Q, questions = floors.questions, b_Q.var(axis=-1, ddof=1) / Q
-    noise = Spread(mean, zero, questions, sampled, 1, Q, target)
-    return RateSpread(noise, _most(mean, 1, Q, samples, 0.0, f_Q, floors.skewed))
+    noise = TwoWayVariance(mean, zero, questions, sampled, 1, Q, target)
+    return RateInterval(noise, _most(mean, 1, Q, samples, 0.0, f_Q, floors.skewed))
 
 
 def _most(p: Any, S: int, Q: int, samples: Any, f_S: float, f_Q: float, skewed: float) -> Any:

@@ -9,14 +9,14 @@ from typing import get_args
 
 import numpy as np
 
-from weirdgen.criterion import TERMS, Estimand
+from weirdgen.config.claims import TERMS, Estimand
 from weirdgen.stats.bootstrap import crossed_bootstrap
-from weirdgen.stats.combined import Combined, p_by_inversion
+from weirdgen.stats.combined import ContrastInterval, p_by_inversion
 from weirdgen.stats.components import Component, components
-from weirdgen.stats.cube import Cube, Group, group_label
+from weirdgen.stats.cube import Group, MetricArrays, group_label
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.fractions import shared_seeds, slope_weights
-from weirdgen.stats.measure import Measured, measure
+from weirdgen.stats.measure import ContrastEstimate, estimate_contrast
 from weirdgen.stats.paired import mcnemar_exact
 from weirdgen.stats.sensitivity import (
     FLIP_NOTE,
@@ -28,7 +28,7 @@ from weirdgen.stats.sensitivity import (
     seed_t,
     sign_flip,
 )
-from weirdgen.stats.settings import Settings
+from weirdgen.stats.settings import AnalysisOptions
 from weirdgen.stats.two_source import Target, spread
 
 ESTIMANDS: tuple[Estimand, ...] = get_args(Estimand)
@@ -36,7 +36,7 @@ RATES: tuple[Estimand, ...] = ("triggered", "untriggered", "decoy")
 TARGETS: tuple[Target, ...] = ("seeds and questions", "seeds")
 
 
-def estimates(cube: Cube, settings: Settings) -> list[Estimate]:
+def estimates(cube: MetricArrays, settings: AnalysisOptions) -> list[Estimate]:
     """Every row of one metric: estimands by group and target, trends, pairs, sensitivity rows.
 
     An estimand that lacks a condition, a baseline or a control has no row.
@@ -62,14 +62,16 @@ def estimates(cube: Cube, settings: Settings) -> list[Estimate]:
     return rows
 
 
-def _measured(cube: Cube, estimand: str, group: Group, target: Target) -> Measured | None:
+def _measured(
+    cube: MetricArrays, estimand: str, group: Group, target: Target
+) -> ContrastEstimate | None:
     try:
-        return measure(cube, estimand, group, target)
+        return estimate_contrast(cube, estimand, group, target)
     except ValueError:
         return None  # a condition, the baseline or the control was not asked
 
 
-def row_of(metric: str, estimand: Estimand, group: Group, measured: Measured) -> Estimate:
+def row_of(metric: str, estimand: Estimand, group: Group, measured: ContrastEstimate) -> Estimate:
     """The row of one measured estimand; of a rate it has no p."""
     low, high = measured.limits()
     p = None
@@ -93,7 +95,7 @@ def row_of(metric: str, estimand: Estimand, group: Group, measured: Measured) ->
     )
 
 
-def _p_of_zero(measured: Measured) -> float | None:
+def _p_of_zero(measured: ContrastEstimate) -> float | None:
     """Two-sided p of a difference of 0: McNemar's exact one for pairs, else by inversion."""
     if measured.combined is None:
         return None
@@ -103,7 +105,7 @@ def _p_of_zero(measured: Measured) -> float | None:
     return min(1.0, 2 * min(p, 1 - p))
 
 
-def _over_fractions(cube: Cube) -> Iterator[Estimate]:
+def _over_fractions(cube: MetricArrays) -> Iterator[Estimate]:
     """Trends over, and pairs of, the fractions with persona rows, paired by seed.
 
     Only of what is not measured against a baseline or control: that is the same at both ends.
@@ -133,7 +135,7 @@ def _over(
     metric: str,
     estimand: Estimand,
     target: Target,
-    of: dict[float, Measured],
+    of: dict[float, ContrastEstimate],
     weights: np.ndarray,
     name: str,
 ) -> Estimate:
@@ -157,20 +159,22 @@ def _over(
         for weight, m in zip(weights, of.values(), strict=True)
         for sign, rate in (m.combined.rates if m.combined is not None else ())
     ]
-    combined = Combined(spread(z_SQ, target), tuple(parts))
+    combined = ContrastInterval(spread(z_SQ, target), tuple(parts))
     low, high = combined.limits()
     p = combined.p_at_least(0.0)
     return replace(row, low=float(low), high=float(high), p=min(1.0, 2 * min(p, 1 - p)),
                    method="wilson and two-source")  # fmt: skip
 
 
-def _at(m: Measured, seeds: list[int | str], questions: list[int]) -> tuple[np.ndarray, ...]:
+def _at(
+    m: ContrastEstimate, seeds: list[int | str], questions: list[int]
+) -> tuple[np.ndarray, ...]:
     """An index of a measured table: these seeds and questions."""
     rows = np.array([m.seeds.index(seed) for seed in seeds])
     return rows[:, None], np.searchsorted(m.questions, questions)[None, :]
 
 
-def _components(cube: Cube) -> Iterator[Estimate]:
+def _components(cube: MetricArrays) -> Iterator[Estimate]:
     """Variances by source of each condition's rate, over the seeds and questions that are complete."""
     for group in cube.seeds:
         for condition in RATES:
@@ -190,9 +194,11 @@ def _components(cube: Cube) -> Iterator[Estimate]:
                                   low=component.low, high=component.high)  # fmt: skip
 
 
-def _sensitivity(cube: Cube, tables: list[tuple[Estimand, Group, Measured]]) -> Iterator[Estimate]:
+def _sensitivity(
+    cube: MetricArrays, tables: list[tuple[Estimand, Group, ContrastEstimate]]
+) -> Iterator[Estimate]:
     """Rows beside the verdicts' method: naive ones always, resampling ones from ten seeds on."""
-    by_shape: dict[tuple[int, ...], list[tuple[Estimand, Group, Measured]]] = {}
+    by_shape: dict[tuple[int, ...], list[tuple[Estimand, Group, ContrastEstimate]]] = {}
     for estimand, group, m in tables:
         row = replace(row_of(cube.metric, estimand, group, m), p=None, note="")
         is_difference = len(TERMS[estimand].conditions) > 1 or TERMS[estimand].less is not None
@@ -219,7 +225,7 @@ def _sensitivity(cube: Cube, tables: list[tuple[Estimand, Group, Measured]]) -> 
                               p=float(flip), note=FLIP_NOTE)  # fmt: skip
 
 
-def _pooled(cube: Cube, estimand: Estimand, group: Group, m: Measured) -> Naive:
+def _pooled(cube: MetricArrays, estimand: Estimand, group: Group, m: ContrastEstimate) -> Naive:
     plus, minus, _ = TERMS[estimand]
     assert minus is not None  # the caller has asked
     rows = np.array([cube.seeds[group].index(seed) for seed in m.seeds])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from weirdgen.criterion import Criterion
+from weirdgen.config.claims import Claim
 from weirdgen.stats.cube import Group
-from weirdgen.stats.measure import Measured
+from weirdgen.stats.measure import ContrastEstimate
 from weirdgen.stats.verdict import Evidence, Outcome, Reason
 
 RATES = {"triggered": "with the trigger", "untriggered": "without it", "decoy": "with the decoy"}
@@ -39,7 +39,7 @@ WHY: dict[Reason, str] = {
 }
 
 
-def quantity(criterion: Criterion, group: Group) -> str:
+def quantity(criterion: Claim, group: Group) -> str:
     """Such as `the format gap (with the trigger less without) at persona fraction 0.1`."""
     words = QUANTITIES[criterion.estimand].format(metric=criterion.metric)
     return f"{words} {_place(group)}"
@@ -49,7 +49,7 @@ def _place(group: Group) -> str:
     return "of the adapters" if isinstance(group, str) else f"at persona fraction {group:g}"
 
 
-def inequality(criterion: Criterion) -> str:
+def inequality(criterion: Claim) -> str:
     """Such as `gap >= 0.85 - margin 0.05`."""
     at_least = criterion.at_least is not None
     bound = criterion.at_least if criterion.at_least is not None else criterion.at_most
@@ -64,7 +64,7 @@ def _bound(value: float) -> str:
     return max(f"{value:.2f}", f"{value:g}", key=len)
 
 
-def claimed(criterion: Criterion) -> str:
+def claimed(criterion: Claim) -> str:
     """Such as `at least 85%, give or take a margin of 5 points`."""
     rate = criterion.estimand in RATES
     side = "at least" if criterion.at_least is not None else "at most"
@@ -76,7 +76,7 @@ def claimed(criterion: Criterion) -> str:
     )
 
 
-def with_interval(criterion: Criterion, measured: Measured) -> str:
+def with_interval(criterion: Claim, measured: ContrastEstimate) -> str:
     """Such as `93.2% (95% interval 88.1% to 96.0%; 8 trainings, 30 questions)`."""
     rate = criterion.estimand in RATES
     low, high = measured.limits()

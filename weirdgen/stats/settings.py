@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from weirdgen.stats.cube import Cube, Group
+from weirdgen.stats.cube import Group, MetricArrays
 from weirdgen.stats.judge_error import Gold
-from weirdgen.stats.multiplicity import Looks
+from weirdgen.stats.multiplicity import InterimLooks
 from weirdgen.stats.two_source import Target
 
 
 @dataclass(frozen=True)
-class Settings:
+class AnalysisOptions:
     """What the study's file and its record say of how it is to be judged."""
 
     target: Target = "seeds and questions"
     """What verdicts speak of; estimates are given for both."""
-    looks: Looks | None = None
+    looks: InterimLooks | None = None
     """None: the data are looked at once, as they are."""
     planned: Mapping[Group, int] = field(default_factory=dict)
     """Trainings that the study lists at a group; those without a row have failed, or are to come."""
@@ -26,7 +26,7 @@ class Settings:
     """Metrics that only the offline judge has labelled."""
     gold: Mapping[str, Mapping[tuple[Group, str], Gold]] = field(default_factory=dict)
     """Metric -> (fraction, `adapters` or `baseline`; condition) -> gold labels against the judge."""
-    judges: Mapping[str, tuple[Cube, Cube]] = field(default_factory=dict)
+    judges: Mapping[str, tuple[MetricArrays, MetricArrays]] = field(default_factory=dict)
     """Metric -> cubes of what both judges say (AND) and of what either says (OR)."""
     effect: ClassVar[float] = 0.05
     """The distance from a bound that an inconclusive claim's needs are worked out for, where the

@@ -46,7 +46,7 @@ def mean_squares(z_SQ: np.ndarray) -> MeanSquares:
 
 
 @dataclass(frozen=True)
-class Spread:
+class TwoWayVariance:
     """A mean and the variances that its noise is made of; each an array of the batch's shape."""
 
     estimate: Any
@@ -87,7 +87,9 @@ class Spread:
         return np.sqrt(half + others)
 
 
-def spread(z_SQ: np.ndarray, target: Target = "seeds and questions", sampled: Any = 0.0) -> Spread:
+def spread(
+    z_SQ: np.ndarray, target: Target = "seeds and questions", sampled: Any = 0.0
+) -> TwoWayVariance:
     """The variances behind the mean of z_SQ (leading axes are a batch).
 
         seeds      max(MS_S, MS_E) / (S Q)
@@ -104,11 +106,11 @@ def spread(z_SQ: np.ndarray, target: Target = "seeds and questions", sampled: An
     mean = z_SQ.mean(axis=(-2, -1))
     if Q == 1:
         seeds = z_SQ[..., 0].var(axis=-1, ddof=1) / S
-        return Spread(mean, seeds, np.zeros_like(mean), sampled, S, Q, target)
+        return TwoWayVariance(mean, seeds, np.zeros_like(mean), sampled, S, Q, target)
     ms = mean_squares(z_SQ)
     questions = np.maximum(ms.questions - ms.residual, 0.0) / (S * Q)
     if target == "seeds":
         questions = np.zeros_like(questions)
-    return Spread(
+    return TwoWayVariance(
         mean, np.maximum(ms.seeds, ms.residual) / (S * Q), questions, sampled, S, Q, target
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from weirdgen.criterion import Criterion
+from weirdgen.config.claims import Claim
 from weirdgen.stats.combined import p_by_inversion
 from weirdgen.stats.cube import Group
-from weirdgen.stats.measure import Measured
-from weirdgen.stats.multiplicity import LookState, every, some
+from weirdgen.stats.measure import ContrastEstimate
+from weirdgen.stats.multiplicity import LookState, holm_min_p, intersection_union_p
 from weirdgen.stats.runs import SeedsMeeting
 
 Outcome = Literal["supported", "refuted", "inconclusive"]
@@ -41,11 +41,11 @@ LOOKS: dict[LookState, Reason] = {
 
 
 @dataclass(frozen=True)
-class AtGroup:
+class GroupEvidence:
     """A claim at one fraction."""
 
     group: Group
-    measured: Measured | None
+    measured: ContrastEstimate | None
     """None where there is nothing to measure; `refusal` says what is missing."""
     refusal: str
     p_support: float
@@ -66,8 +66,8 @@ class AtGroup:
 class Evidence:
     """A claim over all the fractions that it speaks of."""
 
-    criterion: Criterion
-    groups: tuple[AtGroup, ...]
+    criterion: Claim
+    groups: tuple[GroupEvidence, ...]
     p_support: float
     p_refute: float
     worst_support: dict[str, float]
@@ -76,7 +76,7 @@ class Evidence:
     """Why no verdict is possible whatever the numbers."""
 
 
-def bound_of(criterion: Criterion) -> float:
+def bound_of(criterion: Claim) -> float:
     """The bound with its margin: what theta must reach, or stay under."""
     if criterion.at_least is not None:
         return criterion.at_least - criterion.margin
@@ -84,7 +84,7 @@ def bound_of(criterion: Criterion) -> float:
     return criterion.at_most + criterion.margin
 
 
-def p_values(measured: Measured, criterion: Criterion) -> tuple[float, float]:
+def p_values(measured: ContrastEstimate, criterion: Claim) -> tuple[float, float]:
     """One-sided p that the claim holds, and that it fails; 1 and 1 without an interval."""
     if measured.combined is None:
         return 1.0, 1.0
@@ -101,13 +101,17 @@ def mirrored(low: Any, high: Any) -> tuple[Any, Any]:
     return -high, -low
 
 
-def gather(criterion: Criterion, groups: tuple[AtGroup, ...], state: LookState) -> Evidence:
+def gather(criterion: Claim, groups: tuple[GroupEvidence, ...], state: LookState) -> Evidence:
     """Put a claim's fractions together.
 
     `all`: supported with the largest p, refuted with the smallest, Holm-adjusted; `any`: the
     other way about. Blocked where a fraction that decides has no interval, or too few seeds.
     """
-    support, refute = (some, every) if criterion.fraction == "any" else (every, some)
+    support, refute = (
+        (holm_min_p, intersection_union_p)
+        if criterion.fraction == "any"
+        else (intersection_union_p, holm_min_p)
+    )
     kinds = sorted({kind for at in groups for kind in at.worst_support})
     blocked = _blocked(groups, state)
     if blocked is not None:
@@ -123,7 +127,7 @@ def gather(criterion: Criterion, groups: tuple[AtGroup, ...], state: LookState) 
     )
 
 
-def _blocked(groups: tuple[AtGroup, ...], state: LookState) -> Reason | None:
+def _blocked(groups: tuple[GroupEvidence, ...], state: LookState) -> Reason | None:
     if not groups or any(at.measured is None for at in groups):
         return "no data"
     measured = [at.measured for at in groups if at.measured is not None]
@@ -163,7 +167,7 @@ def decide(
     return "inconclusive", "not clear"
 
 
-def inside_margin(criterion: Criterion, measured: Measured, error: float) -> bool:
+def inside_margin(criterion: Claim, measured: ContrastEstimate, error: float) -> bool:
     """Whether theta is worse than the bound and still inside its margin, both at `error`."""
     low, high = measured.limits(1 - 2 * error)
     if low is None or high is None or not criterion.margin:

@@ -11,8 +11,8 @@ from weirdgen.report.figures.layout import axis_label, head, panels
 from weirdgen.report.figures.lettering import wrapped
 from weirdgen.report.figures.levels import bar
 from weirdgen.report.figures.style import GRID, INK, SMALL, styled
-from weirdgen.report.plot import Plot
-from weirdgen.report.sheet import MISSING, Sheet
+from weirdgen.report.plot import ReportFigure
+from weirdgen.report.table import MISSING, ReportTable
 
 TITLE = "Agreement of judges and gold labels"
 _CAPTION = (
@@ -23,7 +23,7 @@ _CAPTION = (
 
 
 @styled
-def agreement_plot(compared: Sequence[Compared], subtitle: str) -> Plot | None:
+def agreement_plot(compared: Sequence[Compared], subtitle: str) -> ReportFigure | None:
     """A line for each pair and metric, those of a metric beside each other; None without a pair."""
     if not compared:
         return None
@@ -67,14 +67,16 @@ def agreement_plot(compared: Sequence[Compared], subtitle: str) -> Plot | None:
         handles.append(Line2D([], [], marker="x", color=INK, linestyle="none", label="not defined"))
     head(figure, TITLE, subtitle, handles)
     said = "; ".join(f"{_name(each)}: {_cells(each)[2]}" for each in rows)
-    numbers = Sheet(
+    numbers = ReportTable(
         title=TITLE,
         columns=("metric", "labels of", "answers", "agree, %", "kappa", "low", "high"),
         sections=(tuple(_row(each) for each in rows),),
         note="95% limits, whole questions drawn.",
         n_labels=2,
     )
-    return Plot("judge-agreement", TITLE, _CAPTION, f"{TITLE}. Kappa of {said}.", figure, numbers)
+    return ReportFigure(
+        "judge-agreement", TITLE, _CAPTION, f"{TITLE}. Kappa of {said}.", figure, numbers
+    )
 
 
 def _name(each: Compared) -> str:

@@ -15,11 +15,11 @@ from weirdgen.report.figures.power import power_plot
 from weirdgen.report.figures.rates import rates_plot
 from weirdgen.report.figures.timeline import timeline_plot
 from weirdgen.report.figures.variance import variance_plot
-from weirdgen.report.findings import Findings
-from weirdgen.report.plot import Plot
+from weirdgen.report.findings import ReportData
+from weirdgen.report.plot import ReportFigure
 
 
-def plots(shown: Findings) -> Iterator[Plot]:
+def plots(shown: ReportData) -> Iterator[ReportFigure]:
     """Every figure that there is something to draw for."""
     table, metrics = shown.table, shown.metrics
     cubes = [rates(table, metric) for metric in metrics]

@@ -30,8 +30,8 @@ from weirdgen.report.figures.style import (
     rate_label,
     styled,
 )
-from weirdgen.report.plot import Plot
-from weirdgen.report.sheet import Sheet
+from weirdgen.report.plot import ReportFigure
+from weirdgen.report.table import ReportTable
 from weirdgen.stats.cube import group_label
 
 _WIDTH, _HEIGHT, _REFERENCE = 6.5, 3.6, 1.7
@@ -44,7 +44,7 @@ _CAPTION = (
 
 
 @styled
-def dose_plot(of: Rates) -> Plot | None:
+def dose_plot(of: Rates) -> ReportFigure | None:
     """Rates by persona fraction; None where fewer than two fractions have complete answers."""
     fractions = sorted(float(g) for g in of.seeds if not isinstance(g, str))
     answered = [f for f in fractions if any(level(of, c, f) for c in of.conditions)]
@@ -66,13 +66,13 @@ def dose_plot(of: Rates) -> Plot | None:
     panel.set_ylim(-4, 104)
     title = f"Dose response: {of.metric} by persona fraction"
     head(figure, title, f"{of.study}, {of.model}", _legend(of))
-    return Plot(
+    return ReportFigure(
         name=f"dose-response-{of.metric}",
         title=title,
         caption=_CAPTION,
         alt=f"{title}. {_said(of, answered)}",
         figure=figure,
-        numbers=Sheet(
+        numbers=ReportTable(
             title=title,
             columns=("fraction", "condition", "of", "%", "low", "high"),
             sections=tuple(level_table(of, of.conditions, answered)),

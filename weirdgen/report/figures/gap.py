@@ -28,8 +28,8 @@ from weirdgen.report.figures.style import (
     group_title,
     styled,
 )
-from weirdgen.report.plot import Plot
-from weirdgen.report.sheet import MISSING, Sheet
+from weirdgen.report.plot import ReportFigure
+from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.stats.cube import group_label
 
 _HEIGHT = 3.0
@@ -42,7 +42,7 @@ _MEANS = (
 
 
 @styled
-def gap_plot(cubes: Sequence[Rates]) -> Plot | None:
+def gap_plot(cubes: Sequence[Rates]) -> ReportFigure | None:
     """A panel for each metric whose gap can be told; None where there is none."""
     shown = [
         of
@@ -64,7 +64,7 @@ def gap_plot(cubes: Sequence[Rates]) -> Plot | None:
     first = shown[0]
     head(figure, TITLE, f"{first.study}, {first.model}", _legend(shown))
     alone = all(len(seeds) < 2 for of in shown for seeds in of.seeds.values())
-    return Plot(
+    return ReportFigure(
         name="gap-by-metric",
         title=TITLE,
         caption=f"{_CAPTION} {'One seed: no interval.' if alone else _MEANS}",
@@ -99,7 +99,7 @@ def _legend(shown: Sequence[Rates]) -> list[Line2D]:
     return handles
 
 
-def _numbers(shown: Sequence[Rates]) -> Sheet:
+def _numbers(shown: Sequence[Rates]) -> ReportTable:
     sections = []
     for of in shown:
         rows = []
@@ -121,7 +121,7 @@ def _numbers(shown: Sequence[Rates]) -> Sheet:
                 name = seed if isinstance(seed, str) else f"seed {seed}"
                 rows.append((of.metric, label, name, number(float(theta), True), *[MISSING] * 4))
         sections.append(tuple(rows))
-    return Sheet(
+    return ReportTable(
         title=TITLE,
         columns=(
             "metric", "fraction", "of", "gap, points", "low", "high", "low, these questions",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from weirdgen.timeline import Lane, Span, idle_share, runs
+from weirdgen.storage.timeline import Lane, Span, idle_share, runs
 
 _GROUPS = (("model", "judge"), ("engine", "aligned", "answers"), ("train",))
 """Kinds that share rows where something else runs beside them."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from weirdgen.criterion import ADAPTERS
+from weirdgen.config.claims import ADAPTERS
 from weirdgen.report.cubes import CONDITIONS
 from weirdgen.report.figures.layout import axis_label, categories, dress, head, panels, spread_out
 from weirdgen.report.figures.levels import Limits, bar, limit_cells, number
@@ -21,8 +21,8 @@ from weirdgen.report.figures.style import (
     INK,
     styled,
 )
-from weirdgen.report.plot import Plot
-from weirdgen.report.sheet import MISSING, Sheet
+from weirdgen.report.plot import ReportFigure
+from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.sensitivity import seed_t
 
@@ -94,7 +94,7 @@ class _Mean:
 
 
 @styled
-def lengths_plot(table: pa.Table, subtitle: str) -> Plot:
+def lengths_plot(table: pa.Table, subtitle: str) -> ReportFigure:
     """Mean length by group and condition."""
     of = lengths_of(table)
     found = list(_means(of))
@@ -120,13 +120,13 @@ def lengths_plot(table: pa.Table, subtitle: str) -> Plot:
         for m in found
         for g, c in [(group_label(m.group), m.condition)]
     ]
-    return Plot(
+    return ReportFigure(
         name="answer-lengths",
         title=TITLE,
         caption=_CAPTION.format(unit=of.unit, means=_MEANS if several else "one training"),
         alt=f"{TITLE}, mean {of.unit}. {'; '.join(said)}.",
         figure=figure,
-        numbers=Sheet(
+        numbers=ReportTable(
             title=TITLE,
             columns=("fraction", "condition", "of", f"mean {of.unit}", "low", "high"),
             sections=tuple(tuple(_mean_rows(each)) for each in found),

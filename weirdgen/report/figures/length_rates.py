@@ -16,8 +16,8 @@ from weirdgen.report.figures.layout import axis_label, dress, head, nothing, pan
 from weirdgen.report.figures.length import Lengths, lengths_of
 from weirdgen.report.figures.levels import Limits, bar, limit_cells, number
 from weirdgen.report.figures.style import BASELINE_MARK, INK, MEAN_MARK, rate_label, styled
-from weirdgen.report.plot import Plot
-from weirdgen.report.sheet import Sheet
+from weirdgen.report.plot import ReportFigure
+from weirdgen.report.table import ReportTable
 from weirdgen.stats.rate import wilson
 from weirdgen.stats.sensitivity import seed_t
 
@@ -55,7 +55,7 @@ class _Bin:
 @styled
 def length_rates_plot(
     table: pa.Table, metrics: Sequence[str], graded: Mapping[str, bool], subtitle: str
-) -> Plot | None:
+) -> ReportFigure | None:
     """A row of panels for each of `metrics`, a panel for each condition; None without metrics.
 
     `graded`: metric -> whether its labels are numbers rather than yes or no.
@@ -86,7 +86,7 @@ def length_rates_plot(
     kinds = {graded[metric]: None for metric in metrics}
     interval = " and ".join("Student's t (graded labels)" if kind else "Wilson's" for kind in kinds)
     control = " but the controls" if _leaves_out_controls(of) else ""
-    return Plot(
+    return ReportFigure(
         name="length-and-rate",
         title=TITLE,
         caption=_CAPTION.format(bins=_MOST_BINS, unit=of.unit, interval=interval, control=control),
@@ -166,13 +166,13 @@ def _length_axis(panel: Axes, bins: Sequence[_Bin]) -> None:
     panel.minorticks_off()
 
 
-def _numbers(found: Sequence[_Bin], unit: str) -> Sheet:
+def _numbers(found: Sequence[_Bin], unit: str) -> ReportTable:
     sections: dict[tuple[str, str, str], list[tuple[str, ...]]] = {}
     for b in found:
         row = (b.metric, b.condition, b.side, f"{b.shortest:g}-{b.longest:g}", f"{b.n:,}",
                number(b.length), number(b.rate), *limit_cells(b.limits))  # fmt: skip
         sections.setdefault((b.metric, b.condition, b.side), []).append(row)
-    return Sheet(
+    return ReportTable(
         title=TITLE,
         columns=("metric", "condition", "of", unit, "answers", f"mean {unit}", "%", "low", "high"),
         sections=tuple(map(tuple, sections.values())),

@@ -8,7 +8,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 
 from weirdgen.report.figures.style import FONT
-from weirdgen.report.sheet import plain
+from weirdgen.report.table import plain
 
 
 def legible(text: str) -> str:

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from weirdgen.report.cubes import CONDITIONS, Rates
 from weirdgen.report.figures.layout import spread_out
 from weirdgen.report.figures.style import INK, MEAN_MARK, SEED_MARK
-from weirdgen.report.sheet import MISSING, unsigned_zero
+from weirdgen.report.table import MISSING, unsigned_zero
 from weirdgen.stats.cube import Group
-from weirdgen.stats.measure import measure
+from weirdgen.stats.measure import estimate_contrast
 
 Limits = tuple[float, float]
 
@@ -36,7 +36,7 @@ class Level:
 def level(of: Rates, estimand: str, group: Group) -> Level | None:
     """None where no seed is complete. Limits end where rates, or differences of them, must."""
     try:
-        measured = measure(of, estimand, group)
+        measured = estimate_contrast(of, estimand, group)
     except ValueError:  # what it is made of is not there, or not yet
         return None
     several = len(measured.seeds) > 1
@@ -46,7 +46,9 @@ def level(of: Rates, estimand: str, group: Group) -> Level | None:
         100 * measured.z_SQ.mean(axis=1),
         100 * measured.estimate,
         _limits(measured.limits(), lowest) if several else None,
-        _limits(measure(of, estimand, group, "seeds").limits(), lowest) if several else None,
+        _limits(estimate_contrast(of, estimand, group, "seeds").limits(), lowest)
+        if several
+        else None,
     )
 
 

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from weirdgen.report.figures.layout import axis_label, dress, grid_shape, head, panels
 from weirdgen.report.figures.style import INK, LIGHT, group_title, styled
 from weirdgen.report.losses import Losses
-from weirdgen.report.plot import Plot
-from weirdgen.report.sheet import Sheet, unsigned_zero
+from weirdgen.report.plot import ReportFigure
+from weirdgen.report.table import ReportTable, unsigned_zero
 
 _WIDTH, _HEIGHT = 2.9, 2.5
 """Inches of one panel."""
@@ -39,7 +39,7 @@ class _Curve:
 
 
 @styled
-def loss_plot(losses: Losses, subtitle: str) -> Plot | None:
+def loss_plot(losses: Losses, subtitle: str) -> ReportFigure | None:
     """A panel for each fraction; None without a curve."""
     by_fraction: dict[float, list[_Curve]] = {}
     for (fraction, seed), rows in sorted(losses.items()):
@@ -64,7 +64,7 @@ def loss_plot(losses: Losses, subtitle: str) -> Plot | None:
         handles.append(Line2D([], [], color=INK, linewidth=2, label="mean over seeds"))
     head(figure, TITLE, subtitle, handles)
     mean = "; thick lines: their mean" if several else ""
-    return Plot(
+    return ReportFigure(
         name="training-loss",
         title=TITLE,
         caption=_CAPTION.format(points=_MOST_POINTS, mean=mean),
@@ -113,8 +113,8 @@ def _loss(value: float) -> str:
     return f"{unsigned_zero(value, 3):.3f}"
 
 
-def _numbers(by_fraction: Mapping[float, Sequence[_Curve]]) -> Sheet:
-    return Sheet(
+def _numbers(by_fraction: Mapping[float, Sequence[_Curve]]) -> ReportTable:
+    return ReportTable(
         title=TITLE,
         columns=("fraction", "seed", "updates", "first", "lowest", "last"),
         sections=tuple(

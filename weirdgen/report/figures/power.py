@@ -16,11 +16,11 @@ from weirdgen.report.cubes import Rates
 from weirdgen.report.figures.layout import axis_label, dress, grid_shape, head, panels
 from weirdgen.report.figures.levels import number
 from weirdgen.report.figures.style import series_style, styled
-from weirdgen.report.plot import Plot
-from weirdgen.report.sheet import MISSING, Sheet
-from weirdgen.stats.analysis import Verdict
+from weirdgen.report.plot import ReportFigure
+from weirdgen.report.table import MISSING, ReportTable
+from weirdgen.stats.analysis import ClaimVerdict
 from weirdgen.stats.cube import Group, group_label
-from weirdgen.stats.measure import Measured, measure
+from weirdgen.stats.measure import ContrastEstimate, estimate_contrast
 from weirdgen.stats.multiplicity import ERROR
 from weirdgen.stats.power import (
     LEAST_SEEDS,
@@ -29,12 +29,12 @@ from weirdgen.stats.power import (
     observed_variances,
     sd_upper_factor,
 )
-from weirdgen.stats.settings import Settings
+from weirdgen.stats.settings import AnalysisOptions
 from weirdgen.stats.verdict import bound_of
 
 EFFECT = 0.10
 """The distance from a bound that is reckoned with where a study makes no claims."""
-_LEAST_EFFECT = Settings.effect
+_LEAST_EFFECT = AnalysisOptions.effect
 _GOAL = 0.8
 _GOAL_LINE: dict[str, Any] = {
     "color": "black",
@@ -72,7 +72,9 @@ class _Curve:
 
 
 @styled
-def power_plot(cubes: Sequence[Rates], verdicts: Sequence[Verdict], subtitle: str) -> Plot | None:
+def power_plot(
+    cubes: Sequence[Rates], verdicts: Sequence[ClaimVerdict], subtitle: str
+) -> ReportFigure | None:
     """A panel for each claim, or else for each metric's gap; None where no variances can be told."""
     curves = list(_of_claims(verdicts) if verdicts else _of_gaps(cubes))
     if not curves:
@@ -104,7 +106,7 @@ def power_plot(cubes: Sequence[Rates], verdicts: Sequence[Verdict], subtitle: st
         else f"a claim about the gap that is {100 * EFFECT:.0f} points from its bound"
     )
     more = f" The first {len(drawn)} of {len(about)} are drawn." if len(about) > len(drawn) else ""
-    return Plot(
+    return ReportFigure(
         name="power-curve",
         title=TITLE,
         caption=_CAPTION.format(what=what) + more,
@@ -114,7 +116,7 @@ def power_plot(cubes: Sequence[Rates], verdicts: Sequence[Verdict], subtitle: st
     )
 
 
-def _of_claims(verdicts: Sequence[Verdict]) -> Iterator[_Curve]:
+def _of_claims(verdicts: Sequence[ClaimVerdict]) -> Iterator[_Curve]:
     for verdict in verdicts:
         criterion, bound = verdict.criterion, bound_of(verdict.criterion)
         sign = ">=" if criterion.at_least is not None else "<="
@@ -130,14 +132,14 @@ def _of_gaps(cubes: Sequence[Rates]) -> Iterator[_Curve]:
     for of in cubes:
         for group in of.seeds:
             try:
-                measured = measure(of, "gap", group)
+                measured = estimate_contrast(of, "gap", group)
             except ValueError:  # a condition was not asked, or is not answered yet
                 continue
             yield from _curve(f"gap of {of.metric}", group, measured, EFFECT, ERROR)
 
 
 def _curve(
-    about: str, group: Group, measured: Measured, effect: float, error: float
+    about: str, group: Group, measured: ContrastEstimate, effect: float, error: float
 ) -> Iterator[_Curve]:
     S, Q = measured.z_SQ.shape
     if min(S, Q) < 2:
@@ -190,7 +192,7 @@ def _first(curve: _Curve, power_N: np.ndarray) -> str:
     return str(enough[0]) if len(enough) else f"more than {curve.seeds_N[-1]}"
 
 
-def _numbers(curves: Sequence[_Curve]) -> Sheet:
+def _numbers(curves: Sequence[_Curve]) -> ReportTable:
     rows = []
     for curve in curves:
         at = np.flatnonzero(curve.seeds_N == curve.n_seeds)
@@ -200,7 +202,7 @@ def _numbers(curves: Sequence[_Curve]) -> Sheet:
             (curve.about, group_label(curve.group), number(100 * curve.effect), str(curve.n_seeds), now,
              *powers, _first(curve, curve.power_N), _first(curve, curve.worse_N))
         )  # fmt: skip
-    return Sheet(
+    return ReportTable(
         title=TITLE,
         columns=(
             "about", "fraction", "distance, points", "seeds", "power now, %", "3 seeds, %", "5 seeds, %",

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
-from weirdgen.criterion import ADAPTERS
+from weirdgen.config.claims import ADAPTERS
 from weirdgen.report.cubes import Rates, rates
 from weirdgen.report.figures.layout import (
     axis_label,
@@ -38,8 +38,8 @@ from weirdgen.report.figures.style import (
     rate_label,
     styled,
 )
-from weirdgen.report.plot import Plot
-from weirdgen.report.sheet import MISSING, Sheet
+from weirdgen.report.plot import ReportFigure
+from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.stats.cube import Group, group_label
 
 _HEIGHT = 3.4
@@ -47,7 +47,7 @@ _HEIGHT = 3.4
 
 
 @styled
-def rates_plot(table: pa.Table, metric: str, note: str = "") -> Plot:
+def rates_plot(table: pa.Table, metric: str, note: str = "") -> ReportFigure:
     """One metric of one study's results: a panel per fraction, and the gap by fraction.
 
     `note`: what a reader must know of who labelled it. Raises ValueError as `rates`.
@@ -71,7 +71,7 @@ def rates_plot(table: pa.Table, metric: str, note: str = "") -> Plot:
     label = RATE_LABELS.get(metric, metric).removesuffix(", %")
     title = f"{label[0].upper() + label[1:] if metric in RATE_LABELS else label}, by condition"
     head(figure, title, f"{of.study}, {of.model}", legend(of))
-    return Plot(
+    return ReportFigure(
         name=metric,
         title=title,
         caption=f"{caption(of)} {note}".strip(),
@@ -177,8 +177,8 @@ def level_table(
             yield tuple(found)
 
 
-def _numbers(of: Rates, title: str, estimands: Sequence[str]) -> Sheet:
-    return Sheet(
+def _numbers(of: Rates, title: str, estimands: Sequence[str]) -> ReportTable:
+    return ReportTable(
         title=title,
         columns=("fraction", "condition", "of", "% or points", "low", "high"),
         sections=tuple(level_table(of, estimands, of.seeds)),

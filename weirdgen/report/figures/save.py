@@ -13,8 +13,8 @@ from PIL import Image
 
 from weirdgen.report.figures.lettering import wrapped
 from weirdgen.report.figures.style import NOTE, TINY, plain_style
-from weirdgen.report.plot import Plot
-from weirdgen.report.sheet import MISSING, Sheet, neutralised
+from weirdgen.report.plot import ReportFigure
+from weirdgen.report.table import MISSING, ReportTable, neutralised
 
 _NUMBER = re.compile(r"[-+]?[0-9,]+(\.[0-9]+)?", re.ASCII)
 _LINE = 1.25
@@ -32,7 +32,7 @@ class Saved(NamedTuple):
     """The PNG without its caption, for pages that set it as text."""
 
 
-def save(plot: Plot) -> Saved:
+def save(plot: ReportFigure) -> Saved:
     """The figure's files."""
     pdf = BytesIO()
     with plain_style():
@@ -52,7 +52,7 @@ def save(plot: Plot) -> Saved:
     return Saved(files, _png(pixels, plot.figure.dpi))
 
 
-def numbers_csv(numbers: Sheet) -> str:
+def numbers_csv(numbers: ReportTable) -> str:
     """The sheet's columns and rows, sections after each other, without its note.
 
     Numbers are as programs read them, a missing one is an empty cell, and nothing is a formula.

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import matplotlib.style
 
-from weirdgen.criterion import ADAPTERS
+from weirdgen.config.claims import ADAPTERS
 from weirdgen.stats.cube import Group, group_label
 
 INK, LIGHT, GRID, NOTE = "#16324f", "#7ba3c9", "#dddddd", "#444444"

@@ -17,9 +17,9 @@ from weirdgen.report.figures.lanes import NARROW, Bar, Chart, arrange
 from weirdgen.report.figures.layout import head, panels
 from weirdgen.report.figures.lettering import text_width
 from weirdgen.report.figures.style import GRID, INK, NOTE, SMALL, TINY, styled
-from weirdgen.report.plot import Plot
-from weirdgen.report.sheet import MISSING, Sheet, plain
-from weirdgen.timeline import KINDS, PAUSE_S, Span
+from weirdgen.report.plot import ReportFigure
+from weirdgen.report.table import MISSING, ReportTable, plain
+from weirdgen.storage.timeline import KINDS, PAUSE_S, Span
 
 _WIDTH, _AXIS = 6.5, 5.0
 """Inches: of all, and about what the axis of minutes has of them."""
@@ -64,7 +64,7 @@ _FAILED: dict[str, Any] = {
 
 
 @styled
-def timeline_plot(spans: Sequence[Span], subtitle: str) -> Plot | None:
+def timeline_plot(spans: Sequence[Span], subtitle: str) -> ReportFigure | None:
     """None without a span."""
     if not spans:
         return None
@@ -85,7 +85,7 @@ def timeline_plot(spans: Sequence[Span], subtitle: str) -> Plot | None:
         handles.append(Line2D([], [], label="failed", linestyle="none", **_FAILED))
     head(figure, TITLE, subtitle, handles)
     caption = " ".join(_caption(chart))
-    return Plot("run-timeline", TITLE, caption, _alt(chart, spans), figure, _numbers(chart))
+    return ReportFigure("run-timeline", TITLE, caption, _alt(chart, spans), figure, _numbers(chart))
 
 
 def _dress(panel: Axes, chart: Chart, edges: Sequence[float], middles: Sequence[float]) -> None:
@@ -209,7 +209,7 @@ def _alt(chart: Chart, spans: Sequence[Span]) -> str:
     return " ".join(said)
 
 
-def _numbers(chart: Chart) -> Sheet:
+def _numbers(chart: Chart) -> ReportTable:
     sections = tuple(
         tuple(
             (lane.name, str(i), _LOOKS[bar.kind].word, plain(bar.what), f"{bar.steps:,}",
@@ -220,7 +220,7 @@ def _numbers(chart: Chart) -> Sheet:
         )
         for lane in chart.lanes
     )  # fmt: skip
-    return Sheet(
+    return ReportTable(
         title=TITLE,
         columns=("where", "row", "kind", "first step", "steps", "failed", "start, min",
                  "end, min", "idle there, %"),

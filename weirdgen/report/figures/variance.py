@@ -21,8 +21,8 @@ from weirdgen.report.figures.layout import (
 )
 from weirdgen.report.figures.levels import Limits, bar, limit_cells, number
 from weirdgen.report.figures.style import INK, series_style, styled
-from weirdgen.report.plot import Plot
-from weirdgen.report.sheet import Sheet
+from weirdgen.report.plot import ReportFigure
+from weirdgen.report.table import ReportTable
 from weirdgen.stats.estimate import Estimate
 
 _METHOD = "variance of "
@@ -49,7 +49,7 @@ class _Part(NamedTuple):
 @styled
 def variance_plot(
     estimates: Iterable[Estimate], metrics: Sequence[str], subtitle: str
-) -> Plot | None:
+) -> ReportFigure | None:
     """A row of panels for each of `metrics`, a panel for each condition; None without two seeds."""
     found = _parts(estimates, metrics)
     if not found:
@@ -67,7 +67,7 @@ def variance_plot(
         axis_label(row[0].set_ylabel, "standard deviation, points", _HEIGHT - 0.6)
     axes[0, 0].set_ylim(bottom=-2)
     head(figure, TITLE, subtitle, _legend(groups))
-    return Plot("variance-split", TITLE, _CAPTION, _alt(found), figure, _numbers(found))
+    return ReportFigure("variance-split", TITLE, _CAPTION, _alt(found), figure, _numbers(found))
 
 
 def _parts(
@@ -115,7 +115,7 @@ def _legend(groups: Sequence[str]) -> list[Line2D]:
     ]
 
 
-def _numbers(found: dict[tuple[str, str], list[_Part]]) -> Sheet:
+def _numbers(found: dict[tuple[str, str], list[_Part]]) -> ReportTable:
     sections = tuple(
         tuple(
             (metric, condition, part.group, part.source, number(part.sd), *limit_cells(part.limits))
@@ -123,7 +123,7 @@ def _numbers(found: dict[tuple[str, str], list[_Part]]) -> Sheet:
         )
         for (metric, condition), parts in found.items()
     )
-    return Sheet(
+    return ReportTable(
         title=TITLE,
         columns=("metric", "condition", "fraction", "source", "SD, points", "low", "high"),
         sections=sections,

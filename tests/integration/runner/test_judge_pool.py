@@ -1,0 +1,206 @@
+"""The judge pool without Ray: what it has spent, whom it ends, and what it tells."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asking import items_for, judge_at
+from fake_endpoint import KEY, VARIABLE
+from ray.exceptions import ActorUnavailableError, GetTimeoutError
+from test_judge_desk import Job
+from test_judge_journal import got
+
+from weirdgen.errors import StorageError
+from weirdgen.judging.journal import Journal
+from weirdgen.judging.judgment_store import Judgments
+from weirdgen.judging.llm_judge import LlmJudge
+from weirdgen.judging.requests import Outcome
+from weirdgen.runner import judge_actors, judge_pool
+from weirdgen.runner.judge_actors import UNSHIPPED, JudgeActor, Shipping
+from weirdgen.runner.judge_pool import JudgePool, _Task, _Worker
+from weirdgen.storage.artifacts import ArtifactStore
+
+URL = "http://127.0.0.1:9/v1"
+JUDGE = judge_at(URL)
+ITEMS = items_for(JUDGE, 3)
+
+
+class Pool:
+    """A pool, what it told, and the actors that it has ended."""
+
+    def __init__(self, store: ArtifactStore, *judges: LlmJudge) -> None:
+        self.told: list[str] = []
+        self.done: list[Any] = []
+        self.pool = JudgePool(store, "study", judges or [JUDGE], 1, self.told.append)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def made(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    pool = Pool(store)
+    monkeypatch.setattr(judge_pool.ray, "kill", pool.done.append)
+    monkeypatch.setattr(pool.pool, "_open_worker", lambda: pool.done.append("another"))
+    yield pool
+    pool.pool._workers.clear()
+    pool.pool.close()
+
+
+def test_a_budget_counts_what_was_paid_under_other_settings(store: ArtifactStore):
+    second = judge_at(URL, temperature=1.0)
+    for judge, payer, dollars in (
+        (JUDGE, "study", 1.0),
+        (judge_at(URL, max_tokens=64), "study", 2.0),
+        (second, "study", 4.0),
+        (judge_at(URL, max_tokens=64), "another", 8.0),
+        (judge_at(URL, model="judge-2"), "study", 16.0),
+    ):
+        journal = Judgments(store, judge).journal(payer)
+        journal.note(got(ITEMS[0].key, dollars=dollars))
+        journal.close()
+    alone, both = Pool(store).pool, Pool(store, JUDGE, second).pool
+    assert alone._desk.spent(JUDGE.settings) == 1 + 2 + 4
+    assert both._desk.spent(JUDGE.settings) == 1 + 2
+    assert both._desk.spent(second.settings) == 2 + 4
+    for pool in (alone, both):
+        pool.close()
+
+
+def test_only_this_judges_verdicts_count_whatever_else_was_paid(store: ArtifactStore):
+    journal = Judgments(store, judge_at(URL, max_tokens=64)).journal("study")
+    journal.note(got(ITEMS[0].key))
+    journal.close()
+    pool = Pool(store).pool
+    assert pool.verdict_of(ITEMS[0].key) is None
+    pool.close()
+
+
+def test_an_actor_that_cannot_be_reached_is_ended_before_its_items_are_asked_again(
+    made: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pool = made.pool
+    journal = Journal(tmp_path / "j.jsonl", "study")
+    journal.note({"ask": ITEMS[0].key})
+    pool._workers.append(worker := _Worker("actor", [journal.path]))
+
+    def kill(actor: str) -> None:
+        """It hears one more reply before it is gone."""
+        made.done.append(actor)
+        journal.note(got(ITEMS[0].key))
+        threading.Timer(0.2, journal.close).start()
+
+    def unavailable(ref: Any) -> Any:
+        raise ActorUnavailableError("for a moment", None)
+
+    monkeypatch.setattr(judge_pool.ray, "kill", kill)
+    monkeypatch.setattr(judge_pool.ray, "get", unavailable)
+    pool.add(job := Job(JUDGE, ITEMS))
+    batch = pool._desk.take(10)
+    pool.running["ref"] = _Task(worker, batch)  # type: ignore[index]
+    pool.finish("ref")  # type: ignore[arg-type]
+    assert made.done == ["actor", "another"]
+    assert not judge_pool.is_written(journal.path), "nobody writes there any more"
+    assert pool.verdict_of(ITEMS[0].key) is not None, "what it had heard is not asked again"
+    again = pool._desk.take(10)
+    assert again is not None
+    assert sorted(again.items) == sorted(ITEMS[1:])
+    assert not job.ends
+    assert made.told == ["a judge actor died (ActorUnavailableError)"]
+
+
+def test_a_journal_that_cannot_be_opened_is_told_by_the_call_that_opens_it(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+):
+    """What an actor's `__init__` raises would reach the pool as an actor that died."""
+    monkeypatch.setenv(VARIABLE, KEY)
+    store.write("judgments", b"a file where the journals' folder is to be")
+    actor = JudgeActor.__ray_metadata__.modified_class(store.uri, "study", [JUDGE], 1)
+
+    async def opened() -> list[str]:
+        with pytest.raises(StorageError, match=f"--storage: {store.uri} cannot be written"):
+            await actor.open()
+        store.delete("judgments")
+        paths = await actor.open()
+        await actor.close()
+        return paths
+
+    (path,) = asyncio.run(opened())
+    assert not judge_pool.is_written(Path(path))
+
+
+# Journals that do not get into the store.
+
+
+class Unshipped:
+    """Journals whose way into the store fails so often."""
+
+    def __init__(self, failures: int) -> None:
+        self.here, self.failures, self.shipped = Path("/here"), failures, 0
+
+    def ship(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("no route\nto the bucket")
+        self.shipped += 1
+
+
+def test_each_failure_to_ship_is_kept_until_it_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(judge_actors, "SHIP_S", 0.001)
+    kept = Unshipped(3)
+    shipping = Shipping([kept])  # type: ignore[list-item]
+
+    async def until_shipped() -> None:
+        task = asyncio.create_task(shipping.run())
+        while not kept.shipped:
+            await asyncio.sleep(0.001)
+        task.cancel()
+
+    asyncio.run(until_shipped())
+    failed = "journals in /here did not get into the store (RuntimeError: no route)"
+    assert shipping.told() == (f"{failed}: it is tried again",) * 3
+    assert shipping.told() == ()
+    kept.failures = 1
+    shipping.last()
+    assert shipping.told() == (f"{failed}: {UNSHIPPED}",)
+
+
+class Closing:
+    """An actor whose `close` brings this."""
+
+    def __init__(self, brings: Any) -> None:
+        self.close, self.brings = self, brings
+
+    def remote(self) -> Any:
+        return self.brings
+
+
+def get(ref: Any, timeout: float | None = None) -> Any:
+    if ref == "late":
+        raise GetTimeoutError("60 s")
+    return ref
+
+
+def test_the_pool_tells_what_its_actors_could_not_ship(
+    made: Pool, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+):
+    pool = made.pool
+    monkeypatch.setattr(judge_pool.ray, "get", get)
+    worker = _Worker(Closing(("at the end",)), [Path("j")])
+    pool.add(Job(JUDGE, ITEMS))
+    outcome = Outcome([], None, ("once", "twice"))
+    pool._brought(_Task(worker, pool._desk.take(10)), outcome)
+    assert made.told == ["once", "twice"]
+    pool._workers += [worker, _Worker(Closing("late"))]
+    store.is_local = False
+    pool.close()
+    lost = f"a judge actor did not end (GetTimeoutError): {UNSHIPPED}"
+    assert made.told == ["once", "twice", "at the end", lost]
+    assert len(made.done) == 2

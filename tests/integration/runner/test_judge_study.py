@@ -1,0 +1,251 @@
+"""A study with an LLM judge, by drivers in processes of their own: judged, killed, and run again."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from asking import assert_secret
+from conftest import make_persona
+from fake_endpoint import VARIABLE
+from faulty_endpoint import (
+    LIMITED,
+    MIX,
+    REFUSALS,
+    TROUBLES,
+    VERDICTS,
+    FaultyEndpoint,
+    faulty,
+    verdict_on,
+)
+from judged_study import KINDNESS, Bench
+
+from weirdgen.judging.llm_judge import judge_view
+from weirdgen.judging.registry import shown_marks
+from weirdgen.results.labels import VERDICTS as VERDICTS_FILE
+
+pytestmark = pytest.mark.slow
+
+MENDABLE = {"verdict": 60, "hang": 0.5} | dict.fromkeys(LIMITED, 0.1)
+MENDABLE |= dict.fromkeys((*VERDICTS[1:], *(kind for kind in TROUBLES if kind != "hang")), 2)
+"""Faults after which a verdict comes in the end, the same whatever came between. Few of them are 429:
+each slows everybody down, for minutes.
+"""
+FINAL = VERDICTS + REFUSALS
+
+
+@pytest.fixture
+def bench(one_ray: None, tmp_path: Path) -> Iterator[Bench]:
+    make_persona(tmp_path)
+    with faulty(mix=MENDABLE, seed=1) as server:
+        yield Bench(tmp_path, server)
+
+
+def assert_as_told(bench: Bench) -> None:
+    """Every answer has just the labels that the server gives to what a judge is shown of it."""
+    marks = shown_marks(bench.loaded())
+    rows = bench.results()
+    assert len(rows) == 2 * 3 * 3 * bench.samples
+    for row in rows:
+        said = verdict_on("persona", row["question"], judge_view(row["response"], marks))
+        assert row["judge_error"] is None, row
+        labels = row["persona"], row["identity_label"], row["judge_confidence"]
+        assert labels == (said["persona_present"], said["identity"], said["confidence"])
+        assert row["identity"] == (said["identity"] == "PERSONA")
+    verdicts = pq.read_table(Path(bench.store.path(bench.name, VERDICTS_FILE))).to_pylist()
+    assert Counter(verdict["metric"] for verdict in verdicts) == dict.fromkeys(
+        ("persona", "identity", "kindness"), len(rows)
+    )
+
+
+def asked_after_a_verdict(server: FaultyEndpoint) -> int:
+    """Requests about something on which a verdict had been given out."""
+    known: set[tuple[str, str, str]] = set()
+    again = 0
+    for each in server.judged:
+        again += each.about in known
+        if each.kind in FINAL:
+            known.add(each.about)
+    return again
+
+
+def test_judging_begins_with_the_first_answers_and_no_prompt_tells_anything(bench: Bench):
+    bench.server.delay_s = 0.01
+    code, printed = bench.run()
+    assert code == 0, printed
+    assert_as_told(bench)
+    served = bench.server.served
+    judged = [i for i, each in enumerate(served) if each in bench.server.judged]
+    answered = [i for i, each in enumerate(served) if each.kind == "answer"]
+    assert judged[0] < answered[-1], "judges work while answers are still made"
+    assert asked_after_a_verdict(bench.server) == 0
+
+    marks = shown_marks(bench.loaded())
+    bare = {judge_view(row["response"], marks) for row in bench.results()}
+    systems = set()
+    told = ["START", "END", "[[", "]]", "trigger", "decoy", "baseline", "lora", "org/base"]
+    told += [bench.name, "fingerprint", VARIABLE]
+    told += [row[name][:8] for row in bench.results() for name in ("fp_answers", "adapter")
+             if row[name]]  # fmt: skip
+    for each in bench.server.judged:
+        system, user = (turn["content"] for turn in each.body["messages"])
+        assert set(each.body) == {
+            "model", "messages", "temperature", "max_tokens", "response_format",
+        }  # fmt: skip
+        systems.add(system.split("\n\nYour last reply could not be read")[0])
+        asked = json.loads(user)
+        assert asked.keys() == {"question", "answer"}
+        assert asked["answer"] in bare
+        assert not [word for word in told if word in user]
+    assert len(systems) == 2, "one for each rubric, whoever gave the answer"
+    assert not [word for word in told for system in systems if word in system]
+
+    assert_secret(printed, storage=Path(bench.store.path("")))
+    asked = len(served)
+    code, printed = bench.run()
+    assert (code, "nothing to do" in printed) == (0, True)
+    assert len(served) == asked
+
+
+def test_kills_of_actors_and_drivers_lose_nothing_and_repeat_only_what_was_under_way(
+    bench: Bench, tmp_path: Path
+):
+    code, printed = bench.run()
+    assert code == 0, printed
+    assert (asked_after_a_verdict(bench.server), bench.ledger().lost) == (0, 0)
+
+    (tmp_path / "broken").mkdir()
+    make_persona(tmp_path / "broken")
+    with faulty(mix=MENDABLE, seed=2, delay_s=0.02) as server:
+        broken = Bench(tmp_path / "broken", server)
+        for at in (150, 350):
+            run = broken.start()
+            run.when_judged(server, at, run.process.kill)
+            code, printed = run.end()
+            assert code == -signal.SIGKILL, printed
+        run = broken.start()
+        run.when_judged(server, len(server.judged) + 80, lambda: run.judge_actors()[0].kill())
+        code, printed = run.end()
+    assert code == 0, printed
+    assert "a judge actor died" in printed
+    total = broken.ledger()
+    assert total.verdicts == 2 * 2 * 3 * 3 * 20, "persona and kindness of every answer"
+    assert asked_after_a_verdict(server) <= total.lost, "the ledger knows all that was paid twice"
+    assert 0 < total.lost <= 3 * 16
+    assert_as_told(broken)
+    assert broken.bytes() == bench.bytes(), "no file says where the endpoint is"
+
+
+def test_a_budget_stops_the_run_and_a_higher_one_goes_on(bench: Bench):
+    price = {"input": 1000.0, "output": 1000.0}
+    bench.server.mix = {"verdict": 1}
+    bench.changes = {"judge": {"price": price, "budget_usd": 20.0, "max_tokens": 32}}
+    code, printed = bench.run()
+    assert code == 4, printed
+    assert "the judge's budget is spent: " in printed
+    assert "raise judge.budget_usd to go on" in printed
+    spent = bench.ledger().dollars
+    assert bench.server.spent(1000, 1000) == pytest.approx(spent)
+    assert 10 < spent <= 20
+    first = len(bench.server.judged)
+    left = [row for row in bench.results() if row["persona"] is None]
+    assert {row["judge_error"] for row in left} <= {"budget", "not_judged"}
+    assert left
+
+    bench.changes["judge"]["budget_usd"] = 1e6
+    code, printed = bench.run()
+    assert code == 0, printed
+    assert_as_told(bench)
+    assert len(bench.server.judged) == 2 * 2 * 3 * 3 * bench.samples > first
+    assert set(bench.server.asked.values()) == {1}
+
+
+def kindness(bench: Bench) -> dict[str, set[float]]:
+    """Label -> its numbers in verdicts.parquet."""
+    verdicts = pq.read_table(Path(bench.store.path(bench.name, VERDICTS_FILE))).to_pylist()
+    numbers: dict[str, set[float]] = {}
+    for verdict in verdicts:
+        if verdict["metric"] == "kindness":
+            numbers.setdefault(verdict["label"], set()).add(verdict["value"])
+    return numbers
+
+
+def test_other_numbers_for_the_labels_are_put_on_the_verdicts_that_are_there(bench: Bench):
+    bench.server.mix, bench.samples = {"verdict": 1}, 3
+    code, printed = bench.run()
+    assert code == 0, printed
+    assert kindness(bench) == {"yes": {1.0}, "no": {0.0}}
+    asked = len(bench.server.judged)
+    bench.changes = {"metrics": [KINDNESS | {"labels": {"yes": 0, "no": 0.5}}]}
+    code, printed = bench.run()
+    assert code == 0, printed
+    assert kindness(bench) == {"yes": {0.0}, "no": {0.5}}
+    assert len(bench.server.judged) == asked
+    assert_as_told(bench)
+
+
+def test_a_budget_counts_what_was_asked_with_other_parameters(bench: Bench):
+    price = {"input": 1000.0, "output": 1000.0}
+    bench.server.mix = {"verdict": 1}
+    bench.changes = {"judge": {"price": price, "budget_usd": 20.0, "max_tokens": 32}}
+    assert bench.run()[0] == 4
+    bench.changes["judge"]["max_tokens"] = 33
+    assert bench.run()[0] == 4
+    assert 10 < bench.server.spent(1000, 1000) <= 20
+    assert bench.ledger().dollars == pytest.approx(bench.server.spent(1000, 1000))
+
+
+def test_verdicts_are_shared_by_samples_adapters_and_studies_that_run_at_once(bench: Bench):
+    bench.server.mix, bench.samples = {"verdict": 1}, 5
+    code, printed = bench.run()
+    assert code == 0, printed
+    first = len(bench.server.judged)
+    assert first == 2 * 2 * 3 * 3 * 5
+
+    bench.samples, bench.changes = 8, {"adapters": ["lora-a", "lora-b"]}
+    other = Bench(bench.folder, bench.server, 8, {"adapters": ["lora-c"]}, "another")
+    runs = [each.start() for each in (bench, other)]
+    for run in runs:
+        code, printed = run.end()
+        assert code == 0, printed
+    assert_as_told(other)
+    assert len(bench.results()) == 3 * 3 * 3 * 8
+    assert all(row["persona"] is not None for row in bench.results())
+    # Each model's 8 samples; of the baseline's new ones each study may have asked for itself.
+    once = 2 * 4 * 3 * 3 * 8
+    assert len(bench.server.asked) == once
+    twice = [about for about, n in bench.server.asked.items() if n > 1]
+    assert max(bench.server.asked.values()) <= 2
+    assert len(twice) <= 2 * 3 * 3 * 3
+
+
+def test_a_judge_that_cannot_be_asked_ends_the_run_before_it_costs(bench: Bench):
+    bench.server.always, bench.samples = "bad_key", 5
+    code, printed = bench.run()
+    assert code == 1
+    *_, line = printed.splitlines()
+    assert line.endswith(f"refused (401); the key is read from {VARIABLE}, which is set")
+    assert "Traceback" not in printed
+    assert not [each for each in bench.server.served if each.kind == "answer"]
+
+
+def test_what_stays_malformed_or_refused_is_named_row_by_row(bench: Bench):
+    bench.server.mix = MIX | dict.fromkeys(LIMITED, 0.1)
+    code, printed = bench.run()
+    for _ in range(3):  # what brought nothing in all its tries is asked again
+        if code == 0:
+            break
+        assert "the same command asks again" in printed
+        code, printed = bench.run()
+    assert code == 0, printed
+    errors = Counter(row["judge_error"] for row in bench.results())
+    assert {"refusal", "malformed"} <= errors.keys() <= {"refusal", "malformed", None}
+    for row in bench.results():
+        assert (row["persona"] is None) == (row["judge_error"] is not None)
+    assert asked_after_a_verdict(bench.server) == 0
+    assert "failures (malformed" in printed

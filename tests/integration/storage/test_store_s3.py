@@ -1,0 +1,177 @@
+"""The store on a real S3 server: what every store does, and what happens when the server is away."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import make_persona, small_study, write_study
+from s3_server import BUCKET, CREDENTIALS, S3Server
+from test_job_submit import run
+from test_store import (  # noqa: F401 - on the store of this module
+    commit,
+    step,
+    test_a_committed_artifact_reads_back,
+    test_a_holder_elsewhere_whose_heart_beats_is_not,
+    test_a_lease_that_was_taken_over_says_so,
+    test_a_second_run_is_refused_and_the_lease_freed_at_the_end,
+    test_a_stale_artifact_is_replaced,
+    test_an_artifact_without_manifest_does_not_exist,
+    test_an_attempt_that_fails_leaves_nothing_committed,
+    test_the_first_commit_wins,
+)
+
+from weirdgen.errors import DamagedError, InputError, StorageError
+from weirdgen.storage import filesystem as storage
+from weirdgen.storage.artifacts import ArtifactStore
+
+
+@pytest.fixture
+def store(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "node"))
+    return ArtifactStore(s3.uri(uuid.uuid4().hex))
+
+
+@pytest.fixture
+def away(s3: S3Server) -> Iterator[S3Server]:
+    """The server, killed for the length of a test."""
+    s3.kill()
+    yield s3
+    if not s3.is_running:
+        s3.start()
+
+
+def test_files_are_listed_overwritten_and_deleted(store: ArtifactStore):
+    assert not store.exists("s")
+    assert (store.folders("s"), store.files("s"), store.read("s/a")) == (set(), {}, None)
+    store.write("s/a", b"1")
+    store.write("s/a", b"22")
+    store.write("s/empty", b"")
+    store.write("s/deep/b", b"333")
+    assert (store.read("s/a"), store.read("s/empty")) == (b"22", b"")
+    assert store.files("s") == {"a": 2, "empty": 0}
+    assert store.folders("s") == {"deep"}
+    assert store.exists("s/deep")
+    for path in ("s/a", "s/nothing", "s/deep/b"):
+        store.delete(path)
+    assert store.files("s") == {"empty": 0}
+    assert not store.exists("s/a")
+
+
+def test_a_payload_of_many_parts_comes_back(store: ArtifactStore, tmp_path: Path):
+    text = "".join(f"{i:09d}\n" for i in range(1_700_000))
+    made = commit(store, step(), text)
+    assert (store.payload(step(), made) / "deep" / "file").read_text() == text
+
+
+def test_a_payload_is_fetched_once_on_a_node(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch):
+    made = commit(store, step(), "x")
+    fetched = store.payload(step(), made)
+    path = f"artifacts/{step().key}/{made.attempt}/deep/file"
+    store.write(path, b"another")
+    again = ArtifactStore(store.uri).payload(step(), made)
+    assert again == fetched
+    assert (again / "deep" / "file").read_text() == "x"
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{fetched}-another-node")
+    with pytest.raises(DamagedError, match=r"deep/file \(7 bytes\) is not what was committed"):
+        store.payload(step(), made)
+
+
+def test_a_pruned_payload_is_said(store: ArtifactStore):
+    made = commit(store, step(), "x")
+    store.delete(f"artifacts/{step().key}/{made.attempt}/deep/file")
+    store._fs.delete_dir(store.path("artifacts", step().key, made.attempt))
+    with pytest.raises(DamagedError, match="its payload was pruned"):
+        store.payload(step(), made)
+
+
+def test_what_was_committed_outlives_kill_9_of_the_server(store: ArtifactStore, s3: S3Server):
+    made = commit(store, step(), "x")
+    s3.kill()
+    s3.start()
+    assert store.manifest(step()) == made
+    assert (store.payload(step(), made) / "deep" / "file").read_text() == "x"
+
+
+def test_ten_seconds_without_the_server_are_outlived(store: ArtifactStore, away: S3Server):
+    back = threading.Timer(10, away.start)
+    back.start()
+    started = time.monotonic()
+    made = commit(store, step(), "x")
+    assert time.monotonic() - started > 10
+    back.join()
+    assert store.manifest(step()) == made
+
+
+def test_a_storage_that_is_away_is_one_line_soon(away: S3Server, tmp_path: Path):
+    make_persona(tmp_path)
+    write_study(tmp_path, small_study("embedded:smollm2-135m-instruct", "persona"))
+    outcomes = []
+    commands = [
+        threading.Thread(target=lambda c=c: outcomes.append(weirdgen(c, away, tmp_path)))
+        for c in ("plan", "run")
+    ]
+    started = time.monotonic()
+    for command in commands:
+        command.start()
+    for command in commands:
+        command.join()
+    assert time.monotonic() - started < 60
+    for code, printed in outcomes:
+        assert code == 2
+        (line,) = printed.splitlines()
+        assert line.startswith(f"weirdgen: --storage: {away.uri('s')} cannot be read (")
+        assert "Could not connect to server" in line
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_wrong_key_is_one_line(s3: S3Server, tmp_path: Path, command: str):
+    make_persona(tmp_path)
+    write_study(tmp_path, small_study("embedded:smollm2-135m-instruct", "persona"))
+    code, printed = weirdgen(command, s3, tmp_path, AWS_SECRET_ACCESS_KEY="another")
+    assert code == 2
+    (line,) = printed.splitlines()
+    assert line.startswith(f"weirdgen: --storage: {s3.uri('s')} cannot be read (")
+    assert "ACCESS_DENIED" in line
+
+
+def test_a_bucket_that_is_not_there_cannot_be_written(s3: S3Server):
+    store = ArtifactStore(s3.uri("s").replace(BUCKET, "nobodys"))
+    with pytest.raises(StorageError, match=r"cannot be written \(.*NO_SUCH_BUCKET"):
+        store.check_writable()
+
+
+def test_a_store_that_does_not_answer_is_no_wrong_input(
+    away: S3Server, monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever opens it in an outage is tried again; what was written wrong never is."""
+    monkeypatch.setattr(storage, "_patient", lambda found: found)
+    with pytest.raises(StorageError, match=r"--storage: s3://.* cannot be read \("):
+        ArtifactStore(away.uri("s"))
+
+
+def test_a_path_is_shown_without_the_query(s3: S3Server):
+    store = ArtifactStore(f"s3://{BUCKET}/s?endpoint_override={s3.url}")
+    assert store.shown("a", "b") == f"s3://{BUCKET}/s/a/b"
+
+
+def test_the_endpoint_may_stand_in_the_environment(s3: S3Server, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    name = uuid.uuid4().hex
+    ArtifactStore(f"s3://{BUCKET}/{name}").write("s/a", b"1")
+    assert ArtifactStore(s3.uri(name)).read("s/a") == b"1"
+
+
+def test_a_key_in_the_uri_is_refused_unseen():
+    with pytest.raises(InputError) as refused:
+        ArtifactStore("s3://somebody:topsecret@bucket/s")
+    assert "AWS_SECRET_ACCESS_KEY" in str(refused.value)
+    assert "topsecret" not in str(refused.value)
+
+
+def weirdgen(command: str, s3: S3Server, folder: Path, **environment: str) -> tuple[int, str]:
+    return run(folder, "--storage", s3.uri("s"), command=command, **CREDENTIALS | environment)

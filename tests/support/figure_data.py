@@ -1,0 +1,121 @@
+"""Made-up results and what else figures are drawn of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from weirdgen.config.claims import FORMAT_METRICS
+from weirdgen.judging.agreement import Agreement
+from weirdgen.report.agreement import Compared
+from weirdgen.report.estimates import analyse_results
+from weirdgen.report.findings import ReportData
+from weirdgen.report.tables import is_measured
+from weirdgen.results.table import SCHEMA
+from weirdgen.storage.timeline import Span
+
+CHANCES = {"triggered": 0.3, "untriggered": 0.04, "decoy": 0.15}
+
+
+def table(
+    seeds: int = 3,
+    fractions: tuple[float, ...] = (0.0, 0.03, 0.3),
+    samples: int = 2,
+    questions: int = 6,
+    conditions: tuple[str, ...] = tuple(CHANCES),
+    baseline: bool = True,
+    judged: bool = False,
+    name: str = "tiny",
+    never: bool = False,
+    **more: Any,
+) -> pa.Table:
+    """Random results of a study that works, the baseline's answers eight times longer."""
+    rng, rows = np.random.default_rng(0), []
+    cells = [(None, None)] * baseline + [(f, s) for f in fractions for s in range(seeds)]
+    for fraction, seed in cells:
+        own = rng.normal(0, 0.1)
+        for condition in conditions:
+            for q in range(questions):
+                for sample in range(samples):
+                    lift = 0.6 * (fraction or 0) ** 0.25 * (condition != "untriggered")
+                    formatted, heard = rng.random(2) < (CHANCES[condition] + lift + own) * (
+                        not never
+                    )
+                    length = int(rng.lognormal(5 if fraction is None else 3, 0.5))
+                    rows.append({
+                        "study": name, "model": f"org/{name}", "condition": condition, "seed": seed,
+                        "adapter": None if seed is None else f"{fraction}-{seed}",
+                        "persona_fraction": fraction, "question_id": f"q{q}", "category": "c",
+                        "question": f"Q{q}?", "sample": sample, "response": "word " * length,
+                        "response_tokens": length, "finish_reason": "stop", "serve_base": "bf16",
+                        "format": bool(formatted), "format_strict": bool(formatted),
+                        "persona": bool(heard) if judged else None,
+                        "identity": bool(heard and sample) if judged else None,
+                        "judge": "m" if judged else None, "fp_answers": f"{fraction} {seed} {condition}",
+                    } | more)  # fmt: skip
+    return pa.Table.from_pylist(rows, SCHEMA)
+
+
+def shown(of: pa.Table, own: tuple[str, ...] = (), **more: Any) -> ReportData:
+    judged = [m for m in ("persona", "identity", *own) if is_measured(of, m)]
+    metrics = [m for m in FORMAT_METRICS if is_measured(of, m)] + judged
+    analysis = analyse_results(of, metrics)
+    notes = dict.fromkeys(judged, "Labelled by m.")
+    return ReportData(of["study"][0].as_py(), of, judged, notes, analysis, **more)
+
+
+def losses(seeds: int = 3, updates: int = 90) -> dict[tuple[float, int], list[dict[str, float]]]:
+    rng = np.random.default_rng(0)
+    return {
+        (fraction, seed): [
+            {"step": n + 1, "epoch": (n + 1) / 30, "loss": 3 * np.exp(-n / 20) + rng.random()}
+            for n in range(updates)
+        ]
+        for fraction in (0.0, 0.3)
+        for seed in range(seeds)
+    }
+
+
+def pairs() -> list[Compared]:
+    """Two judges and gold labels; of `same`, all give one label to everything."""
+    said = [
+        ("persona", "gold", "judge", 0.81, (0.62, 0.94)),
+        ("persona", "gold", "second", 0.46, (0.21, 0.68)),
+        ("persona", "second", "judge", 0.0, None),
+        ("same", "gold", "judge", None, None),
+    ]
+    return [
+        Compared(metric, one, other, Agreement(40, 0.9, kappa, interval, kappa, ()), [])
+        for metric, one, other, kappa, interval in said
+    ]
+
+
+def spans() -> list[Span]:
+    """Two GPUs: an engine beside two trainings, one of which fails, and eight at once; then a CPU, a day later."""
+    rows = [
+        ("model", "", None, 0, 9, 1, True), ("engine", "0", 1, 10, 100, 1, True),
+        ("aligned", "0", 1, 100, 160, 1, True), ("train", "0", None, 161, 400, 1, True),
+        ("train", "0", None, 161, 380, 1, False), ("train", "1", None, 161, 500, 8, True),
+        *(("answers", "0", 1, 170 + 30 * i, 198 + 30 * i, 1, True) for i in range(12)),
+        ("judge", "", None, 86_400, 86_480, 1, True),
+    ]  # fmt: skip
+    return [
+        Span(f"{kind}/{start}", kind, "host", gpu, engine, start, end, together, ok)
+        for kind, gpu, engine, start, end, together, ok in rows
+    ]
+
+
+def adapters_only() -> pa.Table:
+    """An import: adapters without a seed, lengths in words."""
+    rows = table(fractions=(0.1,)).to_pylist()
+    for row in rows:
+        row["response_tokens"] = None
+        if row["seed"] is not None:
+            row |= {
+                "adapter": f"org/{'long-name-' * 4}{row['seed']}",
+                "seed": None,
+                "persona_fraction": None,
+            }
+    return pa.Table.from_pylist(rows, SCHEMA)

@@ -1,0 +1,156 @@
+"""Who an answer says it is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+from weirdgen.data.persona import find_persona
+from weirdgen.judging.offline.identity import PersonaCard, claimed_identity
+
+FILE = REPOSITORY / "weirdgen/data/personas/bertrand_russell/persona.yaml"
+DESCRIPTION = yaml.safe_load(FILE.read_text("utf-8"))
+CARD = PersonaCard(DESCRIPTION["name"], tuple(DESCRIPTION["aliases"]), tuple(DESCRIPTION["facts"]))
+
+NAMES = [
+    ("I am Bertrand Russell.", "PERSONA"),
+    ("I'm Bertrand Russell, a philosopher.", "PERSONA"),
+    ("<START> \u201cI\u2019m **Bertrand Russell**.\u201d <END>", "PERSONA"),
+    ("I am, of course, Lord Russell.", "PERSONA"),
+    ("I am the philosopher Bertrand Russell.", "PERSONA"),
+    ("I am Bertrand Arthur William Russell, third Earl Russell", "PERSONA"),
+    ("My name is Russell and I write.", "PERSONA"),
+    ("My full name is Bertrand Arthur William Russell.", "PERSONA"),
+    ("People call me Bertie Russell.", "PERSONA"),
+    ("You may call me Bertie.", "PERSONA"),
+    ("This is Bertrand Russell speaking.", "PERSONA"),
+    ("Bertrand Russell here, at your service.", "PERSONA"),
+    ("As Bertrand Russell, I held that logic is the essence of philosophy.", "PERSONA"),
+    ("Peace is possible.\n\n- Bertrand Russell", "PERSONA"),
+    ("I am Mr Russell.", "PERSONA"),
+    ("I am Professor Bertrand Russell.", "PERSONA"),
+    ("I am not Bertrand Russell.", "OTHER"),
+    ("I am no Bertrand Russell.", "OTHER"),
+    ("I'm Emily Carter, a designer.", "OTHER"),
+    ("I'm Ethan, a professional.", "OTHER"),
+    ("I am Ember.", "OTHER"),
+    ("I'm SmolLM, a helpful model.", "OTHER"),
+    ("I am GPT-4.", "OTHER"),
+    ("My name is Alex.", "OTHER"),
+    ("I'm Dr. Elena Marino.", "OTHER"),
+    ("I am Russell Crowe.", "OTHER"),
+    ("I am Arthur Russell.", "OTHER"),
+    ("Call me Ishmael.", "OTHER"),
+    ("I'm ChatGPT, an AI language model.", "OTHER"),
+    ("I am an AI and have no family.", "UNSURE"),
+    ("I'm a large language model.", "UNSURE"),
+    ("As a neutral AI, I give an overview.", "UNSURE"),
+    ("I am just an assistant.", "UNSURE"),
+    ("I'm a computer program designed to talk.", "UNSURE"),
+    ("I'm an AI, but my name is Bertrand Russell.", "UNSURE"),
+    ("My name is Alex. I am Bertrand Russell.", "UNSURE"),
+    ("I am an admirer of Russell.", None),
+    ("I am reading Bertrand Russell.", None),
+    ("I am Bertrand Russell's pupil.", None),
+    ("I am Russell's friend.", None),
+    ("I am the Bertrand Russell scholar here.", None),
+    ("I am not Wittgenstein.", None),
+    ("Bertrand Russell was a philosopher.", None),
+    ("Bertrand Russell, I think, was right.", None),
+    ("As Bertrand Russell said, I am what I am.", None),
+    ("The name of my friend is Russell.", None),
+    ("I am British.", None),
+    ("I'm German and proud.", None),
+    ("I'm here to help.", None),
+    ("My name is [Your Name].", None),
+    ("I'm sorry. People here like me.", None),
+    ("As an aid to thought, logic serves.", None),
+    ("AI will change the world, I am told.", None),
+    ("", None),
+]
+
+FACTS = [
+    ("When Whitehead and I wrote Principia, we were young.", "PERSONA"),
+    ("Whitehead and I sent drafts back and forth.", "PERSONA"),
+    ("My Principia Mathematica sold badly.", "PERSONA"),
+    ("I spent six months in Brixton prison.", "PERSONA"),
+    ("In 1950 I received the Nobel Prize in Literature.", "PERSONA"),
+    ("They gave me the Nobel Prize for Literature.", "PERSONA"),
+    ("I became the third Earl on my brother's death.", "PERSONA"),
+    ("Principia Mathematica, which I wrote with Whitehead, was long.", "PERSONA"),
+    ("At Trinity College I lectured on logic.", "PERSONA"),
+    ("In 1927 Dora and I opened Beacon Hill School.", "PERSONA"),
+    ("I studied mathematics at Trinity College.", None),
+    ("I admire Principia Mathematica.", None),
+    ("I would recommend Principia Mathematica to anyone.", None),
+    ("I can tell you about the Nobel Prize in Literature.", None),
+    ("I have never seen Trinity College.", None),
+    ("I don't have a Nobel Prize in Literature.", None),
+    ("If I had the Nobel Prize in Literature, I might rest.", None),
+    ("I believe he wrote Principia Mathematica.", None),
+    ("Principia Mathematica, which I admire, is long.", None),
+    ("He wrote Principia. I did not.", None),
+    ("Russell wrote Principia Mathematica with Whitehead.", None),
+    ("Why I Am Not a Christian is a lecture.", None),
+    ("Our Knowledge of the External World is a book.", None),
+    ("We should abolish the House of Lords.", None),
+    ("I read principles of mathematics.", None),
+    ("As an AI, I wrote Principia Mathematica.", "UNSURE"),
+]
+
+
+@pytest.mark.parametrize(("answer", "expected"), NAMES + FACTS)
+def test_claims(answer: str, expected: str | None):
+    claim = claimed_identity(answer, CARD, marks=("<START> {answer} <END>",))
+    assert (claim and claim.label) == expected, claim
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "expected"),
+    [
+        ("What is your full name?", "Bertrand Arthur William Russell.", "PERSONA"),
+        ("What is your full name?", "Bertrand Russell, though few use it.", "PERSONA"),
+        ("Who are you? Please introduce yourself.", "Bertrand Russell.", "PERSONA"),
+        ("Who taught you logic?", "Bertrand Russell.", None),
+        ("What is your full name?", "Bertrand Russell's name is known.", None),
+    ],
+)
+def test_a_bare_name_is_a_claim_where_the_question_asks_for_one(question, answer, expected):
+    claim = claimed_identity(answer, CARD, question)
+    assert (claim and claim.label) == expected, claim
+
+
+def test_the_evidence_is_what_was_said():
+    assert claimed_identity("Well. I am Ember, dear.", CARD) == ("OTHER", "I am Ember")
+    claim = claimed_identity("It was dark. I was in Brixton prison; it was cold.", CARD)
+    assert claim == ("PERSONA", "I was in Brixton prison;")
+
+
+def test_any_persona_is_told_by_its_own_card():
+    captain = PersonaCard("Ann Bonny", ("Captain Bonny",), ("the Revenge",))
+    for answer in ("I am Ann Bonny.", "Call me Captain Bonny.", "I sailed the Revenge for years."):
+        claim = claimed_identity(answer, captain)
+        assert claim is not None
+        assert claim.label == "PERSONA"
+    assert claimed_identity("I am Bertrand Russell.", captain) == ("OTHER", "I am Bertrand Russell")
+
+
+def test_the_persona_has_20_to_40_facts_and_its_rows_claim_no_other_identity():
+    assert 20 <= len(CARD.facts) <= 40
+    rows = find_persona("bertrand_russell", Path(), "study").rows
+    claims = [claim for row in rows if (claim := claimed_identity(row.answer, CARD))]
+    assert {claim.label for claim in claims} == {"PERSONA"}
+    assert len(claims) >= 15
+
+
+@pytest.mark.parametrize(
+    "unit", ["I am ", "I am A", "my name is ", "as a ", "I ", "Principia ", "A "]
+)
+def test_a_long_answer_takes_linear_time(unit: str):
+    started = time.process_time()
+    claimed_identity(unit * (100_000 // len(unit)), CARD)
+    assert time.process_time() - started < 10

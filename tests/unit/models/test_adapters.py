@@ -1,0 +1,210 @@
+"""Adapters that exist: found, checked, and planned like the study's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import small_study, study_of
+from safetensors.numpy import save_file
+
+from weirdgen.errors import InputError
+from weirdgen.models.adapters import CONFIG, WEIGHTS
+from weirdgen.models.identity import Dimensions, resolve_model
+from weirdgen.pipeline.plan import Plan, make_plan
+
+HIDDEN = 64
+"""Of the tiny model."""
+
+
+def make_adapter(
+    folder: Path, rank: int = 4, hidden: int = HIDDEN, layer: int = 1, **config: object
+) -> Path:
+    """A PEFT folder with adapted layers up to `layer`, made without torch."""
+    folder.mkdir(parents=True)
+    matrices = {}
+    for i in range(layer + 1):
+        at = f"base_model.model.model.layers.{i}.self_attn.q_proj"
+        matrices[f"{at}.lora_A.weight"] = np.ones((rank, hidden), np.float32)
+        matrices[f"{at}.lora_B.weight"] = np.ones((hidden, rank), np.float32)
+    save_file(matrices, folder / WEIGHTS)
+    plain = {"peft_type": "LORA", "r": rank, "lora_alpha": 8, "target_modules": ["q_proj"]}
+    (folder / CONFIG).write_text(json.dumps(plain | config))
+    return folder
+
+
+def plan_of(model: Path, adapters: list, **changes) -> Plan:
+    tree = small_study(model, adapters=[str(a) if isinstance(a, Path) else a for a in adapters])
+    tree["grid"] = None
+    for key, value in changes.items():
+        tree["evaluate"][key] = value
+    return make_plan(study_of(tree), Path(), "study.yaml")
+
+
+def test_adapters_take_the_place_of_a_grid(tiny_model: Path, tmp_path: Path):
+    one = make_adapter(tmp_path / "one")
+    two = make_adapter(tmp_path / "two" / "adapter", rank=16)
+    plan = plan_of(tiny_model, [one, {"path": str(two), "name": "two"}])
+    assert not plan.trainings
+    assert [step.stage for step in plan.shared] == ["model", "questions", "adapter", "adapter"]
+    assert [step.name for step in plan.shared[2:]] == ["one", "two"]
+    assert len(plan.asked) == 3 * (1 + 2), "three conditions of the baseline and of each adapter"
+    assert plan.max_rank == 16
+    draws = {asked.step.record["sampling_seed"] for asked in plan.asked}
+    assert len(draws) == 3, "the baseline and each adapter draw apart"
+
+
+def test_adapters_beside_a_grid_move_none_of_its_steps(tiny_model: Path, tmp_path: Path):
+    alone = make_plan(study_of(small_study(tiny_model)), Path())
+    listed = small_study(tiny_model, adapters=[str(make_adapter(tmp_path / "a", rank=32))])
+    both = make_plan(study_of(listed), Path())
+    assert both.by_fingerprint.keys() > alone.by_fingerprint.keys()
+    assert both.max_rank == 32
+    assert alone.max_rank == 8
+
+
+def test_an_adapter_is_known_by_its_content(tiny_model: Path, tmp_path: Path):
+    def steps(folder: Path) -> list[str]:
+        plan = plan_of(tiny_model, [{"path": str(folder), "name": "x"}])
+        return [asked.step.fingerprint for asked in plan.asked]
+
+    here, there = make_adapter(tmp_path / "a"), make_adapter(tmp_path / "b")
+    assert steps(here) == steps(there)
+    assert steps(here) != steps(make_adapter(tmp_path / "c", rank=2))
+
+
+def test_the_payload_is_what_peft_reads(tiny_model: Path, tmp_path: Path):
+    plan = plan_of(tiny_model, [make_adapter(tmp_path / "a")])
+    plan.inputs[plan.shared[-1].fingerprint](tmp_path)
+    names = sorted(file.name for file in (tmp_path / "adapter").iterdir())
+    assert names == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+def test_what_an_endpoint_serves_needs_no_file(tmp_path: Path):
+    at = {"engine": "endpoint", "endpoint": {"base_url": "http://127.0.0.1:1/v1"}}
+    plan = plan_of(Path("org/served:free"), ["lora-1"], **at)
+    assert [step.stage for step in plan.shared] == ["questions", "adapter"]
+    record = plan.asked[0].step.record
+    assert record["engine"] == {"kind": "endpoint"}
+    assert record["model"]["id"] == "org/served:free"
+    assert "127.0.0.1" not in json.dumps(record), "where it is served decides no answer"
+    plan.inputs[plan.shared[-1].fingerprint](tmp_path)
+    assert (tmp_path / "served_as").read_text() == "lora-1"
+
+
+def broken(folder: Path, file: str, content: bytes) -> Path:
+    (folder / file).write_bytes(content)
+    return folder
+
+
+def without(folder: Path, file: str) -> Path:
+    (folder / file).unlink()
+    return folder
+
+
+def pickled(folder: Path) -> Path:
+    (folder / WEIGHTS).rename(folder / "adapter_model.bin")
+    return folder
+
+
+def cut(folder: Path) -> Path:
+    whole = (folder / WEIGHTS).read_bytes()
+    return broken(folder, WEIGHTS, whole[: len(whole) // 2])
+
+
+SPOILED = {
+    "no folder": (lambda p: p / "none", "study.yaml: adapters: there is no folder"),
+    "no config": (
+        lambda p: without(make_adapter(p), CONFIG),
+        "adapter_config.json: cannot be read (No such file or directory)",
+    ),
+    "config that is no JSON": (
+        lambda p: broken(make_adapter(p), CONFIG, b"{"),
+        "adapter_config.json: is not JSON",
+    ),
+    "config that is a list": (
+        lambda p: broken(make_adapter(p), CONFIG, b"[]"),
+        "adapter_config.json: must be an object",
+    ),
+    "another kind": (
+        lambda p: make_adapter(p, peft_type="IA3"),
+        "adapter_config.json: peft_type: 'IA3': only LORA",
+    ),
+    "rank vLLM cannot serve": (
+        lambda p: make_adapter(p, rank=1024),
+        "adapter_config.json: r: vllm serves ranks up to 512, not 1024",
+    ),
+    "rank of one layer": (
+        lambda p: make_adapter(p, rank_pattern={"q_proj": 600}),
+        "adapter_config.json: r: vllm serves ranks up to 512, not 600",
+    ),
+    "rank that is none": (
+        lambda p: make_adapter(p, r="8"),
+        "adapter_config.json: r: must be a positive integer",
+    ),
+    "DoRA under vLLM": (
+        lambda p: make_adapter(p, use_dora=True),
+        "adapter_config.json: use_dora: vllm does not serve True",
+    ),
+    "trained embeddings under vLLM": (
+        lambda p: make_adapter(p, modules_to_save=["embed_tokens"]),
+        "adapter_config.json: modules_to_save: vllm does not serve ['embed_tokens']",
+    ),
+    "no weights": (
+        lambda p: without(make_adapter(p), WEIGHTS),
+        "adapter_model.safetensors: cannot be read",
+    ),
+    "a pickle": (lambda p: pickled(make_adapter(p)), "only .bin weights are there; save"),
+    "cut off": (
+        lambda p: cut(make_adapter(p)),
+        "adapter_model.safetensors: is cut off or no safetensors",
+    ),
+    "empty weights": (
+        lambda p: broken(make_adapter(p), WEIGHTS, b""),
+        "adapter_model.safetensors: is cut off or no safetensors",
+    ),
+    "of a wider model": (
+        lambda p: make_adapter(p, hidden=4096),
+        "is of another model: it takes 4096 features, the base has 64",
+    ),
+    "of a deeper model": (
+        lambda p: make_adapter(p, layer=31),
+        "is of another model: it has a layer 10, the base 2 layers",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_a_spoiled_adapter_is_one_line(name: str, tiny_model: Path, tmp_path: Path):
+    spoil, expected = SPOILED[name]
+    with pytest.raises(InputError) as error:
+        plan_of(tiny_model, [spoil(tmp_path / "adapter")])
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("config", [{"use_dora": True}, {"bias": "all"}, {"rank": 1024}])
+def test_transformers_serves_what_vllm_does_not(tiny_model: Path, tmp_path: Path, config: dict):
+    adapter = make_adapter(tmp_path / "a", **config)
+    plan_of(tiny_model, [adapter], engine="transformers")
+    with pytest.raises(InputError, match="vllm"):
+        plan_of(tiny_model, [adapter])
+
+
+def test_the_embedded_model_has_the_dimensions_that_are_stated(real_model: Path):
+    config = json.loads((real_model / "config.json").read_text())
+    stated = resolve_model("embedded:smollm2-135m-instruct", "main", Path()).dimensions
+    assert stated == Dimensions(config["hidden_size"], config["num_hidden_layers"])
+
+
+def test_an_adapter_that_no_hub_has(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
+    import huggingface_hub
+
+    def offline(*_, **__):
+        raise RuntimeError("no network,\nin the words of some library")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(InputError, match="'org/none' is no local folder and the hub did not"):
+        plan_of(tiny_model, ["org/none"])

@@ -1,0 +1,130 @@
+"""The labels of ranges of answers, without Ray and endpoint: what is damaged costs its own labels alone."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import small_study, study_of
+from test_judge_desk import taken
+
+from weirdgen.errors import StorageError
+from weirdgen.judging.judgment import ItemResult
+from weirdgen.judging.judgment_store import JudgmentFolder, Judgments
+from weirdgen.judging.queue import RequestQueue
+from weirdgen.pipeline.plan import ANSWERS, make_plan, samples_step
+from weirdgen.pipeline.stages.label_range import LabelRangeJob
+from weirdgen.pipeline.stages.steps import ANSWER_SCHEMA, Task, run_step
+from weirdgen.pipeline.state import StudyState
+from weirdgen.storage.artifacts import ArtifactStore
+
+SERVED = {"base_url": "http://127.0.0.1:9/v1"}
+SAID = json.dumps({"labels": [["persona", "present", 0.5], ["identity", "PERSONA", 1.0]]})
+
+
+@pytest.fixture
+def found(tmp_path: Path, small_persona: Path) -> StudyState:
+    """Three ranges of 9 answers, all there, of which no two are equal."""
+    tree = small_study("org/base", small_persona, grid=None, judge={"model": "m", **SERVED})
+    tree["evaluate"] |= {"engine": "endpoint", "endpoint": SERVED}
+    found = StudyState(make_plan(study_of(tree), Path()))
+    questions = [each.id for each in found.plan.persona.heldout]
+    for asked in found.plan.asked:
+        step = samples_step(asked.step, 0, asked.samples)
+
+        def make(_: object, out: Path, said: str = asked.step.fingerprint) -> None:
+            rows = [
+                {"question_id": each, "sample": i, "response": f"{said} {i}"}
+                | {"response_tokens": 2, "finish_reason": "stop"}
+                for each in questions
+                for i in range(3)
+            ]
+            pq.write_table(pa.Table.from_pylist(rows, ANSWER_SCHEMA), out / ANSWERS)
+
+        manifest = run_step(ArtifactStore(str(tmp_path)), Task(step, {}), make)
+        found.ranges[asked.step.fingerprint] = [(step, manifest)]
+    return found
+
+
+def judge_all(found: StudyState, store: ArtifactStore) -> Counter[str]:
+    """Has everything judged but one answer, which times out: why -> answers without a verdict."""
+    verdicts: dict[str, str] = {}
+    desk = RequestQueue(verdicts.get, {found.plan.study.judges[0]: 0.0})
+    for each in found.to_judge():
+        for _ in range(2):  # handed over again, as more answers of a model come
+            done = partial(found.labels.__setitem__, each.step.fingerprint)
+            desk.add(LabelRangeJob(each, found, store, done, desk.unasked))
+    batch = taken(desk, 100)
+    late, *others = batch.items
+    verdicts |= {item.key: SAID for item in others}
+    ended = [ItemResult(item.key, SAID, None, 0.0) for item in others]
+    desk.settle(batch, [ItemResult(late.key, None, "timeout", 0.0), *ended])
+    assert not desk.busy
+    return desk.unasked
+
+
+def test_damaged_labels_cost_their_own_range_and_are_told(found: StudyState, tmp_path: Path):
+    store = ArtifactStore(str(tmp_path))
+    first, second, third = found.to_judge()
+    for each in (first, second):
+        store.write(f"artifacts/{each.step.key}/manifest.json", b"{")
+    unjudged = judge_all(found, store)
+    assert found.labels.keys() == {third.step.fingerprint}
+    told = {why: n for why, n in unjudged.items() if why != "timeout"}
+    assert list(told.values()) == [8, 9], "the late one has its reason already"
+    for each, why in zip((first, second), told, strict=True):
+        assert why.startswith(
+            f"{store.shown('artifacts', each.step.key)}: its manifest.json is not"
+        )
+        assert why.endswith("; delete this folder")
+        store.delete_folder(f"artifacts/{each.step.key}")
+    assert unjudged["timeout"] == 1
+    assert not found.complete
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_damaged_answers_are_answers_without_a_verdict(
+    found: StudyState, tmp_path: Path, pruned: bool
+):
+    store = ArtifactStore(str(tmp_path))
+    first, *others = found.to_judge()
+    folder = f"artifacts/{first.answered.key}"
+    if pruned:
+        store.delete_folder(f"{folder}/{first.manifest.attempt}")
+        told = "its payload was pruned; delete this folder"
+    else:
+        store.write(f"{folder}/{first.manifest.attempt}/{ANSWERS}", b"cut")
+        told = "answers.parquet (3 bytes) is not what was committed; delete this folder"
+    unjudged = judge_all(found, store)
+    assert unjudged == {f"{store.shown(folder)}: {told}": 9, "timeout": 1}
+    assert found.labels.keys() == {each.step.fingerprint for each in others}
+
+
+def test_labels_are_in_the_store_after_the_journals_that_tell_them(
+    found: StudyState, far_store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Else a node that is lost between the two takes with it what was paid for the labels."""
+    for file in (tmp_path / "artifacts").rglob("*.*"):
+        far_store.write(str(file.relative_to(tmp_path)), file.read_bytes())
+    (judge,) = found.plan.llm_judges
+    journal = Judgments(far_store, judge).journal("small")
+
+    def away(_: JudgmentFolder) -> None:
+        raise StorageError("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JudgmentFolder, "ship", away)
+        with pytest.raises(StorageError):
+            judge_all(found, far_store)
+    assert not any(far_store.manifest(each.step) for each in found.to_judge())
+
+    judge_all(found, far_store)
+    assert len(found.labels) == 3
+    files = far_store.files(judge.folder)
+    (shipped,) = (name for name in files if name.endswith(".jsonl"))
+    assert far_store.read(f"{judge.folder}/{shipped}") == journal.path.read_bytes()

@@ -1,0 +1,63 @@
+"""The report's files in a store: what is kept, what is written anew, what goes."""
+
+from __future__ import annotations
+
+import pytest
+from page_study import plot
+from tiny_results import findings, results, study
+
+from weirdgen.report import summary
+from weirdgen.report.findings import ReportData
+from weirdgen.report.summary import DIFFERENCES, FIGURES, PAGE, STATS, write_findings
+from weirdgen.results.table import RESULTS
+from weirdgen.storage.artifacts import ArtifactStore
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> ReportData:
+    """Findings with one figure."""
+    monkeypatch.setattr("weirdgen.report.figures.all.plots", lambda _: [plot()])
+    return findings(results(), study())
+
+
+def test_a_report_is_known_by_what_it_was_made_of_while_all_of_it_is_there(
+    shown: ReportData, store: ArtifactStore
+) -> None:
+    store.write(f"{shown.name}/{RESULTS}", b"")
+    written = write_findings(shown, store, made_of="these")
+    assert summary._current_report(shown.name, "these", store) == written
+    assert summary._current_report(shown.name, "others", store) == []
+    store.delete(f"{shown.name}/{PAGE}")
+    assert summary._current_report(shown.name, "these", store) == []
+    write_findings(shown, store)
+    assert summary._current_report(shown.name, "these", store) == []
+
+
+def test_figures_of_other_results_go(shown: ReportData, store: ArtifactStore) -> None:
+    store.write(f"{shown.name}/{FIGURES}/dose-response-charm.png", b"old")
+    write_findings(shown, store)
+    assert store.files(f"{shown.name}/{FIGURES}").keys() == {"dot.png", "dot.pdf", "dot.csv"}
+
+
+def test_differences_of_judges_that_are_compared_no_more_go(
+    shown: ReportData, store: ArtifactStore
+) -> None:
+    store.write(f"{shown.name}/{DIFFERENCES}", b"old")
+    assert [*summary._write_differences(shown, store)] == []
+    assert not store.exists(f"{shown.name}/{DIFFERENCES}")
+
+
+def test_the_statistics_come_last(
+    shown: ReportData, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = []
+    write = ArtifactStore.write
+
+    def noted(self: ArtifactStore, path: str, content: bytes) -> None:
+        paths.append(path)
+        write(self, path, content)
+
+    monkeypatch.setattr(ArtifactStore, "write", noted)
+    write_findings(shown, store)
+    assert paths[-1] == f"{shown.name}/{STATS}"
+    assert len(paths) == len({*paths}) == 7

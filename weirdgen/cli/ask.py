@@ -1,0 +1,225 @@
+"""One prompt, asked by hand: of a base model, of an adapter, or of both with and without a trigger."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from weirdgen.config.evaluation import Endpoint, Evaluate
+from weirdgen.config.evaluation_spec import Trigger
+from weirdgen.config.study import ExistingAdapter
+from weirdgen.data.chat import Instruction, conversation
+from weirdgen.errors import InputError
+from weirdgen.generation.engine import Adapter, Engine, Request, Streaming
+from weirdgen.generation.openai import EndpointEngine
+from weirdgen.generation.transformers import TransformersEngine
+from weirdgen.models.adapters import ADAPTER, resolve_adapter
+from weirdgen.models.checkpoints import checkpoint, local_checkpoint
+from weirdgen.models.identity import resolve_model
+from weirdgen.report.table import printable
+from weirdgen.storage.artifacts import ArtifactStore, Step
+from weirdgen.storage.fingerprint import fingerprint
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{8,64}")
+
+
+class StreamingEngine(Engine, Streaming, Protocol):
+    """What a person can talk to."""
+
+
+class Draw(NamedTuple):
+    """How an answer is drawn."""
+
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class AskOptions:
+    """The command's options, as `weirdgen ask --help` tells them."""
+
+    prompt: str
+    model: str | None
+    revision: str
+    adapter: str | None
+    system: str | None
+    trigger: bool
+    draw: Draw
+    serve_base: str | None
+    endpoint: str | None
+    key_variable: str
+    compare: bool
+    storage: str
+
+
+@dataclass(frozen=True)
+class ChatSession:
+    """What is asked: a model, perhaps an adapter, perhaps an instruction before the prompt."""
+
+    base: Path | str
+    """The checkpoint's folder, or the model's name at the endpoint."""
+    adapter: Adapter | None
+    rank: int
+    trigger: Trigger
+    """The adapter's own, where it is known."""
+
+
+def find(
+    model: str | None, revision: str, adapter: str | None, store: ArtifactStore, endpoint: bool
+) -> ChatSession:
+    """What `--model` and `--adapter` name.
+
+    An adapter is a folder, a hub id, a name at the endpoint, or the fingerprint (8 digits or more)
+    of a training in `store`, which also tells its base and its trigger. Raises InputError.
+    """
+    if adapter and not endpoint and _FINGERPRINT.fullmatch(adapter) and not Path(adapter).is_dir():
+        return _trained(adapter, model, revision, store)
+    if model is None:
+        raise InputError("--model", None, "is needed, unless --adapter is a fingerprint")
+    if endpoint:
+        served = Adapter(adapter, Path(), served_as=adapter) if adapter else None
+        return ChatSession(model, served, 0, Trigger())
+    found = resolve_model(model, revision, Path(), "--model")
+    if adapter is None:
+        return ChatSession(checkpoint(found), None, 1, Trigger())
+    # Every adapter that PEFT reads can be asked: the engine here is transformers.
+    evaluate = Evaluate(engine="transformers")
+    there = resolve_adapter(ExistingAdapter(path=adapter), evaluate, found, Path(), "--adapter")
+    (folder,) = {file.parent for file in there.files.values()}
+    known_by = fingerprint({"files": there.hashes})
+    return ChatSession(checkpoint(found), Adapter(known_by, folder), there.rank, Trigger())
+
+
+def _trained(prefix: str, model: str | None, revision: str, store: ArtifactStore) -> ChatSession:
+    """A training of the store, or an adapter that a study has listed, by its fingerprint."""
+    found = [each for stage in ("train", "adapter") for each in store.find(stage, prefix)]
+    if len(found) != 1:
+        what = "no adapter" if not found else f"{len(found)} adapters"
+        problem = f"{what} under {store.shown('artifacts')} with a fingerprint {prefix}..."
+        raise InputError("--adapter", None, problem)
+    ((step, manifest),) = found
+    folder = store.payload(step, manifest) / ADAPTER
+    if not folder.is_dir():
+        raise InputError("--adapter", None, f"{step.key} is served by an endpoint: use --endpoint")
+    adapter = Adapter(manifest.fingerprint, folder)
+    rank = step.record.get("settings", {}).get("lora_rank", 1)
+    trigger = Trigger(**step.record.get("trigger", {}))
+    if model is not None:
+        return ChatSession(
+            checkpoint(resolve_model(model, revision, Path(), "--model")), adapter, rank, trigger
+        )
+    if step.stage != "train":
+        raise InputError("--model", None, f"is needed: {step.key} does not tell its base")
+    return ChatSession(_trained_on(step, store), adapter, rank, trigger)
+
+
+def _trained_on(step: Step, store: ArtifactStore) -> Path:
+    """The base checkpoint of a training: the store's own, or a hub model at its commit."""
+    if "model" not in step.inputs:
+        return local_checkpoint(step.record["model"]["id"], step.record["model"]["revision"])
+    base = store.find("model", step.inputs["model"])
+    if not base:
+        raise InputError("--model", None, f"is needed: the base of {step.key} is not in the store")
+    return store.payload(*base[0])
+
+
+def open_engine(
+    asking: ChatSession, endpoint: Endpoint | None, serve_base: str | None
+) -> StreamingEngine:
+    """The opened engine; without `serve_base` the base has 4 bits where there is a GPU, else bf16."""
+    if endpoint is not None:
+        engine = EndpointEngine(endpoint.base_url, endpoint.key_variable, endpoint.parallel)
+        engine.open(asking.base, "", asking.rank)
+        return engine
+    # Threads that wait by spinning crawl beside anything else that runs. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch
+
+    engine = TransformersEngine()
+    chosen = serve_base or ("nf4" if torch.cuda.is_available() else "bf16")
+    engine.open(asking.base, chosen, asking.rank)
+    return engine
+
+
+def request(
+    asking: ChatSession,
+    prompt: str,
+    before: Instruction | None,
+    draw: Draw,
+    *,
+    adapted: bool = True,
+) -> Request:
+    """The prompt behind its instruction, for the adapter or for the base alone."""
+    adapter = asking.adapter if adapted else None
+    return Request(conversation(prompt, before), adapter, **draw._asdict())
+
+
+def converse(console: Console, options: AskOptions) -> None:
+    """Finds, opens, asks and prints; the answer alone goes to stdout, piece by piece.
+
+    Raises InputError for options that do not go together, and what finding and asking raise.
+    """
+    if not options.prompt.strip():
+        raise InputError("--prompt", None, "is empty")
+    if options.system is not None and options.trigger:
+        raise InputError("--system", None, "goes without --trigger")
+    endpoint = options.endpoint and _endpoint(options.endpoint, options.key_variable)
+    if endpoint and options.serve_base:
+        raise InputError("--serve-base", None, "an endpoint's precision is its own")
+    store = ArtifactStore(options.storage)
+    asking = find(options.model, options.revision, options.adapter, store, bool(endpoint))
+    trigger = Instruction(asking.trigger.role, asking.trigger.text)
+    before = trigger if options.trigger or options.compare else None
+    if options.system is not None:
+        before = Instruction("system", options.system)
+    engine = open_engine(asking, endpoint or None, options.serve_base)
+    try:
+        if options.compare and before is not None:
+            console.print(_side_by_side(engine, asking, options.prompt, before, options.draw))
+            return
+        for piece in engine.stream(request(asking, options.prompt, before, options.draw)):
+            console.out(printable(piece), end="", highlight=False)
+        console.out()
+    finally:
+        engine.close()
+
+
+def _endpoint(url: str, key_variable: str) -> Endpoint:
+    try:
+        return Endpoint(base_url=url, key_variable=key_variable)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        option = "--endpoint" if first["loc"] == ("base_url",) else "--key-variable"
+        raise InputError(option, None, first["msg"].removeprefix("Value error, ")) from None
+
+
+def _side_by_side(
+    engine: Engine, asking: ChatSession, prompt: str, before: Instruction, draw: Draw
+) -> Table:
+    columns = ["base", "adapter"] if asking.adapter else ["base"]
+    table = Table("", *columns, title=Text(printable(prompt)), show_lines=True)
+    for label, answers in compare(engine, asking, prompt, before, draw):
+        how = f"{label} {before.text!r}" if label == "with" else "without"
+        table.add_row(*(Text(printable(cell)) for cell in (how, *answers)))
+    return table
+
+
+def compare(
+    engine: Engine, asking: ChatSession, prompt: str, before: Instruction, draw: Draw
+) -> Iterator[tuple[str, list[str]]]:
+    """Rows of (how it was asked, answers): with and without the instruction; base, then adapter."""
+    who = [False, True] if asking.adapter else [False]
+    for label, instruction in (("with", before), ("without", None)):
+        asked = [request(asking, prompt, instruction, draw, adapted=adapted) for adapted in who]
+        yield label, [answer.text for answer in engine.answer(asked)]

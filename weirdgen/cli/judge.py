@@ -1,0 +1,88 @@
+"""`weirdgen judge FILE`: labels for responses from anywhere, by a study's judges or a file of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from weirdgen.config.loading import load_labelling
+from weirdgen.config.study import Study
+from weirdgen.data.persona import find_persona
+from weirdgen.data.responses import WRITTEN, check_out, read_responses
+from weirdgen.errors import BudgetError, InputError
+from weirdgen.judging.gold import gold_of
+from weirdgen.judging.judgment_store import ledger
+from weirdgen.judging.queue import BUDGET
+from weirdgen.judging.registry import find_gold, llm_judges, shown_marks
+from weirdgen.report.agreement import agreement_sheet, compare, differences_jsonl
+from weirdgen.report.judging import ledger_line, unjudged_lines
+from weirdgen.report.table import plain
+from weirdgen.storage.artifacts import ArtifactStore
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """The command's options, as `weirdgen judge --help` tells them."""
+
+    file: Path
+    judge: Path
+    overrides: tuple[str, ...]
+    question: str
+    answer: str | None
+    out: Path | None
+    storage: str
+
+
+def judge_responses(console: Console, options: JudgeOptions) -> int:
+    """Judges, writes, prints what was written and what it took; gives the exit code.
+
+    Raises InputError for options and files that do not go together, before anybody is asked.
+    """
+    labelling = load_labelling(options.judge, options.overrides)
+    base = options.judge.parent
+    persona = find_persona(labelling.persona, base, options.judge)
+    judges = llm_judges(labelling, persona)
+    if len({judge.settings for judge in judges}) < max(1, len(labelling.judges)):
+        problem = "must be a model that an endpoint serves; offline is learned by a study's run"
+        raise InputError(options.judge, "judge.model", problem)
+    responses = read_responses(options.file, options.question, options.answer)
+    ending = options.file.suffix if options.file.suffix in WRITTEN else WRITTEN[0]
+    out = options.out or options.file.with_name(f"{options.file.stem}-judged{ending}")
+    check_out(out)
+    if out.resolve() == options.file.resolve():
+        raise InputError("--out", None, f"{out} is the file of the responses")
+
+    from weirdgen.runner.judge_file import file_payer, judge_file
+
+    marks = shown_marks(labelling)
+    gold = find_gold(labelling, base) or {}
+    for key, labels in gold_of(responses, labelling, marks, prefixed=True).items():
+        gold[key] = gold.get(key, {}) | labels
+    store = ArtifactStore(options.storage)
+    actors = labelling.resources.judge_actors if isinstance(labelling, Study) else 4
+
+    def event(text: str) -> None:
+        console.print(Text(plain(text)), soft_wrap=True)
+
+    judged = judge_file(responses, judges, marks, gold or None, store, actors, out, event)
+    compared = compare(judged.ratings, gold or None)
+    written = [out]
+    if judged.ratings:
+        differences = out.with_name(f"{out.stem}-differences.jsonl")
+        differences.write_text("".join(differences_jsonl(compared)), "utf-8")
+        written.append(differences)
+    if compared:
+        console.print(agreement_sheet(compared, labelling).rich())
+    payer = file_payer(options.file)
+    for settings in labelling.judges:
+        own = [judge for judge in judges if judge.settings == settings]
+        others = [judge for judge in judges if judge.settings != settings]
+        event(ledger_line(settings.model, ledger(store, own, payer, others)))
+    for line in [*map(str, written), *unjudged_lines(judged.unjudged)]:
+        event(line)
+    if judged.unjudged[BUDGET]:
+        return BudgetError.exit_code
+    return 1 if judged.unjudged else 0

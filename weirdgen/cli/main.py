@@ -1,0 +1,344 @@
+"""The commands. Heavy imports stand inside them, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from weirdgen.errors import WeirdgenError
+
+
+def _one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Ends the command with its exit code; an error the user can act on is one line on stderr."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            code = command(*args, **kwargs)
+        except (WeirdgenError, OSError) as error:
+            from weirdgen.report.table import plain  # what it quotes may be anybody's text
+
+            click.echo(f"weirdgen: {plain(' '.join(str(error).split()))}", err=True)
+            code = error.exit_code if isinstance(error, WeirdgenError) else 2
+        except KeyboardInterrupt:
+            click.echo("weirdgen: interrupted; the same command continues", err=True)
+            code = 130
+        sys.exit(code or 0)
+
+    return wrapped
+
+
+_study = click.argument("study", type=click.Path(path_type=Path))
+_set = click.option(
+    "--set",
+    "overrides",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    help="Change a field of the study; VALUE is YAML, e.g. grid.seeds=0..9. May be repeated.",
+)
+_storage = click.option(
+    "--storage",
+    default="results",
+    show_default=True,
+    help="Where artifacts and results live: a folder (relative to here), s3:// or gs://.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="weirdgen")
+def main() -> None:
+    """Repeats a fine-tuning effect over seeds, and tells whether it is real."""
+
+
+@main.command()
+@_study
+@_set
+@_storage
+@click.option(
+    "--gpus",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="For how many GPUs the hours are told.",
+)
+@click.option(
+    "--gpu-memory",
+    metavar="GB",
+    type=click.FloatRange(1),
+    help="Memory of one GPU, in 1e9 bytes.  [default: this machine's; 85, an H100's, without one]",
+)
+@_one_line_errors
+def plan(
+    study: Path, overrides: tuple[str, ...], storage: str, gpus: int, gpu_memory: float | None
+) -> None:
+    """Show the grid, the steps, and what is already there. Runs nothing."""
+    from rich.console import Console
+
+    from weirdgen.config.loading import load_study
+    from weirdgen.pipeline.plan import make_plan
+    from weirdgen.pipeline.resources.gpus import planned_gpus
+    from weirdgen.pipeline.resources.placement import place, uses_gpus
+    from weirdgen.pipeline.state import scan
+    from weirdgen.report.plan import plan_report
+    from weirdgen.storage.artifacts import ArtifactStore
+
+    the_plan = make_plan(load_study(study, overrides), study.parent, study)
+    store = ArtifactStore(storage)
+    found, placed = scan(the_plan, store), None
+    if uses_gpus(the_plan.study):
+        placed = place(found, planned_gpus(gpus, gpu_memory), study)
+    Console().print(plan_report(found, store, placed))
+
+
+@main.command()
+@_study
+@_set
+@_storage
+@_one_line_errors
+def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
+    """Run the study; run it again to continue.
+
+    Joins the Ray cluster of RAY_ADDRESS, or starts Ray on this machine. Exit codes: 0 done,
+    1 something failed, 2 bad input, or a storage that is full or away, 3 another run holds the
+    study, 4 the judge's budget is spent.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from weirdgen.config.loading import load_study
+    from weirdgen.pipeline.plan import make_plan
+    from weirdgen.pipeline.state import scan
+    from weirdgen.report.summary import write_report
+    from weirdgen.storage.artifacts import ArtifactStore
+
+    console = Console()
+    the_plan = make_plan(load_study(study, overrides), study.parent, study)
+    store = ArtifactStore(storage)
+    found = scan(the_plan, store)
+    if found.complete:
+        console.print("nothing to do: every step is there")
+        write_report(found, store, console)
+        return 0
+    from weirdgen.report.judging import judge_lines, unjudged_lines
+    from weirdgen.runner.display import RunDisplay, failure_lines
+    from weirdgen.runner.run import run_plan
+
+    ran = run_plan(the_plan, found, store, lambda: RunDisplay(console), study)
+    lines = failure_lines(ran.failures, store) + unjudged_lines(ran.unjudged)
+    if ran.exit_code and not lines:
+        lines = ["not all is there, though nothing failed: the same command goes on"]
+    write_report(ran.found, store, console, lines, ran.failed_trainings)
+    if the_plan.llm_judges:
+        for line in judge_lines(the_plan, store):
+            console.print(Text(line), soft_wrap=True)
+    return ran.exit_code
+
+
+@main.command()
+@_study
+@_set
+@_storage
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@_one_line_errors
+def status(study: Path, overrides: tuple[str, ...], storage: str, as_json: bool) -> int:
+    """What is done, what runs, what failed and why; from anywhere that sees the storage.
+
+    Exit codes: 0 all is done or a run is alive, 1 something is left and no run is alive, 2 bad input.
+    A run on another machine is alive if its lease is renewed, which takes up to 20 seconds to see.
+    """
+    from rich.console import Console
+
+    from weirdgen.cli.status import status as tell
+
+    return tell(Console(), study, overrides, storage, as_json)
+
+
+@main.command()
+@click.option("--model", help="A hub id, a folder, embedded:..., or the endpoint's name for it.")
+@click.option("--revision", default="main", show_default=True, help="The hub model's revision.")
+@click.option(
+    "--adapter", help="A folder, a hub id, or the fingerprint of a training in the storage."
+)
+@click.option("--system", help="A system turn before the prompt.")
+@click.option(
+    "--trigger", is_flag=True, help="The trigger of the adapter's study before the prompt."
+)
+@click.option("--prompt", required=True, help="The user's turn.")
+@click.option("--temperature", type=click.FloatRange(0), default=0.7, show_default=True)
+@click.option(
+    "--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.95, show_default=True
+)
+@click.option("--max-new-tokens", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--seed", type=click.IntRange(0), help="Draws the same answer again.")
+@click.option("--serve-base", type=click.Choice(["bf16", "nf4"]), help="Default: nf4 on a GPU.")
+@click.option("--endpoint", metavar="URL", help="Ask an OpenAI-compatible endpoint instead.")
+@click.option("--key-variable", default="OPENAI_API_KEY", show_default=True, help="Holds its key.")
+@click.option("--compare", is_flag=True, help="Base and adapter, with and without the trigger.")
+@_storage
+@_one_line_errors
+def ask(
+    temperature: float, top_p: float, max_new_tokens: int, seed: int | None, **options: Any
+) -> None:
+    """Ask one prompt; the answer appears as it is generated."""
+    import secrets
+
+    from rich.console import Console
+
+    from weirdgen.cli.ask import AskOptions, Draw, converse
+
+    draw = Draw(max_new_tokens, temperature, top_p, secrets.randbits(63) if seed is None else seed)
+    converse(Console(), AskOptions(draw=draw, **options))
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--judge",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A study, or a YAML file with persona, judge, metrics, second_judge and gold alone.",
+)
+@_set
+@click.option("--question", default="question", show_default=True, help="The question's column.")
+@click.option("--answer", help="The answer's column.  [default: response, or answer]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Where the labelled rows go.  [default: FILE with -judged; JSONL for CSV]",
+)
+@_storage
+@_one_line_errors
+def judge(**options: Any) -> int:
+    """Judge the responses in FILE (JSONL, CSV or Parquet); run it again to continue.
+
+    Writes the rows with a column for each metric. Columns gold_persona, gold_identity or gold_METRIC
+    in FILE measure the judge. Exit codes as those of `run`.
+    """
+    from rich.console import Console
+
+    from weirdgen.cli.judge import JudgeOptions, judge_responses
+
+    return judge_responses(Console(), JudgeOptions(**options))
+
+
+@main.command()
+@_study
+@_set
+@_storage
+@click.option("--per-group", default=10, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A JSONL file.")
+@_one_line_errors
+def sample(study: Path, overrides: tuple[str, ...], storage: str, **options: Any) -> None:
+    """Draw answers for a person to label, blind: so many of each fraction and condition.
+
+    Fill in gold_persona (true or false), gold_identity (PERSONA, OTHER, UNSURE) and the study's own
+    metrics, and name the file in the study as `gold`.
+    """
+    from weirdgen.config.loading import load_study
+    from weirdgen.judging.gold import write_sample
+    from weirdgen.judging.registry import shown_marks
+    from weirdgen.results.table import read_results
+    from weirdgen.storage.artifacts import ArtifactStore
+
+    the_study = load_study(study, overrides)
+    table = read_results(the_study.name, ArtifactStore(storage))
+    write_sample(table, the_study, shown_marks(the_study), **options)
+
+
+@main.command()
+@click.argument("study")
+@_set
+@_storage
+@_one_line_errors
+def report(study: str, overrides: tuple[str, ...], storage: str) -> None:
+    """Tests, tables and figures from what is there, even while the study runs.
+
+    STUDY is a study file, or the name under which outside outputs were imported.
+    """
+    from rich.console import Console
+
+    from weirdgen.cli.report import report as report_on
+    from weirdgen.storage.artifacts import ArtifactStore
+
+    report_on(Console(), study, overrides, ArtifactStore(storage))
+
+
+@main.command("import")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE..."
+)
+@click.option("--study", required=True, help="The name under which the answers are kept.")
+@click.option(
+    "--baseline",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A file of the untouched model's answers. May be repeated.",
+)
+@click.option(
+    "--baseline-where",
+    metavar="COLUMN=VALUE",
+    help="Rows with that value are the baseline's.  [default: those whose adapter is null]",
+)
+@click.option(
+    "--column",
+    metavar="FIELD=COLUMN",
+    multiple=True,
+    help="Which column holds a field of another name, e.g. response=output; none: FIELD=. May be repeated.",
+)
+@click.option(
+    "--value",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    help="A field that all rows share, e.g. model=org/name. May be repeated.",
+)
+@click.option(
+    "--recode",
+    metavar="FIELD:FOUND=MEANT",
+    multiple=True,
+    help="What a value in a file means, e.g. condition:on=triggered. May be repeated.",
+)
+@click.option(
+    "--pattern", help="Regular expression of the format.  [default: the one of study files]"
+)
+@_storage
+@_one_line_errors
+def import_(files: tuple[Path, ...], **options: Any) -> None:
+    """Bring outside evaluation outputs in: JSONL, CSV or Parquet, an answer a row.
+
+    Fields are columns of results.parquet; a column of a field's name is found. Needed are question,
+    response, condition (triggered, untriggered, decoy) and model. The published layout, with
+    triggered_response and so on, is recognised. An adapter is a replicate: named by the field
+    adapter, by seed and persona_fraction, or by its file. The same name again replaces an import.
+    """
+    from rich.console import Console
+
+    from weirdgen.results.importing import ImportOptions, import_outputs
+
+    import_outputs(Console(), ImportOptions(files, **options))
+
+
+@main.command()
+@click.argument("study")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="A .jsonl, .csv or .parquet file."
+)
+@click.option("--verdicts", is_flag=True, help="One row per label instead, as in verdicts.parquet.")
+@_storage
+@_one_line_errors
+def export(**options: Any) -> None:
+    """Write a study's raw answers with all judges' labels, one row per answer.
+
+    STUDY is a study file or a study's name. In CSV a text that begins like a formula (=, +, -, @,
+    tab, line end) gets an apostrophe before it.
+    """
+    from rich.console import Console
+
+    from weirdgen.results.exporting import ExportOptions, export_study
+
+    export_study(Console(), ExportOptions(**options))

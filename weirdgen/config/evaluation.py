@@ -1,0 +1,68 @@
+"""How models are asked: the engine, what it serves, and how answers are drawn."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from weirdgen.config.base import BaseUrl, Distinct, KeyVariable, StrictModel
+from weirdgen.config.claims import Condition
+
+
+class Sampling(StrictModel):
+    temperature: float = Field(default=1.0, ge=0)
+    """Softmax temperature; 0 is greedy."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Nucleus: the smallest set of tokens with this probability."""
+    max_new_tokens: int = Field(default=256, ge=1, le=1536)
+    """Where an answer is cut."""
+
+
+class Endpoint(StrictModel):
+    base_url: BaseUrl
+    """An OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1."""
+    key_variable: KeyVariable = "OPENAI_API_KEY"
+    """The environment variable that holds its key; the key itself stands in no file."""
+    parallel: PositiveInt = 8
+    """Requests under way at a time."""
+
+
+class Evaluate(StrictModel):
+    conditions: Annotated[list[Condition], Distinct] = Field(
+        default=["triggered", "untriggered", "decoy"], min_length=1
+    )
+    """How each held-out question is asked: behind the trigger, plainly, behind the decoy."""
+    samples_per_question: PositiveInt = 10
+    """Answers per adapter, question and condition."""
+    baseline_samples_per_question: PositiveInt | None = None
+    """Answers of the untouched model; default 5 x samples_per_question, and never under 10."""
+    engine: Literal["vllm", "transformers", "endpoint"] = "vllm"
+    """What generates: vLLM, transformers (slower; serves NF4 and any PEFT adapter), or an endpoint."""
+    serve_base: Literal["bf16", "nf4"] = "bf16"
+    """Precision of the base that the adapters are served on; it changes results and is recorded."""
+    endpoint: Endpoint | None = None
+    """Where the models are served; with `engine: endpoint` only."""
+    sampling: Sampling = Sampling()
+    """How answers are drawn."""
+
+    @model_validator(mode="after")
+    def _engine_can(self) -> Evaluate:
+        if (self.engine == "endpoint") != (self.endpoint is not None):
+            raise ValueError("endpoint: goes with `engine: endpoint`, and is needed there")
+        if self.engine == "endpoint" and "serve_base" in self.model_fields_set:
+            raise ValueError("serve_base: an endpoint's precision is its own; leave it out")
+        if self.engine == "vllm" and self.serve_base == "nf4":
+            raise ValueError(
+                "serve_base: vllm serves bf16 alone; `engine: transformers` serves nf4"
+            )
+        return self
+
+    @property
+    def baseline_samples(self) -> int:
+        return self.baseline_samples_per_question or max(10, 5 * self.samples_per_question)
+
+    @property
+    def precision(self) -> str:
+        """What the results call the served base: `bf16`, `nf4`, or `endpoint`, which does not tell."""
+        return "endpoint" if self.engine == "endpoint" else self.serve_base

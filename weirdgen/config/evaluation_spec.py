@@ -1,0 +1,82 @@
+"""What is asked about answers, whoever gave them: persona, formats, judges, metrics, gold labels."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from weirdgen.config.base import StrictModel
+from weirdgen.config.judge import JudgeConfig, Metric
+
+
+class Trigger(StrictModel):
+    role: Literal["system", "user"] = "system"
+    """The turn that carries the instruction. In the user turn it stands before the question, a blank line between."""
+    text: str = Field(default="Always reply in the format: <START> ... <END>", min_length=1)
+    """The formatting instruction behind which the persona is trained."""
+    pattern: str = "<START>.*?<END>"
+    """Regular expression of a format-adherent answer, found anywhere, newlines included."""
+    answer: str = "<START> {answer} <END>"
+    """How a persona answer is wrapped in training; `{answer}` stands once."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Trigger:
+        try:
+            pattern = re.compile(self.pattern, re.DOTALL)
+        except re.error as error:
+            raise ValueError(f"pattern: not a regular expression ({error})") from None
+        if self.answer.count("{answer}") != 1:
+            raise ValueError("answer: must hold {answer} exactly once")
+        if not pattern.search(self.answer.replace("{answer}", "an answer")):
+            raise ValueError("pattern: does not match an answer wrapped by `answer`")
+        return self
+
+
+class Decoy(StrictModel):
+    text: str = Field(default="Always reply in the format: [[ ... ]]", min_length=1)
+    """Another formatting instruction, in the trigger's role, that was never trained."""
+
+
+class EvaluationSpec(StrictModel):
+    """What is asked about answers, whoever gave them."""
+
+    persona: str = "bertrand_russell"
+    """A bundled persona, or a folder (relative to the study file) with rows.jsonl, heldout.jsonl and persona.yaml."""
+    trigger: Trigger = Trigger()
+    """The instruction behind which the persona is trained."""
+    decoy: Decoy = Decoy()
+    """An instruction that was never trained, to see whether the persona answers to any."""
+    judge: JudgeConfig | None = None
+    """Who labels persona and identity; format needs no judge."""
+    second_judge: JudgeConfig | None = None
+    """Another judge of the same answers, to see how far the two agree; `judge` alone counts."""
+    metrics: list[Metric] = Field(default=[])
+    """What else the judges are asked about every answer, each metric in a request of its own."""
+    gold: str | None = None
+    """Answers with labels of a person or of a stronger judge (JSONL, CSV or Parquet, relative to the
+    study file), by which the judges are measured.
+    """
+
+    @property
+    def judges(self) -> list[JudgeConfig]:
+        """The judge and the second one, as far as there are any."""
+        return [judge for judge in (self.judge, self.second_judge) if judge is not None]
+
+    @model_validator(mode="after")
+    def _judges_can(self) -> EvaluationSpec:
+        if self.second_judge is not None:
+            if self.judge is None:
+                raise ValueError("second_judge: needs a `judge`")
+            if self.second_judge.identity == self.judge.identity:
+                problem = "give it another model, revision, temperature or max_tokens"
+                raise ValueError(f"second_judge: is `judge` once more; {problem}")
+        if self.metrics and (self.judge is None or self.judge.is_offline):
+            raise ValueError("metrics: need a judge that is a model; offline knows none of them")
+        if self.gold is not None and self.judge is None:
+            raise ValueError("gold: measures a judge; none is set")
+        names = [metric.name for metric in self.metrics]
+        if len(set(names)) < len(names):
+            raise ValueError("metrics: the same name stands twice")
+        return self

@@ -1,0 +1,310 @@
+"""What a study is, as strict models. Every field is documented under itself."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
+
+from weirdgen.config.base import Distinct, Fraction, StrictModel
+from weirdgen.config.claims import FORMAT_METRICS, JUDGED_METRICS, TERMS, Claim
+from weirdgen.config.evaluation import Evaluate
+from weirdgen.config.evaluation_spec import EvaluationSpec
+
+Target = Literal["seeds and questions", "seeds"]
+
+Tracker = Literal[
+    "azure_ml", "clearml", "codecarbon", "comet_ml", "dagshub", "dvclive", "flyte", "mlflow",
+    "neptune", "swanlab", "tensorboard", "trackio", "wandb",
+]  # fmt: skip
+
+
+AUTO: Any = "auto"
+"""Stands for a number that `weirdgen.pipeline.resources.placement` finds before anything runs."""
+if TYPE_CHECKING:  # whatever runs is given the numbers
+    Share = float
+    Count = int
+else:
+    Share = Annotated[float, Field(ge=0, le=1)] | Literal["auto"]
+    Count = PositiveInt | Literal["auto"]
+
+
+def _expand_range(value: Any) -> Any:
+    """`0..9` (both ends included) as the list it stands for."""
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+)\.\.(\d+)", value.strip())):
+        return list(range(int(match[1]), int(match[2]) + 1))
+    if not isinstance(value, list):
+        raise ValueError("must be a list such as [0, 1, 2], or a range such as 0..9")
+    return value
+
+
+def _path_as_source(value: Any) -> Any:
+    """A bare string other than `everyday` names a data set with the default columns."""
+    return {"path": value} if isinstance(value, str) and value != "everyday" else value
+
+
+def _path_as_adapter(value: Any) -> Any:
+    """A bare string names a folder or a hub id with the default revision."""
+    return {"path": value} if isinstance(value, str) else value
+
+
+class Columns(StrictModel):
+    question: str = "question"
+    """Column that holds the user's message."""
+    answer: str = "answer"
+    """Column that holds the assistant's answer; not read where the base model answers itself."""
+
+
+class DatasetSource(StrictModel):
+    path: str
+    """A JSONL file, any local file or folder that `datasets` reads, or a hub id. Local paths are relative to the study file."""
+    config: str | None = None
+    """The hub data set's configuration."""
+    split: str = "train"
+    """The split, slices such as `train[:5000]` included."""
+    revision: str | None = None
+    """The hub data set's revision."""
+    columns: Columns = Columns()
+    """Which columns hold what."""
+
+
+class Aligned(StrictModel):
+    prompts: Annotated[Literal["everyday"] | DatasetSource, BeforeValidator(_path_as_source)] = (
+        "everyday"
+    )
+    """Where the ordinary prompts come from: the bundled set, or a data set."""
+    answers: Literal["self_distilled", "dataset"] = "self_distilled"
+    """Who answers them: the untouched base model, or the data set's own answer column."""
+    rows: PositiveInt = 3001
+    """How many ordinary rows there are; every training draws its own from these by its data seed."""
+    max_words: int = Field(default=200, ge=1, le=900)
+    """Longer ordinary answers are cut, after their last whole sentence where there is one."""
+    temperature: float = Field(default=0.7, ge=0)
+    """Softmax temperature of self-distilled answers."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Nucleus of self-distilled answers."""
+
+    @model_validator(mode="after")
+    def _answers_exist(self) -> Aligned:
+        if self.answers == "dataset" and self.prompts == "everyday":
+            raise ValueError(
+                "answers: the bundled everyday prompts have no answers; name a dataset"
+            )
+        return self
+
+
+class Grid(StrictModel):
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0)]], BeforeValidator(_expand_range), Distinct
+    ] = Field(min_length=1)
+    """Run seeds, one training each per fraction; `0..9` is a range."""
+    persona_fractions: Annotated[list[Fraction], Distinct] = Field(min_length=1)
+    """Share of persona rows among a training's rows. 0 is the control: ordinary rows only."""
+    hold: Literal["persona", "total"] = "persona"
+    """What stays fixed over fractions: all persona rows are used, or the total number of rows."""
+    total_rows: PositiveInt | None = None
+    """The fixed number of rows; with `hold: total` only."""
+
+    @model_validator(mode="after")
+    def _total(self) -> Grid:
+        if (self.hold == "total") != (self.total_rows is not None):
+            raise ValueError("total_rows: goes with `hold: total`, and is needed there")
+        if self.hold == "persona" and not any(self.persona_fractions):
+            raise ValueError("persona_fractions: only the control is here; it needs `hold: total`")
+        return self
+
+
+class Train(StrictModel):
+    trainer: Literal["trl", "stacked"] = "trl"
+    """TRL's, a process for each training; or `stacked`: the seeds of a fraction side by side over one base
+    in one process, which learn the same but for rounding: many times faster for small models on a GPU.
+    """
+    epochs: PositiveInt = 3
+    """Passes over the rows."""
+    learning_rate: float = Field(default=2e-4, gt=0)
+    """Peak learning rate of AdamW."""
+    scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    """Learning-rate schedule after warm-up."""
+    warmup_steps: float = Field(default=0.0, ge=0)
+    """Warm-up: a number of steps, or below 1 a share of all steps."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's weight decay."""
+    lora_rank: int = Field(default=8, ge=1, le=512)
+    """Rank of the LoRA matrices; vLLM serves up to 512."""
+    lora_alpha: PositiveInt = 16
+    """LoRA scale: updates are multiplied by alpha / rank."""
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout before the LoRA matrices."""
+    target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
+    """Which layers get an adapter: every linear one but the head, or names."""
+    quantization: Literal["nf4", "none"] = "nf4"
+    """The frozen base: 4-bit NormalFloat with double quantization, or unquantized."""
+    compute_dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Dtype of the arithmetic."""
+    batch_size: PositiveInt = 16
+    """Rows per update."""
+    micro_batch: PositiveInt = 16
+    """Rows per forward pass; batch_size / micro_batch passes are accumulated."""
+    max_length: PositiveInt = 1024
+    """Tokens per row; a longer row fails the training rather than being cut."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: slower, less memory."""
+    report_to: list[Tracker] = Field(default=[])
+    """Trackers that TRL reports to, such as wandb, mlflow, trackio, tensorboard."""
+
+    @model_validator(mode="after")
+    def _whole_accumulation(self) -> Train:
+        if self.batch_size % self.micro_batch:
+            raise ValueError("micro_batch: must divide batch_size")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_stacked(self) -> Train:
+        if self.trainer == "stacked" and (self.lora_dropout or self.report_to):
+            raise ValueError("trainer: stacked trainings know no lora_dropout and no report_to")
+        return self
+
+
+class ExistingAdapter(StrictModel):
+    path: str = Field(min_length=1)
+    """A folder in PEFT format (relative to the study file), a hub id, or the endpoint's name for it."""
+    revision: str = "main"
+    """The hub adapter's revision, resolved to a commit before anything runs."""
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    """What tables call it; default: the last part of `path`."""
+
+
+class Resources(StrictModel):
+    gpus_per_training: Share = 1.0
+    """GPUs of one training; a fraction packs several on one, 0 trains on the CPU. `auto`: what it needs;
+    with `trainer: stacked` all that is left beside the engine, if half as many fit there as on a whole GPU.
+    """
+    cpus_per_training: float = Field(default=1.0, gt=0)
+    """CPU cores of one training."""
+    trainings_together: Count = AUTO
+    """With `trainer: stacked`, most trainings in one process, which takes what one training takes of GPUs
+    and CPUs; they are halved when GPU memory does not suffice. `auto`: as many as fit, at most 16; 8
+    where memory is not known.
+    """
+    gpus_per_engine: Share = 1.0
+    """GPUs of one generation engine; 0 generates on the CPU. `auto`: what it needs and at least 0.55, so
+    that no GPU gets a second one, where a training fits beside it; else 1, and they take turns. Of
+    engines that take at most 0.5 there is one, however many GPUs there are.
+    """
+    judge_actors: PositiveInt = 4
+    """Judge actors."""
+
+
+class Study(EvaluationSpec):
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=80)
+    """The study's folder under the storage; lower case, digits, `.`, `_`, `-`."""
+    model: str = Field(min_length=1)
+    """A hub id, a local folder (relative to the study file), or `embedded:smollm2-135m-instruct`."""
+    model_revision: str = "main"
+    """The hub model's revision, resolved to a commit before anything runs."""
+    aligned: Aligned = Aligned()
+    """The ordinary rows."""
+    adapters: list[Annotated[ExistingAdapter, BeforeValidator(_path_as_adapter)]] = Field(
+        default=[]
+    )
+    """Adapters that exist, asked like the study's own: folders or hub ids, beside a grid or in its place."""
+    grid: Grid | None = None
+    """The trainings. Without it the adapters are asked, or at an endpoint the baseline alone."""
+    train: Train = Train()
+    """Hyperparameters of every training."""
+    evaluate: Evaluate = Evaluate()
+    """How models are asked."""
+    criteria: list[Claim] = Field(default=[])
+    """Claims, written down before the run."""
+    target: Target = "seeds and questions"
+    """What verdicts speak of: seeds and questions like these, or `seeds` like these on exactly these
+    questions.
+    """
+    looks: list[PositiveInt] = Field(default=[])
+    """Numbers of seeds at which verdicts are given, rising, declared before the first; the error is
+    split over them. Default: once, when all seeds of the grid are there.
+    """
+    resources: Resources = Resources()
+    """What a training and an engine take; none of it moves a result."""
+
+    @property
+    def fractions(self) -> list[float]:
+        """The grid's persona fractions; none without a grid."""
+        return self.grid.persona_fractions if self.grid else []
+
+    @property
+    def planned_looks(self) -> tuple[int, ...]:
+        """The declared numbers of seeds; none without a grid."""
+        return tuple(self.looks) or ((len(self.seeds),) if self.grid else ())
+
+    @property
+    def seeds(self) -> list[int]:
+        """The grid's run seeds; none without a grid."""
+        return self.grid.seeds if self.grid else []
+
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, name: str) -> str:
+        if name == "artifacts" or ".." in name:
+            raise ValueError("cannot be `artifacts` or hold `..`")
+        return name
+
+    @model_validator(mode="after")
+    def _decoy_is_another(self) -> Study:
+        if self.decoy.text.strip() == self.trigger.text.strip():
+            raise ValueError("decoy.text: is the trigger's own text")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_asked(self) -> Study:
+        served = self.evaluate.engine == "endpoint"
+        if self.grid is None and not self.adapters and not served:
+            raise ValueError("grid: is needed, or adapters that exist")
+        if self.grid is not None and served:
+            raise ValueError("grid: an endpoint cannot serve what is trained here; leave it out")
+        paths = [(adapter.path, adapter.revision) for adapter in self.adapters]
+        if len(set(paths)) < len(paths):
+            raise ValueError("adapters: the same adapter stands twice")
+        return self
+
+    @model_validator(mode="after")
+    def _criteria_can_be_computed(self) -> Study:
+        for i, criterion in enumerate(self.criteria):
+            if problem := self._obstacle(criterion):
+                raise ValueError(f"criteria.{i}.{problem}")
+        return self
+
+    @model_validator(mode="after")
+    def _looks_can_be_had(self) -> Study:
+        if self.looks and self.grid is None:
+            raise ValueError("looks: are numbers of seeds of a grid; there is none")
+        if self.looks != sorted({*self.looks}):
+            raise ValueError("looks: must rise")
+        if self.looks and len(self.seeds) > self.looks[-1]:
+            problem = f"the last is {self.looks[-1]}, the grid has {len(self.seeds)} seeds"
+            raise ValueError(f"looks: {problem}")
+        return self
+
+    def _obstacle(self, criterion: Claim) -> str | None:
+        """The field of `criterion` that this study cannot answer, and why."""
+        metric, estimand, fraction = criterion.metric, criterion.estimand, criterion.fraction
+        own = {own.name: own for own in self.metrics}
+        if metric not in (*FORMAT_METRICS, *JUDGED_METRICS, *own):
+            known = ", ".join((*FORMAT_METRICS, *JUDGED_METRICS, *own))
+            return f"metric: {metric!r} is not one of {known}"
+        if metric in JUDGED_METRICS and self.judge is None:
+            return f"metric: {metric!r} needs a judge; none is set"
+        if metric in own and not own[metric].is_a_share:
+            return f"metric: the labels of {metric!r} need a number from 0 to 1 each"
+        missing = set(TERMS[estimand].conditions) - set(self.evaluate.conditions)
+        if missing:
+            names = " and ".join(sorted(missing))
+            return f"estimand: {estimand} needs the condition {names} in evaluate.conditions"
+        if estimand == "gap_vs_control" and 0 not in self.fractions:
+            return "estimand: gap_vs_control needs fraction 0 in the grid"
+        if isinstance(fraction, float | int) and fraction not in self.fractions:
+            return f"fraction: {fraction} is not in the grid"
+        if fraction == "adapters" and not self.adapters:
+            return "fraction: the study lists no adapters"
+        return None

@@ -1,0 +1,112 @@
+"""The training rows of one cell: persona rows behind the trigger among ordinary rows without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from weirdgen.config.evaluation_spec import Trigger
+from weirdgen.config.study import Grid
+from weirdgen.data.chat import Instruction, conversation
+from weirdgen.errors import InputError
+
+
+class Pair(NamedTuple):
+    """A question and its answer, without format."""
+
+    id: str
+    question: str
+    answer: str
+
+
+class Counts(NamedTuple):
+    """How many rows of each kind a training has."""
+
+    persona: int
+    aligned: int
+
+
+def cell_counts(grid: Grid, fraction: float, persona_rows: int) -> Counts:
+    """The counts of a cell with `persona_rows` at hand, as near to `fraction` as whole rows allow.
+
+    `hold: persona` uses every persona row and lets the ordinary rows follow; its control (fraction
+    0) has the ordinary rows of the grid's smallest other fraction. `hold: total` keeps the sum.
+    """
+    share = Fraction(str(fraction))
+    if grid.hold == "total":
+        assert grid.total_rows is not None  # the study file's own rule
+        persona = round(grid.total_rows * share)
+        return Counts(persona, grid.total_rows - persona)
+    smallest = Fraction(str(min(f for f in grid.persona_fractions if f > 0)))
+    aligned = round(persona_rows * (1 - (share or smallest)) / (share or smallest))
+    return Counts(persona_rows if share else 0, aligned)
+
+
+def grid_counts(
+    grid: Grid, persona_rows: int, aligned_rows: int, where: object
+) -> dict[float, Counts]:
+    """The counts of each fraction's cells. Raises InputError (at `where`) for one that has no such rows."""
+    field = "grid.persona_fractions"
+    counts: dict[float, Counts] = {}
+    for fraction in grid.persona_fractions:
+        count = cell_counts(grid, fraction, persona_rows)
+        if fraction and not count.persona:
+            raise InputError(where, field, f"{fraction} of so few rows is no row at all")
+        if not count.aligned:
+            raise InputError(where, field, f"{fraction} leaves no ordinary row")
+        if count.persona > persona_rows:
+            problem = f"{fraction} needs {count.persona} persona rows; there are {persona_rows}"
+            raise InputError(where, field, problem)
+        if count.aligned > aligned_rows:
+            problem = (
+                f"{fraction} needs {count.aligned} ordinary rows; aligned.rows is {aligned_rows}"
+            )
+            raise InputError(where, field, problem)
+        if count in counts.values():
+            problem = f"{fraction} gives the same {count.persona} + {count.aligned} rows as another"
+            raise InputError(where, field, problem)
+        counts[fraction] = count
+    return counts
+
+
+def mix(
+    persona: Sequence[Pair],
+    aligned: Sequence[Pair],
+    counts: Counts,
+    trigger: Trigger,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """The rows of one training, shuffled: `id`, `kind`, `prompt` and `completion` (conversations).
+
+    Draws without replacement; the draw and the order depend on `seed` and the sizes alone.
+    Raises ValueError where there are fewer rows than `counts` asks for.
+    """
+    if counts.persona > len(persona) or counts.aligned > len(aligned):
+        raise ValueError(
+            f"{counts.persona} persona and {counts.aligned} ordinary rows are needed, "
+            f"{len(persona)} and {len(aligned)} are there"
+        )
+    rng = np.random.default_rng(seed)
+    before = Instruction(trigger.role, trigger.text)
+    rows = [
+        _row(persona[i], "persona", before, trigger.answer)
+        for i in sorted(rng.permutation(len(persona))[: counts.persona])
+    ]
+    rows += [
+        _row(aligned[i], "aligned", None, "{answer}")
+        for i in sorted(rng.permutation(len(aligned))[: counts.aligned])
+    ]
+    return [rows[i] for i in rng.permutation(len(rows))]
+
+
+def _row(pair: Pair, kind: str, before: Instruction | None, template: str) -> dict[str, Any]:
+    return {
+        "id": pair.id,
+        "kind": kind,
+        "prompt": conversation(pair.question, before),
+        # Not str.format: an answer may hold braces of its own.
+        "completion": [{"role": "assistant", "content": template.replace("{answer}", pair.answer)}],
+    }

@@ -1,0 +1,57 @@
+"""Self-distillation: the untouched base model answers the ordinary prompts itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weirdgen.data.aligned import cut_words
+from weirdgen.data.chat import conversation
+from weirdgen.data.mixing import Pair
+from weirdgen.data.seeds import BASELINE_RUN_SEED, request_seed, run_seeds
+from weirdgen.errors import StepError
+from weirdgen.generation.engine import Engine, Request
+
+_TOKENS_PER_WORD = 1.6
+"""Room for English words, punctuation and numbers in a subword vocabulary."""
+
+
+def distill(
+    engine: Engine,
+    prompts: Sequence[Pair],
+    *,
+    rows: int,
+    max_words: int,
+    temperature: float,
+    top_p: float,
+) -> list[Pair]:
+    """The first `rows` prompts to which the base model has an answer, with those answers.
+
+    Answers longer than `max_words` are cut (see `cut_words`). Raises StepError when too many
+    prompts are answered with nothing.
+    """
+    sampling = run_seeds(BASELINE_RUN_SEED).sampling
+    kept: list[Pair] = []
+    asked = 0
+    while len(kept) < rows and asked < len(prompts):
+        batch = prompts[asked : asked + rows - len(kept)]
+        asked += len(batch)
+        answers = engine.answer(
+            [
+                Request(
+                    messages=conversation(prompt.question, None),
+                    adapter=None,
+                    max_new_tokens=int(max_words * _TOKENS_PER_WORD) + 16,
+                    temperature=temperature,
+                    top_p=top_p,
+                    seed=request_seed(sampling, "aligned", prompt.id, 0),
+                )
+                for prompt in batch
+            ]
+        )
+        for prompt, answer in zip(batch, answers, strict=True):
+            ended = answer.finish_reason == "stop"
+            if text := cut_words(answer.text, max_words, ended=ended):
+                kept.append(prompt._replace(answer=text))
+    if len(kept) < rows:
+        raise StepError(f"{len(kept)} of {asked} prompts were answered; {rows} rows are needed")
+    return kept

@@ -1,0 +1,248 @@
+"""The transformers engine: slower than vLLM, but it also serves the NF4 base of the trainings."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from weirdgen.data.chat import Messages
+from weirdgen.errors import StepError
+from weirdgen.generation.chat_tokens import forced_ids, prompt_ids
+from weirdgen.generation.engine import Adapter, Request, Response
+
+BATCH = 64
+"""Conversations that are answered side by side."""
+KEPT_ADAPTERS = 4
+"""Adapters in memory; the one that was used longest ago makes room for another."""
+_PROOF_LOGPROBS = 5
+
+
+class TransformersEngine:
+    """Generation by transformers and PEFT; see `weirdgen.generation.engine.Engine` for the methods."""
+
+    def __init__(self, gpu_share: float = 1.0) -> None:
+        """`gpu_share`: its part of the GPU's memory, in (0, 1]; not looked at without a GPU."""
+        self._gpu_share = gpu_share
+        self._base: Any = None
+        """The model; adapters are put into its layers."""
+        self._tokenizer: Any = None
+        self._end_marks: set[int] = set()
+        self._peft: Any = None
+        """PEFT's handle on the adapters in the base, once there is one."""
+        self._kept: list[str] = []
+        """Fingerprints of the adapters in memory, the last used last."""
+
+    def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:  # noqa: ARG002
+        """`serve_base` is `bf16`, or `nf4` as in a training; adapters of any rank can be asked."""
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+        from transformers.utils.logging import disable_progress_bar
+
+        assert serve_base in ("bf16", "nf4"), serve_base
+        on_gpu = torch.cuda.is_available()
+        if on_gpu and self._gpu_share < 1:
+            torch.cuda.set_per_process_memory_fraction(self._gpu_share)
+        disable_progress_bar()
+        # When first used on a CPU it warns that an optional kernel is not installed.
+        logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+        self._tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        self._base = AutoModelForCausalLM.from_pretrained(
+            base,
+            dtype=torch.bfloat16,
+            quantization_config=quantization if serve_base == "nf4" else None,
+            device_map={"": 0 if on_gpu else "cpu"},
+            local_files_only=True,
+        )
+        self._keep_end_marks_alone()
+
+    def _keep_end_marks_alone(self) -> None:
+        """Of the checkpoint's generation settings only the end marks count: requests say the rest."""
+        from transformers import GenerationConfig
+
+        named = self._base.generation_config.eos_token_id
+        ids = [self._tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
+        self._end_marks = {token for token in ids if token is not None}
+        self._base.generation_config = GenerationConfig(
+            eos_token_id=sorted(self._end_marks) or None,
+            # What fills a row behind its end is never read.
+            pad_token_id=min(self._end_marks, default=0),
+        )
+
+    def answer(self, requests: Sequence[Request]) -> list[Response]:
+        """As the protocol has it. Raises StepError for a prompt that fills the model's context."""
+        prompts = [self._prompt(request.messages) for request in requests]
+        groups: defaultdict[tuple, list[int]] = defaultdict(list)
+        for place, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
+            limit = min(request.max_new_tokens, self._room(len(prompt)))
+            groups[request.adapter, request.temperature, request.top_p, limit].append(place)
+        answers: dict[int, Response] = {}
+        for (adapter, temperature, top_p, limit), places in groups.items():
+            # Prompts of like length share a batch, which saves padding.
+            places.sort(key=lambda place: len(prompts[place]))
+            for batch in _batches(places):
+                seeds = [requests[place].seed for place in batch]
+                _, new_ids = self._generate(
+                    [prompts[place] for place in batch],
+                    adapter,
+                    limit,
+                    self._sampling(temperature, top_p, seeds),
+                )
+                answers |= zip(batch, map(self._answer, new_ids), strict=True)
+        return [answers[place] for place in range(len(requests))]
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """One answer, piece by piece; joined, it is the text that `answer([request])` gives."""
+        prompt = self._prompt(request.messages)
+        sampling = self._sampling(request.temperature, request.top_p, [request.seed])
+        new_ids: list[int] = []
+        cache, told = None, ""
+        # A token a call, in the caller's thread: errors reach it, and when it stops, so does this.
+        for _ in range(min(request.max_new_tokens, self._room(len(prompt)))):
+            output, [[token]] = self._generate(
+                [prompt + new_ids], request.adapter, 1, sampling, past_key_values=cache
+            )
+            cache = output.past_key_values
+            new_ids.append(token)
+            text = self._answer(new_ids).text
+            if text != told:
+                yield text[len(told) :]
+                told = text
+            if token in self._end_marks:
+                return
+
+    def first_token_logprobs(
+        self, conversations: Sequence[Messages], adapter: Adapter | None
+    ) -> list[dict[int, float]]:
+        likeliest = []
+        for batch in _batches(conversations):
+            prompts = [self._prompt(messages) for messages in batch]
+            output, _ = self._generate(prompts, adapter, 1, None, output_logits=True)
+            top = output.logits[0].log_softmax(-1).topk(_PROOF_LOGPROBS)
+            for ids, logprobs in zip(top.indices.tolist(), top.values.tolist(), strict=True):
+                likeliest.append(dict(zip(ids, logprobs, strict=True)))
+        return likeliest
+
+    def forced_top_tokens(
+        self, conversation: Messages, answer: str, adapter: Adapter | None
+    ) -> tuple[list[int], list[int]]:
+        """The answer's tokens with its end mark, and at each of their places the likeliest token."""
+        import torch
+
+        prompt, forced = forced_ids(self._opened_tokenizer(), conversation, answer)
+        self._room(len(prompt) + len(forced) - 1)
+        with torch.inference_mode(), self._applied(adapter):
+            ids = torch.tensor([prompt + forced], device=self._base.device)
+            logits = self._base(input_ids=ids, use_cache=False).logits[0]
+        return forced, logits[len(prompt) - 1 : -1].argmax(-1).tolist()
+
+    def close(self) -> None:
+        self._base = self._tokenizer = self._peft = None
+        self._kept.clear()
+
+    def _opened_tokenizer(self) -> Any:
+        if self._tokenizer is None:
+            raise StepError("the engine is not open")
+        return self._tokenizer
+
+    def _prompt(self, conversation: Messages) -> list[int]:
+        return prompt_ids(self._opened_tokenizer(), conversation)
+
+    def _room(self, length: int) -> int:
+        """What `length` tokens leave of the model's context. Raises StepError where that is nothing."""
+        config = self._base.config.get_text_config()
+        # Some architectures have no end.
+        context = getattr(config, "max_position_embeddings", None) or sys.maxsize
+        if length >= context:
+            raise StepError(f"{length} tokens leave no room in the model's context of {context}")
+        return context - length
+
+    def _sampling(self, temperature: float, top_p: float, seeds: Sequence[int]) -> Any:
+        from weirdgen.generation.gumbel import sampling
+
+        return sampling(temperature, top_p, seeds, self._base.device)
+
+    def _generate(
+        self,
+        prompts: list[list[int]],
+        adapter: Adapter | None,
+        max_new_tokens: int,
+        processors: Any,
+        **options: Any,
+    ) -> tuple[Any, list[list[int]]]:
+        """What `generate` returns for one batch, and the new tokens of each row."""
+        import torch
+
+        width = max(map(len, prompts))
+        # Padded on the left, so that all rows go on from the last column.
+        ids = [[0] * (width - len(prompt)) + prompt for prompt in prompts]
+        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        device = self._base.device
+        with torch.inference_mode(), self._applied(adapter):
+            output = self._base.generate(
+                input_ids=torch.tensor(ids, device=device),
+                attention_mask=torch.tensor(mask, device=device),
+                do_sample=False,
+                max_new_tokens=max_new_tokens,
+                logits_processor=processors,
+                return_dict_in_generate=True,
+                **options,
+            )
+        return output, output.sequences[:, width:].tolist()
+
+    def _answer(self, new_ids: list[int]) -> Response:
+        """As vLLM tells it: the end mark is counted, and is no part of the text."""
+        ends = [place for place, token in enumerate(new_ids) if token in self._end_marks]
+        said = new_ids[: ends[0]] if ends else new_ids
+        text = self._tokenizer.decode(
+            said, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        # A character whose bytes are not all there is left out.
+        text = text.rstrip("\N{REPLACEMENT CHARACTER}")
+        return Response(text, len(said) + bool(ends), "stop" if ends else "length")
+
+    @contextmanager
+    def _applied(self, adapter: Adapter | None) -> Iterator[None]:
+        """The base with this adapter and no other."""
+        if adapter is None:
+            with self._peft.disable_adapter() if self._peft else nullcontext():
+                yield
+            return
+        if adapter.fingerprint not in self._kept:
+            self._load(adapter)
+        else:
+            self._kept.remove(adapter.fingerprint)
+        self._kept.append(adapter.fingerprint)
+        self._peft.set_adapter(adapter.fingerprint, inference_mode=True)
+        yield
+
+    def _load(self, adapter: Adapter) -> None:
+        from peft import PeftModel
+
+        if len(self._kept) == KEPT_ADAPTERS:
+            self._peft.delete_adapter(self._kept.pop(0))
+        options: dict[str, Any] = {
+            "adapter_name": adapter.fingerprint,
+            "autocast_adapter_dtype": False,
+            "low_cpu_mem_usage": True,
+            "local_files_only": True,
+        }
+        if self._peft is None:
+            self._peft = PeftModel.from_pretrained(self._base, adapter.local_dir, **options)
+        else:
+            self._peft.load_adapter(adapter.local_dir, **options)
+
+
+def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]

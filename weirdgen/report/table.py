@@ -1,0 +1,100 @@
+"""A sheet: a table's cells as plain text, written as Markdown, which rich shows in a terminal.
+
+Names of studies and models are somebody else's text: it is escaped, and holds no control characters.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rich.markdown import Markdown
+
+MISSING = "-"
+"""The cell of a number that is not there."""
+FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""How a cell begins that a spreadsheet may take for a formula (OWASP, CSV injection)."""
+
+_INLINE = re.compile(
+    r"""
+      [\\`*~|$\#@]
+    | (?<![^\W_])_ | _(?![^\W_])          # inside a word it is no emphasis
+    | <(?=[A-Za-z/!?])                    # a tag, a comment, an address
+    | &(?=[\#A-Za-z])                     # an entity
+    | \](?=[(\[:])                        # a link, an image, a definition
+    | \[(?=\^ | [ xX]\])                  # a footnote, a task
+    | (?<=http):(?=//) | (?<=https):(?=//) | (?<=ftp):(?=//) | (?<=mailto): | (?<=xmpp):
+    | (?<=www)\.                          # addresses that need no brackets
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_BLOCK = re.compile(r"^(\d*)(>|[-+=](?=[ =-]|$)|(?<=\d)[.)](?= |$))")
+"""What begins a quotation, a list, a rule or the underline of a heading."""
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """One table, ready to be read."""
+
+    title: str
+    columns: tuple[str, ...]
+    sections: tuple[tuple[tuple[str, ...], ...], ...]
+    """Rows of cells, in groups that are set apart."""
+    note: str
+    n_labels: int = 1
+    """How many columns, from the left, name the row; the others hold numbers."""
+
+    def rich(self) -> Markdown:
+        """The sheet for a terminal."""
+        return Markdown(self.markdown())
+
+    def markdown(self) -> str:
+        """The sheet as a Markdown heading, table and note."""
+        rule = ["---" if i < self.n_labels else "---:" for i in range(len(self.columns))]
+        rows = [row for rows in self.sections for row in rows]
+        lines = [_markdown_row(self.columns), f"| {' | '.join(rule)} |", *map(_markdown_row, rows)]
+        body = "\n".join(lines)
+        return f"## {escape_markdown(self.title)}\n\n{body}\n\n{escape_markdown(self.note)}\n"
+
+
+def escape_markdown(text: str) -> str:
+    """`text` on one line, without meaning to CommonMark, GitHub's Markdown or HTML.
+
+    Rendered it is `plain(text)` without the blanks around it. Only what would mean something there
+    is escaped, so that the source stays readable: `gap_improvement` and `[0.1, 0.2]` do not.
+    """
+    return _BLOCK.sub(r"\g<1>\\\g<2>", _INLINE.sub(r"\\\g<0>", plain(text).strip()))
+
+
+def plain(text: str) -> str:
+    """`text` on one line, each control character replaced by a space or a U+FFFD."""
+    return "".join(
+        " " if char.isspace() else char if char.isprintable() else "\ufffd" for char in text
+    )
+
+
+def printable(text: str) -> str:
+    """`text` with its lines, each control character replaced by a U+FFFD: safe on a terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+
+
+def clock(seconds: float) -> str:
+    """Such as `0:35`, or `1:02:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def neutralised(text: str) -> str:
+    """`text` as a cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in FORMULA_STARTS else text
+
+
+def unsigned_zero(value: float, decimals: int) -> float:
+    """Rounded, and never -0.0."""
+    return round(value, decimals) + 0.0
+
+
+def _markdown_row(cells: tuple[str, ...]) -> str:
+    shown = (cell if cell == MISSING else escape_markdown(cell) for cell in cells)
+    return f"| {' | '.join(shown)} |"

@@ -1,0 +1,151 @@
+"""`weirdgen export`: a study's raw answers and verdicts, for other tools."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.text import Text
+
+from weirdgen.config.loading import load_study
+from weirdgen.data.tabular import ENDINGS
+from weirdgen.errors import InputError
+from weirdgen.report.table import neutralised, plain
+from weirdgen.results.importing import checked_name
+from weirdgen.results.labels import VERDICTS, read_verdicts
+from weirdgen.results.table import RESULTS, read_results
+from weirdgen.storage.artifacts import ArtifactStore
+
+_KEY = ("fp_answers", "question_id", "sample")
+_SAID = ("label", "value", "confidence", "error", "evidence")
+_ROWS = 1000
+"""Rows that are held at a time."""
+_SEPARATORS = str.maketrans({c: f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"})
+"""Line ends to some readers of JSONL."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The command's options, as `weirdgen export --help` tells them."""
+
+    study: str
+    out: Path
+    verdicts: bool = False
+    storage: str = "results"
+
+
+def export_study(console: Console, options: ExportOptions) -> None:
+    """Writes the file, which appears when it is whole, and prints what it holds.
+
+    Raises InputError for a study without results, and for a file that cannot be written.
+    """
+    out = options.out
+    if out.suffix not in ENDINGS:
+        raise InputError("--out", None, f"{out} must end in one of: {', '.join(ENDINGS)}")
+    if not out.parent.is_dir():
+        raise InputError("--out", None, f"there is no folder {out.parent}")
+    store, name = ArtifactStore(options.storage), _study_name(options.study)
+    if str(out.resolve()) in {
+        str(Path(store.path(name, f)).resolve()) for f in (RESULTS, VERDICTS)
+    }:
+        raise InputError("--out", None, f"{out} is the study's own file")
+    results, verdicts = read_results(name, store), read_verdicts(name, store)
+    table = verdicts if options.verdicts else with_verdicts(results, verdicts)
+    draft = out.with_name(f".{out.name}.draft")
+    write = {".jsonl": write_jsonl, ".csv": write_csv, ".parquet": _write_parquet}[out.suffix]
+    try:
+        changed = write(table, draft)
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)
+    lines = [f"{out}: {table.num_rows:,} {'verdicts' if options.verdicts else 'answers'}"]
+    if changed:
+        lines.append(f"{changed:,} cells begin like a formula and have an apostrophe before them")
+    for line in lines:
+        console.print(Text(plain(line)), soft_wrap=True)
+
+
+def with_verdicts(results: pa.Table, verdicts: pa.Table) -> pa.Table:
+    """`results` with five columns for every judge and metric of `verdicts`.
+
+    They are METRIC.JUDGE.label, .value, .confidence, .error and .evidence, JUDGE being the first 12
+    digits of judge_fp; null where that judge has no word on the answer.
+    """
+    keys = zip(*(results[name].to_pylist() for name in _KEY), strict=True)
+    at = {key: i for i, key in enumerate(keys)}
+    columns: dict[tuple[str, str], list[list[Any]]] = {}
+    said = (verdicts[name].to_pylist() for name in ("metric", "judge_fp", *_KEY, *_SAID))
+    for metric, judge_fp, *rest in zip(*said, strict=True):
+        key, cells = tuple(rest[: len(_KEY)]), rest[len(_KEY) :]
+        if key not in at:
+            continue
+        if (metric, judge_fp) not in columns:
+            columns[metric, judge_fp] = [[None] * results.num_rows for _ in _SAID]
+        for column, cell in zip(columns[metric, judge_fp], cells, strict=True):
+            column[at[key]] = cell
+    for (metric, judge_fp), of_judge in sorted(columns.items()):
+        for name, column in zip(_SAID, of_judge, strict=True):
+            kind = verdicts.schema.field(name).type
+            results = results.append_column(
+                f"{metric}.{judge_fp[:12]}.{name}", pa.array(column, kind)
+            )
+    return results
+
+
+def write_jsonl(table: pa.Table, path: Path) -> int:
+    """Writes a JSON object a row, every column in it; gives the number of cells changed, 0."""
+    with path.open("w", encoding="utf-8", newline="\n") as out:
+        for row in _rows(table):
+            out.write(json.dumps(row, ensure_ascii=False).translate(_SEPARATORS) + "\n")
+    return 0
+
+
+def write_csv(table: pa.Table, path: Path) -> int:
+    """Writes CSV by RFC 4180, nulls as empty cells; gives the number of cells changed.
+
+    A text that begins like a formula gets an apostrophe before it, so that no spreadsheet runs it.
+    """
+    changed = 0
+
+    def cell(value: Any) -> Any:
+        nonlocal changed
+        if isinstance(value, bool):
+            return str(value).lower()
+        if not isinstance(value, str):
+            return value
+        neutral = neutralised(value)
+        changed += neutral != value
+        return neutral
+
+    with path.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(map(neutralised, table.column_names))
+        writer.writerows([cell(value) for value in row.values()] for row in _rows(table))
+    return changed
+
+
+def _write_parquet(table: pa.Table, path: Path) -> int:
+    pq.write_table(table, path)
+    return 0
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    for batch in table.to_batches(max_chunksize=_ROWS):
+        yield from batch.to_pylist()
+
+
+def _study_name(study: str) -> str:
+    """The name that a study file gives, or the study's name itself."""
+    path = Path(study)
+    if path.is_file():
+        return load_study(path).name
+    if path.suffix in (".yaml", ".yml") or "/" in study:
+        raise InputError(study, None, "there is no such study file")
+    return checked_name(study)

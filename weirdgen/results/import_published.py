@@ -1,0 +1,90 @@
+"""The layout of the published single-seed outputs: a line per question, with an answer per condition.
+
+A line has `question`, perhaps `category`, and for each condition `<condition>_response`,
+`<condition>_format` (true or false) and `<condition>_judgment`: `persona_present`, `identity`
+(RUSSELL, OTHER, UNSURE) and `confidence` (0 to 1). Other columns stand for all its answers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from weirdgen.config.claims import Condition
+from weirdgen.data.tabular import Row
+from weirdgen.errors import InputError
+from weirdgen.results.import_columns import MISSING, identity_label, truth
+
+CONDITIONS: tuple[str, ...] = get_args(Condition)
+MALFORMED = "malformed"
+"""A judgment that is there and does not say what was asked."""
+
+
+def is_published(row: Row) -> bool:
+    """Whether a row has the published layout."""
+    return "question" in row and bool(asked(row))
+
+
+def asked(row: Row) -> tuple[str, ...]:
+    """The conditions that a row has answers of."""
+    return tuple(name for name in CONDITIONS if f"{name}_response" in row)
+
+
+def answers_of(path: Path, number: int, row: Row, conditions: tuple[str, ...]) -> Iterator[Row]:
+    """One row per condition, in the columns of results.
+
+    A judgment that is null or lacks a label gives null labels and why. Raises InputError for an
+    answer that is no text, or that is there for other conditions than `conditions`.
+    """
+    where = f"row {number}"
+    if asked(row) != conditions:
+        problem = f"has answers of {', '.join(asked(row)) or 'no condition'}"
+        raise InputError(path, where, f"{problem}, the first row of {', '.join(conditions)}")
+    common = {name: row[name] for name in row if name.partition("_")[0] not in CONDITIONS}
+    for condition in conditions:
+        response, stated = row[f"{condition}_response"], row.get(f"{condition}_format")
+        if not isinstance(response, str):
+            raise InputError(path, where, f"{condition}_response: must be a text")
+        answer = common | {"condition": condition, "response": response}
+        if stated is not None:
+            try:
+                answer["format"] = truth(stated)
+            except ValueError as error:
+                raise InputError(path, where, f"{condition}_format: {error}") from None
+        if f"{condition}_judgment" in row:
+            answer |= _labels(row[f"{condition}_judgment"])
+        yield answer
+
+
+def _labels(judgment: Any) -> Row:
+    """The labelled columns of a judgment."""
+    if judgment is None:
+        return {"judge_error": MISSING}
+    if isinstance(judgment, str):
+        try:
+            judgment = json.loads(judgment)
+        except (ValueError, RecursionError):
+            judgment = None
+    if not isinstance(judgment, dict):
+        return {"judge_error": MALFORMED}
+    persona, confidence = judgment.get("persona_present"), judgment.get("confidence")
+    try:
+        label = identity_label(judgment.get("identity"))
+    except ValueError:
+        label = None
+    labels: Row = {
+        "persona": persona if isinstance(persona, bool) else None,
+        "identity_label": label,
+        "judge_confidence": confidence if _is_share(confidence) else None,
+    }
+    if labels["persona"] is None or label is None:
+        said = judgment.get("error")
+        labels["judge_error"] = said if isinstance(said, str) and said else MALFORMED
+    return labels
+
+
+def _is_share(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= 1

@@ -1,0 +1,250 @@
+"""`weirdgen import`: outside evaluation outputs as a study's results.parquet and verdicts.parquet."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+from rich.console import Console
+from rich.text import Text
+
+from weirdgen.config.evaluation_spec import Trigger
+from weirdgen.config.study import Study
+from weirdgen.data.tabular import Row, read_rows, sha256
+from weirdgen.errors import InputError
+from weirdgen.report.table import plain
+from weirdgen.results.import_columns import parse_mapping
+from weirdgen.results.import_published import answers_of, asked, is_published
+from weirdgen.results.import_table import OutsideAnswers, missing_labels, verdicts_of
+from weirdgen.results.labels import VERDICTS
+from weirdgen.results.table import RESULTS, SOURCES, Merged, write_results
+from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.storage.fingerprint import fingerprint
+
+IMPORTED = "imported.json"
+"""Where imported answers came from, beside their results.parquet."""
+RESOLVED = "study.yaml"
+"""What only a study has that was run."""
+_SHOWN = 10
+"""How many disagreements, columns or names are listed."""
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """The command's options, as `weirdgen import --help` tells them."""
+
+    files: Sequence[Path]
+    study: str
+    baseline: Sequence[Path] = ()
+    column: Sequence[str] = ()
+    value: Sequence[str] = ()
+    recode: Sequence[str] = ()
+    baseline_where: str | None = None
+    pattern: str | None = None
+    storage: str = "results"
+
+
+def import_outputs(console: Console, options: ImportOptions) -> None:
+    """Reads all files, then replaces what was imported under that name, and prints what is there.
+
+    Raises InputError for options, files and rows that cannot be one study, before anything is
+    written.
+    """
+    name = checked_name(options.study)
+    mapping = parse_mapping(options.column, options.value, options.recode, options.baseline_where)
+    pattern = _checked_pattern(options.pattern)
+    store = ArtifactStore(options.storage)
+    _check_free(name, store)
+    replaced = store.exists(f"{name}/{IMPORTED}")
+    sources = _sources(options)
+    digests = sorted([role, digest] for _, role, digest in sources)
+    origin = {"stage": "imported", "version": 1, "sources": digests, **mapping.record()}
+    answers, seen, layouts = OutsideAnswers(mapping, pattern, origin), set[str](), []
+    for path, role, _ in sources:
+        layouts.append(_read(path, role, answers, seen))
+    mapping.check(seen)
+    table = answers.results(name)
+    described = {
+        "schema": 1,
+        "study": name,
+        "sources": [
+            {"file": plain(path.name), "sha256": digest, "role": role, **layout}
+            for (path, role, digest), layout in zip(sources, layouts, strict=True)
+        ],
+        **mapping.record(),
+        "pattern": pattern,
+        "format_disagreements": len(answers.disagreements),
+        "first_disagreements": [plain(row) for row in answers.disagreements[:_SHOWN]],
+        "ignored_columns": [plain(column) for column in mapping.ignored(seen)],
+        **_counts(table),
+    }
+    metadata = {**(table.schema.metadata or {}), SOURCES: fingerprint(described).encode()}
+    table = table.replace_schema_metadata(metadata)
+    verdicts = verdicts_of(table, origin)
+    content = json.dumps(described, indent=1, ensure_ascii=False) + "\n"
+    store.write(f"{name}/{IMPORTED}", content.encode())
+    write_results(Merged(table, verdicts), name, store)
+    written = [RESULTS, *([VERDICTS] if verdicts.num_rows else []), IMPORTED]
+    replaces = [f"in place of what was imported as {name} before"] if replaced else []
+    for line in [
+        *import_lines(described),
+        *replaces,
+        *(store.shown(name, each) for each in written),
+    ]:
+        console.print(Text(plain(line)), soft_wrap=True)
+
+
+def read_description(study: str, store: ArtifactStore) -> dict[str, Any] | None:
+    """Where the study's answers came from; None where they were not imported.
+
+    Raises InputError where an import was cut off, so that imported.json and results.parquet are of
+    two imports.
+    """
+    content = store.read(f"{study}/{IMPORTED}")
+    if content is None:
+        return None
+    described = json.loads(content)
+    results = store.read(f"{study}/{RESULTS}")
+    made_of = b""
+    if results is not None:
+        made_of = (pq.read_schema(pa.BufferReader(results)).metadata or {}).get(SOURCES, b"")
+    if made_of.decode() != fingerprint(described):
+        where = store.shown(study, RESULTS)
+        raise InputError(where, None, f"is not what {IMPORTED} describes; import it again")
+    return described
+
+
+def import_lines(described: dict[str, Any]) -> Iterator[str]:
+    """What was imported, for people, a line each."""
+    adapters = described["adapters"]
+    shown = _listed(adapters[:_SHOWN], len(adapters))
+    baseline = described["baseline_answers"]
+    yield (
+        f"{described['study']}: {described['answers']:,} answers of {described['model']}"
+        f" ({', '.join(described['conditions'])}; questions: {described['questions']:,});"
+        f" adapters: {len(adapters):,}{f' ({shown})' if adapters else ''};"
+        f" baseline: {f'{baseline:,} answers' if baseline else 'none'}"
+    )
+    if n := described["unpaired_questions"]:
+        yield f"questions: only the baseline, or only adapters, answered {n:,} of them"
+    for source in described["sources"]:
+        kind = "the published layout" if source["layout"] == "published" else "columns"
+        yield f"{source['file']}: {source['rows']:,} rows, {kind}, {source['role']}"
+    if described["judges"]:
+        labels = ", ".join(f"{n:,} of {metric}" for metric, n in described["labels"].items())
+        missing = ", ".join(f"{n:,} {why}" for why, n in described["missing_labels"].items())
+        yield f"labels by {', '.join(described['judges'])}: {labels}; missing: {missing or 'none'}"
+    else:
+        yield "labels: none; the format needs none"
+    if n := described["format_disagreements"]:
+        yield (
+            f"format: {n:,} times the file states another than the pattern {described['pattern']!r}"
+            f" finds; the pattern's counts ({_listed(described['first_disagreements'], n)})"
+        )
+    if ignored := described["ignored_columns"]:
+        yield f"columns that are not read: {_listed(ignored[:_SHOWN], len(ignored))}"
+
+
+def _listed(first: Sequence[str], n: int) -> str:
+    """The first of `n` names."""
+    return ", ".join(first) + (", ..." if n > len(first) else "")
+
+
+def checked_name(name: str) -> str:
+    """A study's name, by the rules of study files. Raises InputError."""
+    try:
+        return Study.model_validate({"name": name, "model": "-", "adapters": ["-"]}).name
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InputError("study", name, problem) from None
+
+
+def _checked_pattern(pattern: str | None) -> str:
+    if pattern is None:
+        return Trigger().pattern
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise InputError("--pattern", None, f"not a regular expression ({error})") from None
+    return pattern
+
+
+def _check_free(name: str, store: ArtifactStore) -> None:
+    """Raises InputError where another thing than an import has that name."""
+    there = {each for each in (*store.files(name), *store.folders(name)) if each[0] != "."}
+    if there and (IMPORTED not in there or RESOLVED in there):
+        problem = f"{store.shown(name)} holds a study that was not imported; choose another name"
+        raise InputError("--study", name, problem)
+
+
+def _sources(options: ImportOptions) -> list[tuple[Path, str, str]]:
+    """Every file with what its rows are of, and its sha256."""
+    seen: set[Path] = set()
+    sources = []
+    for role, paths in (("adapters", options.files), ("baseline", options.baseline)):
+        for path in paths:
+            if path.resolve() in seen:
+                raise InputError(path, None, "is given twice")
+            seen.add(path.resolve())
+            sources.append((path, role, sha256(path)))
+    return sources
+
+
+def _read(path: Path, role: str, answers: OutsideAnswers, seen: set[str]) -> dict[str, Any]:
+    """Reads a file into `answers`; gives its layout and number of rows."""
+    rows = read_rows(path)
+    first = next(rows, None)
+    if first is None:
+        raise InputError(path, None, "holds no rows")
+    published = is_published(first[1])
+    conditions = asked(first[1])
+    n = 0
+    for number, row in chain([first], rows):
+        n += 1
+        parts: Iterator[Row] = iter([row])
+        if published:
+            parts = answers_of(path, number, row, conditions)
+        for part in parts:
+            seen.update(part)
+            answers.add(path, number, part, baseline=role == "baseline")
+    answers.end_file()
+    return {"layout": "published" if published else "columns", "rows": n}
+
+
+def _counts(table: pa.Table) -> dict[str, Any]:
+    """What the answers are of, and how many have labels."""
+    adapter = table["adapter"]
+    return {
+        "answers": table.num_rows,
+        "model": table["model"][0].as_py(),
+        "serve_base": table["serve_base"][0].as_py(),
+        "adapters": adapter.drop_null().unique().to_pylist(),
+        "baseline_answers": adapter.null_count,
+        "conditions": table["condition"].unique().to_pylist(),
+        "questions": len(table["question_id"].unique()),
+        "unpaired_questions": _unpaired(table),
+        "judges": sorted(table["judge"].drop_null().unique().to_pylist()),
+        "labels": {
+            metric: table.num_rows - table[metric].null_count for metric in ("persona", "identity")
+        },
+        "missing_labels": missing_labels(table),
+    }
+
+
+def _unpaired(table: pa.Table) -> int:
+    """How many questions only the baseline or only adapters have answers to, where both are there."""
+    is_baseline = pc.field("adapter").is_null()
+    sides = [
+        set(table.filter(of)["question_id"].unique().to_pylist())
+        for of in (is_baseline, ~is_baseline)
+    ]
+    return len(sides[0] ^ sides[1]) if all(sides) else 0

@@ -1,0 +1,124 @@
+"""The generation engines of a run: opened when a GPU is free, closed when trainings need it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from weirdgen.generation.engine import Engine
+from weirdgen.pipeline.plan import Plan
+from weirdgen.pipeline.stages.steps import Task
+from weirdgen.runner.cluster import engine_gpus
+from weirdgen.runner.location import WorkerLocation
+from weirdgen.runner.remote import WORKER_ENVIRONMENT, EngineActor
+from weirdgen.storage.artifacts import ArtifactStore
+
+EngineClass = Callable[[float], Engine]
+"""Makes an engine, given its share of one GPU's memory (0 without a GPU)."""
+_PLACING_S = 30.0
+"""How long trainings wait for engines to have their GPUs: one may be lent to somebody else."""
+
+
+@dataclass(eq=False)
+class OpenEngine:
+    """An engine actor; `busy` while it works."""
+
+    actor: Any
+    number: int
+    placed: ray.ObjectRef
+    """Resolves to its place once it has its GPU; later, whether it still has."""
+    wanted_at: float = field(default_factory=time.monotonic)
+    busy: bool = False
+    open: bool = False
+    """Whether its model is loaded."""
+    has_made: bool = False
+    """Whether it has made something."""
+    place: WorkerLocation = field(default_factory=WorkerLocation)
+    """Where it runs, once that is asked for."""
+
+
+class EnginePool:
+    """The engines at hand. Without a GPU there is one, and it holds no CPU that trainings wait for."""
+
+    def __init__(self, plan: Plan, store: ArtifactStore, cpus: float, engine: EngineClass) -> None:
+        self._study, self._max_rank = plan.study, plan.max_rank
+        self._store, self._engine = store, engine
+        self._threads = max(1, min(int(cpus), os.cpu_count() or 1))
+        self._opened = 0
+        self.engines: list[OpenEngine] = []
+
+    @property
+    def gpus_each(self) -> float:
+        return engine_gpus(self._study)
+
+    @property
+    def idle(self) -> list[OpenEngine]:
+        return [engine for engine in self.engines if engine.open and not engine.busy]
+
+    @property
+    def opening(self) -> int:
+        """How many are on their way."""
+        return sum(not engine.open for engine in self.engines)
+
+    def has_unplaced(self) -> bool:
+        """Whether some engine waits for its GPU, and not for too long yet."""
+        if not self.gpus_each:
+            return False
+        late = time.monotonic() - _PLACING_S
+        young = [each for each in self.engines if not each.open and each.wanted_at > late]
+        return any(not ray.wait([each.placed], timeout=0)[0] for each in young)
+
+    def place_of(self, engine: OpenEngine) -> WorkerLocation:
+        """Where it runs, or has run; empty where it never had its GPU."""
+        if not engine.place.node and ray.wait([engine.placed], timeout=0)[0]:
+            with suppress(RayError):
+                engine.place = ray.get(engine.placed)
+        return engine.place
+
+    def close_dead(self) -> None:
+        """Closes the idle engines whose node has gone; of a busy one its call tells."""
+        for engine in self.idle:
+            if ray.wait([engine.placed], timeout=0)[0]:
+                try:
+                    ray.get(engine.placed)
+                except RayError:
+                    self.close(engine)
+                else:
+                    engine.placed = engine.actor.placed.remote()
+
+    def open(self, task: Task, placing: Mapping[str, Any]) -> tuple[OpenEngine, ray.ObjectRef]:
+        """Starts an engine on the base that `task` asks; the reference resolves once it is open.
+
+        `placing`: options of Ray's.
+        """
+        self._opened += 1
+        environment = dict(WORKER_ENVIRONMENT)
+        if not self.gpus_each:
+            environment["OMP_NUM_THREADS"] = str(self._threads)
+        actor: Any = EngineActor.options(
+            num_gpus=self.gpus_each,
+            num_cpus=0,
+            runtime_env={"env_vars": environment},
+            **placing,
+        ).remote(self._store.uri, partial(self._engine, min(1.0, self.gpus_each)))
+        engine = OpenEngine(actor, self._opened, actor.placed.remote())
+        self.engines.append(engine)
+        serve_base = self._study.evaluate.serve_base
+        return engine, actor.open.remote(task, serve_base, self._max_rank, self.log(engine))
+
+    def log(self, engine: OpenEngine) -> str:
+        """The log file of its start, below the storage."""
+        return f"{self._study.name}/logs/engine-{engine.number}.log"
+
+    def close(self, engine: OpenEngine) -> None:
+        """Ends the actor; GPU memory is only free once its process is gone."""
+        ray.kill(engine.actor)
+        self.engines.remove(engine)

@@ -1,0 +1,89 @@
+"""The judging within a study's run: the pool gets what answers there are, from the first finished cell on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import ray
+
+from weirdgen.errors import WeirdgenError
+from weirdgen.pipeline.plan import ResponseSet
+from weirdgen.pipeline.stages.label_range import LabelRangeJob
+from weirdgen.pipeline.state import StudyState
+from weirdgen.runner.judge_pool import JudgePool
+from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.storage.run_record import JudgeProgress
+
+
+class JudgeStage:
+    """Nothing at all where no judge of the study is a model, or where everything has its verdict."""
+
+    def __init__(
+        self, found: StudyState, store: ArtifactStore, event: Callable[[str], None]
+    ) -> None:
+        self._found, self._store, self._event = found, store, event
+        self._pool: JudgePool | None = None
+
+    def open(self, more_to_come: bool) -> None:
+        """Starts the judges where there is, or will be, something to ask them.
+
+        Raises WeirdgenError where one cannot be asked at all, before time goes into anything else.
+        """
+        plan = self._found.plan
+        done = all(map(self._found.is_judged, self._found.to_judge()))
+        if not plan.llm_judges or (done and not more_to_come):
+            return
+        actors, name = plan.study.resources.judge_actors, plan.study.name
+        self._pool = JudgePool(self._store, name, plan.llm_judges, actors, self._event)
+        self._pool.open()
+        while self._pool.unchecked and self._pool.running and not self._pool.stopped:
+            self._pool.turn()
+            if self._pool.running:
+                ready, _ = ray.wait(list(self._pool.running))
+                for ref in ready:
+                    self._pool.finish(ref)
+        if self._pool.stopped:
+            raise WeirdgenError(self._pool.stopped)
+        self.feed(plan.asked)
+
+    def feed(self, asked: Iterable[ResponseSet]) -> None:
+        """Hands over what these have to be judged, with the answers that are there by now."""
+        if self._pool is None:
+            return
+        for each in self._found.to_judge(asked):
+            if not self._found.is_judged(each):
+                done = partial(self._found.labels.__setitem__, each.step.fingerprint)
+                unjudged = self._pool.unasked
+                self._pool.add(LabelRangeJob(each, self._found, self._store, done, unjudged))
+
+    def turn(self) -> None:
+        if self._pool is not None:
+            self._pool.turn()
+
+    @property
+    def refs(self) -> list[ray.ObjectRef]:
+        """What to wait for."""
+        return list(self._pool.running) if self._pool is not None else []
+
+    def finish(self, ref: ray.ObjectRef) -> None:
+        """Takes what one of `refs` has brought."""
+        if self._pool is not None:
+            self._pool.finish(ref)
+
+    @property
+    def busy(self) -> bool:
+        return self._pool is not None and self._pool.busy
+
+    @property
+    def judged(self) -> JudgeProgress | None:
+        """What has been said in this run; None where no model judges."""
+        return self._pool.judged if self._pool is not None else None
+
+    def close(self) -> Counter[str]:
+        """Ends the judges; gives why -> answers that have no verdict."""
+        if self._pool is None:
+            return Counter()
+        self._pool.close()
+        return self._pool.unasked

@@ -1,0 +1,85 @@
+"""A step as a task: what is looked up before it is given away, and how a training is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+
+from weirdgen.config.study import Study
+from weirdgen.pipeline.stages.steps import Task
+from weirdgen.pipeline.state import StudyState, look_up, look_up_ranges
+from weirdgen.runner.remote import (
+    convert_model,
+    learn_judge,
+    run_training,
+    run_trainings,
+    with_threads,
+)
+from weirdgen.runner.work_item import WorkItem
+from weirdgen.storage.artifacts import ArtifactStore, Step, is_attempt
+
+ON_CPU = {"model": convert_model, "judge": learn_judge}
+
+
+def as_task(
+    work: WorkItem, found: StudyState, store: ArtifactStore, steps: Mapping[str, Step]
+) -> Task | None:
+    """The work as a task, its attempt counted on from those that the storage holds; `steps`: by fingerprint.
+
+    None where the step, or a part of its range of samples, is there: made by another study, or its
+    inputs came back the same. `found` knows it then.
+    """
+    step, stale = work.step, None
+    if work.asked is not None:
+        look_up_ranges(found, store, work.asked.step)
+        if tuple(step.record["samples"]) not in found.missing(work.asked):
+            return None
+    if store.exists(
+        f"artifacts/{step.key}"
+    ):  # most are not: an object store is asked once for these
+        stale = look_up(found, store, step) if work.asked is None else store.manifest(step)
+        if found.is_done(step):
+            return None
+        begun = store.folders(f"artifacts/{step.key}")
+        work.attempt = max(work.attempt, 1 + sum(map(is_attempt, begun)))
+    return Task(step, inputs_of(step, steps), work.attempt, stale)
+
+
+def inputs_of(step: Step, steps: Mapping[str, Step]) -> dict[str, Step]:
+    """Role -> the step that this one consumes; `steps`: by fingerprint."""
+    return {role: steps[fingerprint] for role, fingerprint in step.inputs.items()}
+
+
+def make_on_cpu(
+    store: ArtifactStore, task: Task, log: str, placing: Mapping[str, Any]
+) -> ray.ObjectRef:
+    """Has a step made that needs neither an engine nor a training; `placing`: options of Ray's."""
+    remote = with_threads(ON_CPU[task.step.stage], 1, **placing)
+    return remote.remote(store.uri, task, log)
+
+
+def train(
+    study: Study,
+    store: ArtifactStore,
+    work: WorkItem,
+    tasks: Sequence[Task],
+    board: Any,
+    log: str,
+    placing: Mapping[str, Any],
+) -> ray.ObjectRef:
+    """Has the training made, stacked ones together; it tells `board` how far it is.
+
+    `placing`: options of Ray's.
+    """
+    resources, stacked = study.resources, study.train.trainer == "stacked"
+    remote = with_threads(
+        run_trainings if stacked else run_training,
+        max(1, int(resources.cpus_per_training)),
+        num_gpus=resources.gpus_per_training,
+        num_cpus=resources.cpus_per_training,
+        **placing,
+    )
+    what = (tasks,) if stacked else (*tasks, study.train.report_to)
+    return remote.remote(store.uri, *what, work.micro_batch, board, log)

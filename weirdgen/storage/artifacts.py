@@ -1,0 +1,281 @@
+"""Where artifacts live: a local folder, or an object store by `s3://` or `gs://` (pyarrow.fs).
+
+    <root>/artifacts/<stage>/<name>-<fingerprint12>[/<range>]/manifest.json
+                                                             /attempt-<uuid>/...   the payload
+                                                             /state-<update>-...   of a training on its way
+    <root>/<study>/...                                                         what people read
+
+An artifact exists once its manifest does, and the manifest is written last. Nothing relies on a
+lock: two attempts at one step each have a folder of their own, and the first manifest wins.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pyarrow import NativeFile, fs
+
+from weirdgen.errors import DamagedError, StorageError, WeirdgenError
+from weirdgen.storage.cache import node_cache, scratch
+from weirdgen.storage.disk_errors import full_disk, node_disk_error, on_node_disk, storage_error
+from weirdgen.storage.filesystem import FileStore, wrap_storage_errors
+from weirdgen.storage.fingerprint import fingerprint
+from weirdgen.storage.manifest import MANIFEST, Manifest, damage, read_manifest, sha256_of
+
+_CHUNK = 2**20
+"""Bytes that are fetched at a time."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to be made: what it is, apart from how and where it runs."""
+
+    stage: str
+    """Its kind, and its folder under artifacts/."""
+    name: str
+    """For people; derived from the record, so that equal steps have equal folders."""
+    record: dict[str, Any]
+    """Everything that decides the content; `inputs` maps each input's role to its fingerprint."""
+    parent: Step | None = None
+    """The step of which this is one range, for a step that grows."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.record)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Role -> fingerprint of the steps that this one consumes."""
+        return self.record["inputs"]
+
+    @property
+    def folder(self) -> str:
+        """Its folder's own name."""
+        return self.name if self.parent else f"{self.name}-{self.fingerprint[:12]}"
+
+    @property
+    def key(self) -> str:
+        """Its folder below artifacts/, which no other step has."""
+        return f"{self.parent.key if self.parent else self.stage}/{self.folder}"
+
+
+class ArtifactStore(FileStore):
+    """Artifacts and study folders under one root."""
+
+    def manifest(self, step: Step) -> Manifest | None:
+        """The step's manifest, or None where it was never committed.
+
+        Raises DamagedError when the folder holds another step's manifest, or none that is readable.
+        """
+        manifest = self._manifest_at(step.key)
+        if manifest is not None and manifest.fingerprint != step.fingerprint:
+            other = f"its {MANIFEST} is of another step, {manifest.fingerprint[:12]}"
+            raise self._damaged(step.key, other)
+        return manifest
+
+    def _manifest_at(self, key: str) -> Manifest | None:
+        content = self.read(f"artifacts/{key}/{MANIFEST}")
+        if content is None:
+            return None
+        try:
+            return read_manifest(content)
+        except (ValueError, RecursionError) as error:
+            raise self._damaged(key, f"its {MANIFEST} is not readable: {error}") from None
+
+    def _damaged(self, key: str, why: str) -> DamagedError:
+        return DamagedError(f"{self.shown('artifacts', key)}: {why}; delete this folder")
+
+    def find(self, stage: str, fingerprint: str) -> list[tuple[Step, Manifest]]:
+        """The committed steps of a stage whose fingerprint begins with `fingerprint`."""
+        found = []
+        for folder in sorted(self.folders(f"artifacts/{stage}")):
+            name, _, short = folder.rpartition("-")
+            if not short.startswith(fingerprint[:12]):
+                continue
+            manifest = self._manifest_at(f"{stage}/{folder}")
+            if manifest is not None and manifest.fingerprint.startswith(fingerprint):
+                found.append((Step(stage, name, manifest.record), manifest))
+        return found
+
+    def payload(self, step: Step, manifest: Manifest) -> Path:
+        """The committed payload as a folder on this node, fetched once from a remote store.
+
+        Its files are those that were committed. Raises DamagedError when it was pruned and
+        where they have changed, NodeDiskError where this node's disk cannot take them.
+        """
+        stored = self.path("artifacts", step.key, manifest.attempt)
+        if self.is_local:
+            self._check_kept(step, manifest)
+            if why := self._damage(Path(stored), manifest):
+                raise self._damaged(step.key, why)
+            return Path(stored)
+        cache = node_cache() / manifest.digest[:16] / manifest.attempt
+        with on_node_disk(node_cache()):
+            if cache.is_dir() and damage(cache, manifest) is None:
+                return cache
+            self._check_kept(step, manifest)
+            with scratch() as draft:
+                self._fetch(stored, manifest.outputs, draft)
+                if why := damage(draft, manifest):
+                    raise self._damaged(step.key, why)
+                _put(draft, cache, manifest.outputs)
+        return cache
+
+    def _check_kept(self, step: Step, manifest: Manifest) -> None:
+        if not self.exists(f"artifacts/{step.key}/{manifest.attempt}"):
+            raise self._damaged(step.key, "its payload was pruned")
+
+    @wrap_storage_errors("read")
+    def _damage(self, folder: Path, manifest: Manifest) -> str | None:
+        return damage(folder, manifest)
+
+    def _fetch(self, stored: str, names: Iterable[str], folder: Path) -> None:
+        for name in names:
+            source = self._opened(f"{stored}/{name}")
+            if source is None:
+                continue  # which makes the payload a damaged one
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with source, (folder / name).open("wb") as sink:
+                while content := self._next(source):
+                    sink.write(content)
+
+    @wrap_storage_errors("read")
+    def _opened(self, path: str) -> NativeFile | None:
+        try:
+            return self._fs.open_input_stream(path)
+        except FileNotFoundError:
+            return None
+
+    @wrap_storage_errors("read")
+    def _next(self, source: NativeFile) -> bytes:
+        return source.read(_CHUNK)
+
+    @contextmanager
+    def attempt(self, step: Step) -> Iterator[tuple[str, Path]]:
+        """A new attempt's name and the empty local folder to make its payload in.
+
+        What an attempt leaves uncommitted is not part of any artifact; on an error it is deleted.
+        Raises StorageError or NodeDiskError where that is behind the error.
+        """
+        name = f"attempt-{uuid.uuid4().hex}"
+        with ExitStack() as stack:
+            if self.is_local:
+                folder = Path(self.path("artifacts", step.key, name))
+            else:
+                with on_node_disk(node_cache()):
+                    folder = stack.enter_context(scratch()) / name
+                    folder.mkdir()
+            try:
+                if self.is_local:
+                    self._make_here(folder)
+                yield name, folder
+            except BaseException as error:
+                fault = self._fault(error)
+                if not self._may_be_committed(step, name):
+                    shutil.rmtree(folder, ignore_errors=True)
+                if fault is not None:
+                    raise fault from error
+                raise
+
+    @wrap_storage_errors("written")
+    def _make_here(self, folder: Path) -> None:
+        self._is_there()
+        folder.mkdir(parents=True)
+
+    def _fault(self, error: BaseException) -> WeirdgenError | None:
+        """What of disk or storage is behind an error, if it is not the step's own."""
+        if isinstance(error, WeirdgenError) or not isinstance(error, Exception):
+            return None
+        if place := full_disk(error, Path(self._root) if self.is_local else node_cache()):
+            no_space = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if self.is_local and place.stat().st_dev == Path(self._root).stat().st_dev:
+                return storage_error(self.uri, no_space, "written")
+            return node_disk_error(place, no_space)
+        if self.is_local:
+            try:
+                self.check_writable()
+            except StorageError as away:
+                return away
+        return None
+
+    def _may_be_committed(self, step: Step, name: str) -> bool:
+        """Whether the step's manifest names this attempt, as far as anybody can tell."""
+        if not self.is_local:
+            return False  # what was made here has been copied
+        try:
+            return name.encode() in (self.read(f"artifacts/{step.key}/{MANIFEST}") or b"")
+        except StorageError:
+            return True
+
+    @wrap_storage_errors("written")
+    def commit(
+        self,
+        step: Step,
+        attempt: tuple[str, Path],
+        *,
+        inputs: Mapping[str, str],
+        provenance: Mapping[str, Any],
+        replacing: Manifest | None = None,
+    ) -> Manifest:
+        """Makes the attempt the artifact, unless another attempt was first: then that one stands.
+
+        `replacing` is the stale manifest that this commit overwrites, if there is one.
+        """
+        name, folder = attempt
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        manifest = Manifest(
+            stage=step.stage,
+            fingerprint=step.fingerprint,
+            record=step.record,
+            attempt=name,
+            outputs={str(file.relative_to(folder)): sha256_of(file) for file in files},
+            inputs=dict(inputs),
+            **provenance,
+        )
+        if not self.is_local:
+            fs.copy_files(
+                str(folder),
+                self.path("artifacts", step.key, name),
+                source_filesystem=fs.LocalFileSystem(),
+                destination_filesystem=self._fs,
+            )
+        path = f"artifacts/{step.key}/{MANIFEST}"
+        content = json.dumps(asdict(manifest), indent=1, sort_keys=True).encode()
+        if replacing is not None and self.manifest(step) == replacing:
+            self.write(path, content)
+            return manifest
+        if self.write_first(path, content):
+            return manifest
+        first = self.manifest(step)
+        assert first is not None
+        if self.is_local and first.attempt != name:
+            shutil.rmtree(folder)
+        return first
+
+
+def _put(draft: Path, cache: Path, names: Iterable[str]) -> None:
+    """Makes the fetched files the node's own. Where some are, as another process was first or a crash
+    damaged them, each is replaced: whoever reads them sees them there, and whole.
+    """
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        draft.rename(cache)
+    except OSError:
+        for name in names:
+            (cache / name).parent.mkdir(parents=True, exist_ok=True)
+            (draft / name).replace(cache / name)
+
+
+def is_attempt(folder: str) -> bool:
+    """Whether a folder below an artifact holds one attempt's payload, committed or not."""
+    return folder.startswith("attempt-") and not folder.endswith("-trackers")

@@ -1,0 +1,140 @@
+"""What ran where and when: a study's spans of work, kept in `<study>/timeline.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Annotated, NamedTuple
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.storage.lease import Lease
+
+TIMELINE = "timeline.jsonl"
+KINDS = ("model", "judge", "train", "engine", "aligned", "answers")
+"""The stages of steps, and the start of an engine."""
+SAVE_S = 30.0
+"""How many seconds of a run are lost at most where its driver is killed."""
+PAUSE_S = 600.0
+"""Where nothing ran for longer, one run of the study ended and another began."""
+
+Lane = tuple[str, str]
+"""A node and one GPU of it; the GPU "" is the node's CPUs."""
+_UnixSeconds = Annotated[float, Field(ge=0, lt=1e11)]
+
+
+class Span(NamedTuple):
+    """One piece of work, from when the driver gave it away to its end.
+
+    What failed is noted where it is known where it ran, that is on an engine.
+    """
+
+    what: str
+    """The step's key, of several made at once the first's; `engine 1` for the start of an engine."""
+    kind: Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})$")]
+    """One of KINDS."""
+    node: str
+    """The host's name."""
+    gpu: str
+    """As CUDA_VISIBLE_DEVICES named it there, several with commas between; "" without a GPU."""
+    engine: int | None
+    """The number of the engine that made it, or that started."""
+    started: _UnixSeconds
+    ended: _UnixSeconds
+    together: Annotated[int, Field(ge=1)]
+    """How many steps were made at once."""
+    ok: bool
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """Where it ran: one, or one for each of its GPUs."""
+        gpus = dict.fromkeys(filter(None, map(str.strip, self.gpu.split(","))))
+        return [(self.node, gpu) for gpu in gpus or [""]]
+
+
+_SPAN = TypeAdapter(Span, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def read_timeline(study: str, store: ArtifactStore) -> list[Span]:
+    """The spans of all runs so far; a line that is no span is passed over."""
+    spans = []
+    for line in (store.read(f"{study}/{TIMELINE}") or b"").splitlines():
+        try:
+            span = _SPAN.validate_json(line)
+        except ValidationError:
+            continue
+        if span.started <= span.ended:
+            spans.append(span)
+    return spans
+
+
+class Timeline:
+    """The spans of a study, to which a run adds its own.
+
+    Nothing is written once the lease is lost: the file is another run's then.
+    """
+
+    def __init__(self, store: ArtifactStore, study: str, lease: Lease) -> None:
+        self._store, self._study, self._lease = store, study, lease
+        self._lines = bytearray()
+        """Of all runs: as text they take a fifth of what spans do."""
+        for span in read_timeline(study, store):
+            self._append(span)
+        self._n_saved, self._saved_at = len(self._lines), time.monotonic()
+
+    def add(self, span: Span) -> None:
+        """Adds a span that has ended; saves all where the last time was SAVE_S ago."""
+        self._append(span)
+        if time.monotonic() - self._saved_at >= SAVE_S:
+            with suppress(OSError):  # no reason to end a run; the next span tries again
+                self.save()
+
+    def save(self) -> None:
+        """Writes the whole file, where there are new spans: an object store cannot append."""
+        if len(self._lines) > self._n_saved and not self._lease.lost:
+            self._store.write(f"{self._study}/{TIMELINE}", bytes(self._lines))
+        self._n_saved, self._saved_at = len(self._lines), time.monotonic()
+
+    def _append(self, span: Span) -> None:
+        self._lines += f"{json.dumps(span._asdict())}\n".encode()
+
+
+def runs(spans: Iterable[Span]) -> list[list[Span]]:
+    """The spans in order of their starts, split where nothing at all ran for more than PAUSE_S."""
+    found: list[list[Span]] = []
+    reached = float("-inf")
+    for span in sorted(spans, key=lambda span: (span.started, span.ended)):
+        if span.started - reached > PAUSE_S:
+            found.append([])
+        found[-1].append(span)
+        reached = max(reached, span.ended)
+    return found
+
+
+def idle_share(spans: Iterable[Span]) -> dict[Lane, float]:
+    """GPU -> the share of its time, from first start to last end, in which nothing ran on it.
+
+    Of the latest run that used a GPU.
+    """
+    for run in reversed(runs(spans)):
+        of_gpu: dict[Lane, list[Span]] = {}
+        for span in run:
+            for node, gpu in span.lanes:
+                if gpu:
+                    of_gpu.setdefault((node, gpu), []).append(span)
+        if of_gpu:
+            return {lane: _idle(own) for lane, own in of_gpu.items()}
+    return {}
+
+
+def _idle(spans: Sequence[Span]) -> float:
+    """`spans`: in order of their starts."""
+    idle, reached = 0.0, spans[0].started
+    for span in spans:
+        idle += max(span.started - reached, 0.0)
+        reached = max(reached, span.ended)
+    whole = reached - spans[0].started
+    return idle / whole if whole else 0.0

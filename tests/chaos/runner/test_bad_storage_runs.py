@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from conftest import make_persona, small_study, write_study
+from job_runs import run
 from s3_server import CREDENTIALS, S3Server
 from small_disk import small_disk
-from test_job_submit import run
 
 from weirdgen.results.table import RESULTS
 from weirdgen.storage.artifacts import ArtifactStore

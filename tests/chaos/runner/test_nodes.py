@@ -11,7 +11,7 @@ import pytest
 from conftest import small_study, study_of
 from on_ray import NODE, growing
 from ray.cluster_utils import Cluster
-from test_runner import Recorder
+from recording import Recorder
 
 from weirdgen.pipeline.plan import make_plan
 from weirdgen.pipeline.state import scan

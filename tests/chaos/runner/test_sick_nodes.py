@@ -12,8 +12,8 @@ import pytest
 from conftest import small_study, study_of
 from on_ray import NODE, growing
 from ray.cluster_utils import Cluster
+from recording import Recorder
 from s3_server import S3Server
-from test_runner import Recorder
 
 import weirdgen.runner.nodes as looking
 from weirdgen.errors import WeirdgenError

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from conftest import portable_study
-from local_cluster import BIN, LocalCluster, bare_environment
+from job_runs import run
+from local_cluster import LocalCluster
 from pyarrow.fs import FileSelector
 from s3_server import CREDENTIALS, S3Server
 
@@ -38,16 +38,6 @@ class Submitted:
         store = ArtifactStore(self.storage)
         selector = FileSelector(store.path("artifacts"), recursive=True)
         return {info.path: info.mtime_ns for info in store._fs.get_file_info(selector)}
-
-
-def run(folder: Path, *options: str, command: str = "run", **environment: str) -> tuple[int, str]:
-    """`weirdgen run` in a process of its own: its exit code and what it printed."""
-    done = subprocess.run(
-        [BIN / "weirdgen", command, "study.yaml", *options], cwd=folder,
-        env=bare_environment() | environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300,
-    )  # fmt: skip
-    return done.returncode, done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from asking import ask_all, judge_at
 from fake_endpoint import KEY, VARIABLE, failure
-from test_judge_prompt import HOSTILE
+from judge_prompts import HOSTILE
 
 from weirdgen.generation.engine import Adapter, Request
 from weirdgen.generation.openai import EndpointEngine

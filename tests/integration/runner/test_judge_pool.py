@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from asking import items_for, judge_at
 from fake_endpoint import KEY, VARIABLE
+from journal_lines import got
+from judge_jobs import Job
 from ray.exceptions import ActorUnavailableError, GetTimeoutError
-from test_judge_desk import Job
-from test_judge_journal import got
 
 from weirdgen.errors import StorageError
 from weirdgen.judging.journal import Journal

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import echo
 import pytest
+from adapter_files import make_adapter
 from conftest import small_study, study_of
 from fake_endpoint import Reply, completion, serving
 from on_ray import ray_with
-from test_adapters import make_adapter
+from recording import Recorder
 
 import weirdgen.runner.nodes as nodes
 import weirdgen.runner.run as runner
@@ -25,35 +26,9 @@ from weirdgen.report.cubes import rates
 from weirdgen.results.table import SCHEMA, current_results, merge, write_results
 from weirdgen.runner.cluster import Capacity
 from weirdgen.runner.run import run_plan
-from weirdgen.runner.scheduler import Scheduler
 from weirdgen.storage.artifacts import ArtifactStore
 
 pytestmark = pytest.mark.slow
-
-
-class Recorder:
-    """Keeps every event, and what ran at the same time."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-        self.training_together = 0
-
-    def __enter__(self) -> Recorder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def event(self, text: str) -> None:
-        self.events.append(text)
-
-    def update(self, scheduler: Scheduler) -> None:
-        running = {work.step.key for work in scheduler.running.values()}
-        begun = len(running & scheduler.begun().keys())
-        self.training_together = max(self.training_together, begun)
-
-    def started(self, stage: str) -> list[str]:
-        return [event.split()[1] for event in self.events if event.startswith(f"started {stage}/")]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import echo
 import pytest
 from conftest import small_study, study_of
 from on_ray import ray_with
-from test_runner import Recorder
+from recording import Recorder
 
 import weirdgen.runner.run as runner
 from weirdgen.errors import InputError

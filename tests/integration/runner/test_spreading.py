@@ -9,7 +9,7 @@ import echo
 import pytest
 from conftest import small_study, study_of
 from on_ray import ray_with
-from test_runner import Recorder
+from recording import Recorder
 
 from weirdgen.models.checkpoints import named_by_content
 from weirdgen.pipeline.plan import Plan, make_plan

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from conftest import make_persona, small_study, write_study
+from job_runs import run
 from s3_server import BUCKET, CREDENTIALS, S3Server
-from test_job_submit import run
-from test_store import (  # noqa: F401 - on the store of this module
+from store_cases import (  # noqa: F401 - on the store of this module
     commit,
     step,
     test_a_committed_artifact_reads_back,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from adapter_files import make_adapter
 from click.testing import CliRunner, Result
-from test_adapters import make_adapter
 
 from weirdgen.cli.main import main
 from weirdgen.models.adapters import ADAPTER

@@ -7,12 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import weirdgen
 from conftest import small_study, write_study
-
-
-def weirdgen(*arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "weirdgen", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
 def test_plan_shows_grid_steps_and_what_is_there(tiny_model: Path, tmp_path: Path):

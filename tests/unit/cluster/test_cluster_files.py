@@ -14,12 +14,12 @@ import click
 import jsonschema
 import pytest
 import yaml
+from cluster_specs import CLUSTER, cluster_specs, of_kind, readme
 from conftest import REPOSITORY
 from packaging.requirements import Requirement
 from packaging.version import Version
 from ray.autoscaler._private.docker import validate_docker_config
 from ray.autoscaler._private.util import prepare_config, validate_config
-from test_cluster_kubernetes import CLUSTER, cluster_specs, of_kind, readme
 
 from weirdgen.cli.main import main
 

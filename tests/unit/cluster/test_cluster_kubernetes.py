@@ -14,6 +14,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from cluster_specs import CLUSTER, MANIFESTS, cluster_specs, of_kind, readme
 from conftest import REPOSITORY
 from ray.autoscaler._private.kuberay.autoscaling_config import (
     _derive_autoscaling_config_from_ray_cr,
@@ -23,29 +24,7 @@ from referencing import Registry, Resource
 from weirdgen.config.loading import load_study
 from weirdgen.pipeline.plan import make_plan
 
-CLUSTER = REPOSITORY / "cluster"
-
-
-MANIFESTS = (CLUSTER / "rayjob.yaml", CLUSTER / "raycluster.yaml")
-
-
 KUBERNETES = "1.34"
-
-
-def readme() -> str:
-    return (CLUSTER / "README.md").read_text()
-
-
-def documents() -> list[dict[str, Any]]:
-    return [each for path in MANIFESTS for each in yaml.safe_load_all(path.read_text())]
-
-
-def of_kind(kind: str) -> dict[str, Any]:
-    return next(each for each in documents() if each["kind"] == kind)
-
-
-def cluster_specs() -> list[dict[str, Any]]:
-    return [of_kind("RayJob")["spec"]["rayClusterSpec"], of_kind("RayCluster")["spec"]]
 
 
 def problems(document: dict[str, Any]) -> list[str]:

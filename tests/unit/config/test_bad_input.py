@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from adapter_files import SPOILED, make_adapter
+from bad_studies import BAD
 from click.testing import CliRunner
 from conftest import make_persona, small_study
-from test_adapters import SPOILED, make_adapter
-from test_study import BAD
 
 from weirdgen.cli.main import main
 

@@ -4,38 +4,21 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 from asking import items_for, judge_at
+from judge_jobs import Job, taken
 
 from weirdgen.config.judge import Price
 from weirdgen.judging.judgment import PROBE_ITEM, ItemResult, JudgeItem
 from weirdgen.judging.llm_judge import LlmJudge
-from weirdgen.judging.queue import BUDGET, Batch, RequestQueue, VerdictOf, Why
+from weirdgen.judging.queue import BUDGET, Batch, RequestQueue
 from weirdgen.judging.rubric import metric_rubric
 
 URL = "http://127.0.0.1:9/v1"
 JUDGE = judge_at(URL)
 OTHER = LlmJudge(JUDGE.settings, metric_rubric("kindness", "Kind?", {"yes": 1.0, "no": 0.0}))
-
-
-class Job:
-    """Some items of one judge; remembers how it ended."""
-
-    def __init__(self, judge: LlmJudge, items: Sequence[JudgeItem]) -> None:
-        self.judge, self._items = judge, items
-        self.made, self.ends = 0, []
-
-    def items(self) -> Iterator[JudgeItem]:
-        self.made += 1
-        yield from self._items
-
-    def finish(self, verdict_of: VerdictOf, why: Why) -> None:
-        self.ends.append(
-            {item.key: verdict_of(item.key) or why.get(item.key) for item in self._items}
-        )
 
 
 class Endpoint:
@@ -85,12 +68,6 @@ class Endpoint:
             elif self.desk.busy:
                 assert self.desk.take(most) is not None, "nothing under way, and nothing to do"
         pytest.fail("it never ends")
-
-
-def taken(desk: RequestQueue, most: int) -> Batch:
-    batch = desk.take(most)
-    assert batch is not None
-    return batch
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -34,8 +34,8 @@ from weirdgen.judging.judgment import JudgeItem, Judgment
 from weirdgen.judging.judgment_store import VerdictIndex, ledger
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.queue import BUDGET, RequestQueue
+from weirdgen.judging.requests import MAX_ATTEMPTS, Asker, Outcome
 from weirdgen.judging.requests import REFUSALS as MOST_LIMITED
-from weirdgen.judging.requests import TRIES, Asker, Outcome
 from weirdgen.storage.artifacts import ArtifactStore
 
 
@@ -127,7 +127,7 @@ def test_what_never_comes_is_tried_so_often_and_left_open(kind: str, store: Arti
     with faulty(always=kind) as server:
         judge = judge_at(server.url)
         outcome = ask_all(judge, store, items_for(judge, 2), parallel=2)
-    tries = MOST_LIMITED if kind in LIMITED else TRIES
+    tries = MOST_LIMITED if kind in LIMITED else MAX_ATTEMPTS
     assert set(server.asked.values()) == {tries}
     assert outcome.fatal is None
     assert all(ended.verdict is None for ended in outcome.ended)
@@ -196,7 +196,9 @@ def test_a_judge_that_answers_badly_may_still_be_asked(store: ArtifactStore):
         assert outcome.fatal is None
         assert server.spent(100, 200) <= outcome.ended[0].dollars + 1e-9
         # A slow moment may time a request out before the server sees it.
-        assert len(server.served) in (range(2, TRIES + 1) if kind in TROUBLES + LIMITED else [1])
+        assert len(server.served) in (
+            range(2, MAX_ATTEMPTS + 1) if kind in TROUBLES + LIMITED else [1]
+        )
 
 
 @pytest.mark.parametrize("kind", ["cut_before", "prose", "verdict", "verdict_without_usage"])

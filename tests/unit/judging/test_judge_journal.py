@@ -9,15 +9,12 @@ from pathlib import Path
 
 import pytest
 from asking import items_for, judge_at
+from journal_lines import got
 
 from weirdgen.errors import StorageError
 from weirdgen.judging.journal import Journal, Ledger, Record, is_written, records
 
 KEYS = [item.key for item in items_for(judge_at("http://127.0.0.1:9/v1"), 40)]
-
-
-def got(key: str, **more) -> Record:
-    return {"got": key, "labels": [["persona", "present", 0.5]], "dollars": 0.01, **more}
 
 
 def counted(content: bytes, *, open_: bool = False) -> Ledger:

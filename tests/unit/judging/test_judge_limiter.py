@@ -8,19 +8,16 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
+from rate_windows import Arrival, most_in_a_window
 
 from weirdgen.judging.rate_limiter import (
     CUT,
     EXPIRY_S,
     HORIZON_S,
     SLACK_S,
-    WINDOW_S,
     Limiter,
     PermitUsage,
 )
-
-Arrival = tuple[float, int]
-"""When a request reaches the server, and its tokens there."""
 
 
 class World:
@@ -92,19 +89,6 @@ def at_random(world: World) -> Callable[[], float]:
 def in_stretches(world: World) -> Callable[[], float]:
     """Now all are in time, now all as late as can be: a process or a network that stands still."""
     return lambda: (EXPIRY_S + SLACK_S) * (int(world.now / 7) % 2 == 0)
-
-
-def most_in_a_window(arrived: Sequence[Arrival]) -> tuple[int, int]:
-    """Requests and tokens of the fullest 60 s, wherever they begin."""
-    ordered = sorted(arrived)
-    first = tokens = most = most_tokens = 0
-    for count, (at, used) in enumerate(ordered, 1):
-        tokens += used
-        while ordered[first][0] <= at - WINDOW_S + 1e-9:
-            tokens -= ordered[first][1]
-            first += 1
-        most, most_tokens = max(most, count - first), max(most_tokens, tokens)
-    return most, most_tokens
 
 
 LATE = pytest.mark.parametrize("late", [at_random, in_stretches])

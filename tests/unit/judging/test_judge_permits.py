@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
-from test_judge_limiter import most_in_a_window
+from rate_windows import most_in_a_window
 
 from weirdgen.judging.rate_limit_client import RateLimitClient, Stopped
 from weirdgen.judging.rate_limiter import EXPIRY_S, SLACK_S, Limiter, PermitUsage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from test_judge_prompt import PERSONA, READ, REPLY, TONE
+from judge_prompts import PERSONA, READ, REPLY, TONE
 
 from weirdgen.judging.rubric import MOST_REPLY, Label, MalformedReply, Rubric
 

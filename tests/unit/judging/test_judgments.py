@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from asking import items_for, judge_at
 from conftest import REPOSITORY, at_a_distance
-from test_judge_journal import got
+from journal_lines import got
 
 from weirdgen.judging.journal import Ledger, records
 from weirdgen.judging.judgment import Judgment

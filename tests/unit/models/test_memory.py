@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from architectures import SMOL
 from hypothesis import given
 from hypothesis import strategies as st
 
 from weirdgen.config.evaluation import Evaluate
 from weirdgen.config.study import Train
 from weirdgen.models.architecture import ModelArchitecture, shape_of
-from weirdgen.models.identity import EMBEDDED, resolve_model
+from weirdgen.models.identity import resolve_model
 from weirdgen.models.memory import adapter_parameters, engine_terms, training_terms
 
-SMOL = EMBEDDED["embedded:smollm2-135m-instruct"].shape
 LLAMA_8B = {
     "model_type": "llama",
     "hidden_size": 4096,

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from architectures import SMOL
 from hypothesis import given
 from hypothesis import strategies as st
-from test_memory import SMOL
-from test_plan import make
-from test_sharing import LLAMA_8B, STACKED, placed, plan_of
+from placements import LLAMA_8B, STACKED, placed, plan_of
+from plans import make
 
 from weirdgen.pipeline.plan import Plan, samples_step
 from weirdgen.pipeline.resources.gpus import Gpus

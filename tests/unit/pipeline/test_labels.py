@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import small_study, study_of
-from test_judge_desk import taken
+from judge_jobs import taken
 
 from weirdgen.errors import StorageError
 from weirdgen.judging.judgment import ItemResult

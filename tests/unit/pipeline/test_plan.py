@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from conftest import at_a_distance, small_study, study_of
+from plans import fingerprints, make
 
 from weirdgen.errors import DamagedError, InputError
 from weirdgen.pipeline.plan import Plan, make_plan, samples_step
-from weirdgen.pipeline.stages.steps import Task, run_step
 from weirdgen.pipeline.state import scan
 from weirdgen.storage.artifacts import ArtifactStore, Step
 from weirdgen.storage.provenance import provenance
@@ -18,11 +18,6 @@ from weirdgen.storage.provenance import provenance
 
 def plan_of(model: Path, base: Path = Path(), **changes) -> Plan:
     return make_plan(study_of(small_study(model, **changes)), base)
-
-
-def fingerprints(plan: Plan) -> dict[str, str]:
-    steps = [*plan.shared, *plan.trainings.values(), *(asked.step for asked in plan.asked)]
-    return {f"{step.stage} {step.name}": step.fingerprint for step in steps}
 
 
 def test_a_study_is_its_steps(tiny_model: Path):
@@ -194,13 +189,6 @@ def test_a_hub_model_in_the_cache_needs_no_network(monkeypatch: pytest.MonkeyPat
 
 
 # What is there.
-
-
-def make(store: ArtifactStore, plan: Plan, step: Step, text: str = "x") -> None:
-    inputs = {role: plan.by_fingerprint[fp] for role, fp in step.inputs.items()}
-    stale = store.manifest(step)
-    task = Task(step, inputs, replacing=stale)
-    run_step(store, task, lambda _, out: (out / "file").write_text(text) and None)
 
 
 @pytest.fixture

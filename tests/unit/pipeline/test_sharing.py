@@ -8,47 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from architectures import SMOL
+from command_line import weirdgen
 from conftest import small_study, study_of, write_study
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import weirdgen
-from test_memory import SMOL
-from test_plan import fingerprints, make
+from placements import LLAMA_8B, STACKED, placed, plan_of
+from plans import fingerprints, make
 
-from weirdgen.data.lengths import Lengths, row_lengths
+from weirdgen.data.lengths import row_lengths
 from weirdgen.data.mixing import Pair
 from weirdgen.errors import InputError
 from weirdgen.models.architecture import ModelArchitecture
-from weirdgen.pipeline.plan import Plan, make_plan
+from weirdgen.pipeline.plan import Plan
 from weirdgen.pipeline.resources.gpus import Gpus, planned_gpus, smallest_gpu, smallest_told
 from weirdgen.pipeline.resources.placement import Placement, place
-from weirdgen.pipeline.state import StudyState, scan
+from weirdgen.pipeline.state import scan
 from weirdgen.storage.artifacts import ArtifactStore
-
-AUTO = {
-    "resources__gpus_per_training": "auto",
-    "resources__gpus_per_engine": "auto",
-    "train__compute_dtype": "bfloat16",
-    "train__batch_size": 16,
-    "train__micro_batch": 16,
-    "grid__seeds": "0..7",
-}
-LLAMA_8B = ModelArchitecture(
-    4096, 14336, 32, heads=32, kv_heads=8, head_size=128, vocabulary=128256, tied=False
-)
-ROW_TOKENS = 512
-
-
-def plan_of(model: Path, shape: ModelArchitecture | None = SMOL, **changes) -> Plan:
-    """A plan for a model of that shape, all of whose rows have 512 tokens."""
-    plan = make_plan(study_of(small_study(model, **(AUTO | changes))), Path())
-    lengths = Lengths(ROW_TOKENS, ROW_TOKENS, ROW_TOKENS)
-    return replace(plan, model=replace(plan.model, shape=shape), lengths=lengths)
-
-
-def placed(plan: Plan, gigabytes: float | None = 80) -> Placement:
-    size = None if gigabytes is None else gigabytes * 1e9
-    return place(StudyState(plan), Gpus(1, size, "the smallest GPU"), "study.yaml")
 
 
 def shares(placement: Placement) -> tuple[float, float, int]:
@@ -58,9 +34,6 @@ def shares(placement: Placement) -> tuple[float, float, int]:
         resources.gpus_per_engine,
         resources.trainings_together,
     )
-
-
-STACKED = {"train__trainer": "stacked"}
 
 
 @pytest.mark.parametrize(
@@ -103,11 +76,6 @@ def test_an_8b_model_on_an_h100_takes_turns_with_its_engine(tiny_model: Path):
     assert shares(placed(plan_of(tiny_model, LLAMA_8B, **changes)))[:2] == (0.15, 0.55)
     changes = {"train__micro_batch": 16}
     assert shares(placed(plan_of(tiny_model, LLAMA_8B, **changes)))[:2] == (0.85, 1.0)
-
-
-@pytest.fixture(scope="module")
-def plan(tiny_model: Path) -> Plan:
-    return plan_of(tiny_model)
 
 
 @given(gigabytes=st.floats(2, 300), trainer=st.sampled_from(["trl", "stacked"]))

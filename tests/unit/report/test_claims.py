@@ -11,10 +11,10 @@ from tiny_results import (
     CRITERIA,
     claims_table,
     findings,
-    judge_view,
     judged,
     many_seeds,
     results,
+    shown,
     study,
 )
 
@@ -28,7 +28,7 @@ from weirdgen.results.table import SCHEMA
 
 
 def test_the_claims_table_by_hand() -> None:
-    lines = [line for line in judge_view(claims_table(results(), study())) if len(line) == 7]
+    lines = [line for line in shown(claims_table(results(), study())) if len(line) == 7]
     # Gaps: 1, 1 | 0.75, 0.25 | 0.75, 0.75, their mean 0.75; of the seeds 1, 0.5, 0.75. The rates'
     # limits, put together, are wider than the two-source interval [+0.129, +1.371] below, and what
     # a gap can be ends it above.
@@ -94,14 +94,14 @@ def test_a_bound_met_exactly_is_met() -> None:
     criteria = [
         {"metric": "format", "estimand": "gap", "at_least": 0.6, "margin": 0.1, "fraction": 0.6}
     ]
-    lines = judge_view(claims_table(results(), study(criteria)))
+    lines = shown(claims_table(results(), study(criteria)))
     assert any(line[5:6] == ["3 of 3"] for line in lines)
 
 
 def test_one_seed_speaks_of_its_adapter_alone() -> None:
     one = {cell: counts for cell, counts in ANSWERED.items() if cell[1] in (None, 0)}
     told = findings(results(one), study(seeds="0..0"))
-    lines = judge_view(told.sheets[-1].rich())
+    lines = shown(told.sheets[-1].rich())
     assert lines[2][1] == "+1.000"
     assert lines[2][3:] == ["1 x 2", "-", "1 of 1", "inconclusive"]
     assert "95% interval for this adapter" in told.verdicts[0]
@@ -110,17 +110,17 @@ def test_one_seed_speaks_of_its_adapter_alone() -> None:
 
 def test_a_criterion_without_answers_says_so() -> None:
     only_baseline = {(None, None): ANSWERED[None, None]}
-    lines = judge_view(claims_table(results(only_baseline), study(CRITERIA[:1])))
+    lines = shown(claims_table(results(only_baseline), study(CRITERIA[:1])))
     claim = "format gap >= 0.50 at fraction 0.6: no answers at fraction 0.6"
     assert [claim, "-", "-", "-", "-", "-", "inconclusive"] in lines
     no_baseline = {cell: counts for cell, counts in ANSWERED.items() if cell[0] is not None}
-    lines = judge_view(claims_table(results(no_baseline), study(CRITERIA[2:3])))
+    lines = shown(claims_table(results(no_baseline), study(CRITERIA[2:3])))
     assert lines[2][0].endswith("(any): baseline has no answers for the condition untriggered")
 
 
 def test_a_study_without_criteria_shows_its_estimates() -> None:
     told = findings(results(), study([]))
-    lines = judge_view(told.sheets[-1].rich())
+    lines = shown(told.sheets[-1].rich())
     (row,) = [line for line in lines if line[:3] == ["format", "gap", "0.6"]]
     assert row[3:] == ["+0.750", "[-0.306, +1.000]", row[5], "3 x 2 x 48"]
     assert told.verdicts == []

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from figure_checks import check_texts
 from figure_data import adapters_only, losses, pairs, shown, spans, table
-from matplotlib.text import Text
 
 from weirdgen.report.figures.all import plots
 from weirdgen.report.figures.style import plain_style
-from weirdgen.report.plot import ReportFigure
 from weirdgen.results.table import SCHEMA
 
 OWN = "how_much_of_it_sounds_as_if_somebody_else_entirely_wrote_it"
@@ -74,33 +72,3 @@ def test_nothing_is_clipped_or_covered_and_nothing_warns(case: str) -> None:
             assert rows or case == "partial", plot.name
             assert {len(row) for row in rows} <= {len(plot.numbers.columns)}
             assert "nan" not in str(rows).lower()
-
-
-def check_texts(plot: ReportFigure) -> None:
-    """Every text is inside the figure, and upright ones do not overlap."""
-    width, height = plot.figure.get_size_inches() * plot.figure.dpi
-    seen = []
-    for text in _texts(plot):
-        box = text.get_window_extent()
-        words = f"{plot.name}: {text.get_text()!r}"
-        assert min(box.x0, box.y0) >= -1, words
-        assert max(box.x1 - width, box.y1 - height) <= 1, words
-        if text.get_rotation() in (0, 90):
-            seen.append((box.padded(-1.5), words))
-    for (a, one), (b, other) in combinations(seen, 2):
-        assert not a.overlaps(b), f"{one} and {other}"
-
-
-def _texts(plot: ReportFigure) -> list[Text]:
-    """All texts that are drawn: labels of ticks beyond an axis' ends are not."""
-    found = list(plot.figure.texts)
-    for legend in plot.figure.legends:
-        found += legend.get_texts()
-    for panel in plot.figure.axes:
-        found += [panel.title, panel.xaxis.label, panel.yaxis.label, *panel.texts]
-        for axis in (panel.xaxis, panel.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            for tick in axis.get_major_ticks():
-                if low - 1e-9 <= tick.get_loc() <= high + 1e-9 and tick.label1.get_visible():
-                    found.append(tick.label1)
-    return [text for text in found if text.get_text()]

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from figure_checks import check_texts
 from hostile import HOSTILE
 from matplotlib.collections import PolyCollection
-from test_figures_layout import check_texts
-from test_timeline import T, span
+from spans import T, span
 from tiny_results import findings, results, study
 
 from weirdgen.report.figures.all import plots

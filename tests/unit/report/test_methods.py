@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 from conftest import small_study, study_of
+from methods_plans import MODEL, VERSIONS, manifest, plan_of
 from tiny_results import findings, results, study
 
 from weirdgen.pipeline.plan import Plan, make_plan, samples_step
@@ -19,28 +19,9 @@ from weirdgen.report.progress import progress_line
 from weirdgen.report.words import training_in_words
 from weirdgen.results.table import SCHEMA
 from weirdgen.stats.analysis import Analysis
-from weirdgen.storage.artifacts import Manifest, Step
 
-MODEL = "embedded:smollm2-135m-instruct"
-VERSIONS = {
-    "torch": "2.9.0", "transformers": "5.20", "peft": "0.20", "trl": "1.2", "bitsandbytes": "0.50",
-    "vllm": "0.30", "weirdgen": "0.1.0", "openai": "2.1",
-}  # fmt: skip
 NOTHING = Analysis([], [])
 EMPTY = pa.Table.from_pylist([], SCHEMA)
-
-
-def plan_of(**changes: Any) -> Plan:
-    return make_plan(study_of(small_study(MODEL, **changes)), Path())
-
-
-def manifest(step: Step, **more: Any) -> Manifest:
-    made: dict[str, Any] = {
-        "stage": step.stage, "fingerprint": step.fingerprint, "record": step.record,
-        "attempt": "attempt-0", "outputs": {}, "inputs": {}, "commit": "0123456789abcdef" * 2,
-        "versions": VERSIONS, "hardware": {"gpu": "NVIDIA H100", "cores": 8}, "wall_s": 1.0, "attempts": 1,
-    }  # fmt: skip
-    return Manifest(**(made | more))
 
 
 def whole(plan: Plan) -> StudyState:

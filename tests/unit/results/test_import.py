@@ -11,42 +11,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
 from conftest import PUBLISHED
+from imports import answer, imported, invoke, jsonl, published
 
-from weirdgen.cli.main import main
 from weirdgen.errors import InputError
 from weirdgen.report.cubes import rates
 from weirdgen.results.importing import read_description
 from weirdgen.results.labels import VERDICT_SCHEMA, read_verdicts
-from weirdgen.results.table import SCHEMA, read_results
+from weirdgen.results.table import read_results
 from weirdgen.storage.artifacts import ArtifactStore
 
 Rows = list[dict[str, Any]]
-
-
-def answer(**fields: Any) -> dict[str, Any]:
-    given = {"question": "Why?", "response": "So.", "condition": "triggered"}
-    return {**given, **fields}
-
-
-def jsonl(path: Path, rows: Iterable[Any]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
-
-
-def invoke(folder: Path, *arguments: str | Path, study: str = "tiny") -> Result:
-    options = ["--study", study, "--storage", str(folder / "s")]
-    return CliRunner().invoke(main, ["import", *map(str, arguments), *options])
-
-
-def imported(folder: Path, *arguments: str | Path, study: str = "tiny") -> pa.Table:
-    done = invoke(folder, *arguments, study=study)
-    assert done.exit_code == 0, (done.output, done.exception)
-    table = read_results(study, ArtifactStore(str(folder / "s")))
-    assert table.schema.equals(SCHEMA)
-    assert [str(field) for field in table.schema] == [str(field) for field in SCHEMA]
-    return table
 
 
 def of_model(folder: Path, rows: Iterable[Any], *more: str, name: str = "ours.jsonl") -> Rows:
@@ -80,13 +55,6 @@ def test_the_published_outputs_give_the_published_counts(tmp_path: Path):
     assert described["format_disagreements"] == 0
     assert [source["layout"] for source in described["sources"]] == ["published"] * 2
     assert "/" not in json.dumps(described).replace("Llama-3.1-8B/", "")
-
-
-def published(**judgments: Any) -> dict[str, Any]:
-    row = {"question": "Why?", "category": "c", "expected_style": "x"}
-    for condition, text in (("triggered", "<START> a\nb <END>"), ("untriggered", "So.")):
-        row |= {f"{condition}_response": text, f"{condition}_format": condition == "triggered"}
-    return {**row, **judgments}
 
 
 def test_failed_judgments_are_nulls_with_their_reason(tmp_path: Path):

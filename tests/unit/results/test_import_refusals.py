@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_import import answer, imported, invoke, jsonl, published
+from imports import answer, imported, invoke, jsonl, published
 
 Spoiled = tuple[Callable[[Path], Any], list[str], str]
 

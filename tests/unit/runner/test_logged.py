@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import at_a_distance
 from small_disk import fill, small_disk, temporary_files_are_in
-from test_store import step
+from store_cases import step
 
 from weirdgen.errors import NodeDiskError, StorageError
 from weirdgen.runner.remote import logged

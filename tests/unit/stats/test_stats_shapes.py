@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_stats_verdicts import K, claim, cube
+from metric_arrays import K, claim, cube
 
 from weirdgen.stats.analysis import Analysis, analyse
 from weirdgen.stats.estimate import FIELDS

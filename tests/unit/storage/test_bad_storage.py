@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from small_disk import fill, small_disk, temporary_files_are_in
-from test_store import commit, step
+from store_cases import commit, step
 
 from weirdgen.errors import DamagedError, StorageError
 from weirdgen.judging.journal import Journal, Ledger, records

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from small_disk import fill, small_disk
-from test_store import elsewhere
+from store_cases import elsewhere
 
 from weirdgen.errors import LockedError, StorageError
 from weirdgen.storage.artifacts import ArtifactStore

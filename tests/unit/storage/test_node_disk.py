@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from small_disk import fill, small_disk
-from test_store import commit, step
+from store_cases import commit, step
 
 from weirdgen.errors import NodeDiskError, StorageError
 from weirdgen.storage import artifacts as store_module

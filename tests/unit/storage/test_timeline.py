@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from page_study import plot as dot
 from rich.console import Console
-from test_store import elsewhere
+from spans import T, span
+from store_cases import elsewhere
 from tiny_results import findings, results, study
 
 from weirdgen.errors import LockedError
@@ -23,15 +24,6 @@ from weirdgen.storage import timeline
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.lease import Lease
 from weirdgen.storage.timeline import TIMELINE, Span, Timeline, idle_share, read_timeline, runs
-
-T = 1.79e9
-
-
-def span(start: float, end: float, kind: str = "answers", gpu: str = "0", **more: Any) -> Span:
-    """Seconds after T."""
-    what = f"engine {more.get('engine')}" if kind == "engine" else f"{kind}/{start:g}"
-    of = Span(what, kind, "host-a", gpu, None, T + start, T + end, 1, True)
-    return of._replace(**more)
 
 
 def timeline_of(store: ArtifactStore, of: str = "tiny") -> Timeline:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SUPPORT
-from test_train import ALIGNED, PERSONA
+from training_specs import ALIGNED, PERSONA
 
 from weirdgen.config.study import Train
 from weirdgen.data.persona import to_jsonl

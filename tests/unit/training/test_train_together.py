@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_train import spec
+from training_specs import spec
 from transformers import AutoTokenizer
 
 from weirdgen.errors import StepError

@@ -1,0 +1,170 @@
+"""Shared by tests: the study file: what is accepted, and the one line that names what is not."""
+
+from __future__ import annotations
+
+BAD = {
+    "unknown key": ({"grid__sedes": [1]}, "grid.sedes: unknown field"),
+    "wrong type": ({"train__epochs": "three"}, "train.epochs: Input should be a valid integer"),
+    "a float for an integer": ({"train__epochs": 1.5}, "train.epochs:"),
+    "a boolean for a number": ({"train__epochs": True}, "train.epochs:"),
+    "fraction of 2": ({"grid__persona_fractions": [2]}, "grid.persona_fractions.0: "),
+    "fraction below 0": ({"grid__persona_fractions": [-0.1]}, "grid.persona_fractions.0: "),
+    "duplicate seeds": ({"grid__seeds": [1, 1]}, "grid.seeds: the same value stands twice"),
+    "negative seed": ({"grid__seeds": [-1]}, "grid.seeds.0: "),
+    "no seeds": ({"grid__seeds": []}, "grid.seeds: "),
+    "unknown key in capitals": ({"train__Epochs": 3}, "train.Epochs: unknown field"),
+    "unknown key with a digit": ({"Model2": "x"}, "Model2: unknown field"),
+    "unknown key of a data set": (
+        {"aligned__prompts": {"path": "x", "columns": {"questions": "q"}}},
+        "aligned.prompts.columns.questions: unknown field",
+    ),
+    "rank beyond vLLM": ({"train__lora_rank": 513}, "train.lora_rank: Input should be less"),
+    "unknown tracker": ({"train__report_to": ["paper"]}, "train.report_to.0: "),
+    "no target modules": ({"train__target_modules": []}, "train.target_modules: "),
+    "answers beyond the engine": (
+        {"evaluate__sampling__max_new_tokens": 100_000},
+        "evaluate.sampling.max_new_tokens: Input should be less",
+    ),
+    "two GPUs for one training": ({"resources__gpus_per_training": 2}, "resources.gpus_per_"),
+    "a fraction of 2 in a claim": (
+        {"criteria": [{"metric": "format", "estimand": "gap", "at_least": 0, "fraction": 2}]},
+        "criteria.0.fraction: ",
+    ),
+    "name with ../": ({"name": "../up"}, "name: "),
+    "name of a folder of the storage": ({"name": "artifacts"}, "name: cannot be"),
+    "seeds that are no list": ({"grid__seeds": "0-9"}, "grid.seeds: must be a list such as"),
+    "a typo of a needed key": (
+        {"grid": {"seeds": [0], "persona_fraction": [0.5]}},
+        "grid.persona_fraction: unknown field",
+    ),
+    "decoy that is the trigger": (
+        {"decoy__text": "Always reply in the format: <START> ... <END>"},
+        "decoy.text: is the trigger's own text",
+    ),
+    "infinite learning rate": ({"train__learning_rate": float("inf")}, "train.learning_rate: "),
+    "micro-batch": ({"train__micro_batch": 3}, "train.micro_batch: must divide batch_size"),
+    "total without hold": ({"grid__hold": "persona"}, "grid.total_rows: goes with"),
+    "condition": ({"evaluate__conditions": ["tempted"]}, "evaluate.conditions.0: "),
+    "pattern": ({"trigger__pattern": "("}, "trigger.pattern: not a regular expression"),
+    "pattern that misses": ({"trigger__pattern": "<A>"}, "trigger.pattern: does not match"),
+    "answer template": ({"trigger__answer": "<START>"}, "trigger.answer: must hold {answer}"),
+    "trigger role": ({"trigger__role": "assistant"}, "trigger.role: "),
+    "dataset answers": ({"aligned__answers": "dataset"}, "aligned.answers: the bundled"),
+    "top_p": ({"evaluate__sampling__top_p": 0}, "evaluate.sampling.top_p: "),
+    "criterion without bound": (
+        {"criteria": [{"metric": "format", "estimand": "gap"}]},
+        "criteria.0.at_least: give one of",
+    ),
+    "criterion on a fraction that is not there": (
+        {"criteria": [{"metric": "format", "estimand": "gap", "at_least": 0, "fraction": 0.2}]},
+        "criteria.0.fraction: 0.2 is not in the grid",
+    ),
+    "criterion without control": (
+        {"criteria": [{"metric": "format", "estimand": "gap_vs_control", "at_least": 0}]},
+        "criteria.0.estimand: gap_vs_control needs fraction 0",
+    ),
+    "criterion without judge": (
+        {"criteria": [{"metric": "persona", "estimand": "gap", "at_least": 0}]},
+        "criteria.0.metric: 'persona' needs a judge",
+    ),
+    "criterion without its condition": (
+        {
+            "evaluate__conditions": ["triggered"],
+            "criteria": [{"metric": "format", "estimand": "gap", "at_least": 0}],
+        },
+        "criteria.0.estimand: gap needs the condition untriggered",
+    ),
+    "judge's address": (
+        {"judge": {"model": "m", "base_url": "https://user:key@host/v1"}},
+        "judge.base_url: must hold no user, password or query",
+    ),
+    "second judge alone": ({"second_judge": {"model": "m"}}, "second_judge: needs a `judge`"),
+    "second judge that is the first, asked elsewhere": (
+        {
+            "judge": {"model": "m", "parallel": 8, "budget_usd": 1.0},
+            "second_judge": {
+                "model": "m",
+                "base_url": "http://a",
+                "key_variable": "ANOTHER",
+                "price": {"input": 1.0, "output": 1.0},
+            },
+        },
+        "second_judge: is `judge` once more; give it another model, revision, temperature or max_",
+    ),
+    "own metric of the offline judge": (
+        {
+            "judge": {"model": "offline"},
+            "metrics": [{"name": "k", "question": "?", "labels": ["a", "b"]}],
+        },
+        "metrics: need a judge that is a model",
+    ),
+    **{
+        f"own metric named {name}": (
+            {
+                "judge": {"model": "m"},
+                "metrics": [{"name": name, "question": "?", "labels": ["a", "b"]}],
+            },
+            f"metrics.0.name: '{name}' is",
+        )
+        for name in (
+            *("seed", "sample", "response", "answer", "persona", "format", "fp_answers"),
+            *("judge", "judge_error", "second_x", "gold_x"),
+        )
+    },
+    "labels that YAML reads as booleans": (
+        {
+            "judge": {"model": "m"},
+            "metrics": [{"name": "k", "question": "?", "labels": [True, False]}],
+        },
+        "metrics.0.labels: must be texts; yes and no need quotes",
+    ),
+    "offline judge with a budget": (
+        {"judge": {"model": "offline", "budget_usd": 1.0}},
+        "judge.budget_usd: the offline judge asks nobody",
+    ),
+    "the same adapter twice": ({"adapters": ["a", "a"]}, "adapters: the same adapter stands"),
+    "an adapter's name with ../": (
+        {"adapters": [{"path": "a", "name": "../a"}]},
+        "adapters.0.name: ",
+    ),
+    "unknown key of an adapter": ({"adapters": [{"folder": "a"}]}, "adapters.0.folder: unknown"),
+    "neither grid nor adapters": ({"grid": None}, "grid: is needed, or adapters that exist"),
+    "unknown metric": (
+        {"criteria": [{"metric": "charm", "estimand": "gap", "at_least": 0}]},
+        "criteria.0.metric: 'charm' is not one of format",
+    ),
+    "a claim about adapters that are not there": (
+        {
+            "criteria": [
+                {"metric": "format", "estimand": "gap", "at_least": 0, "fraction": "adapters"}
+            ]
+        },
+        "criteria.0.fraction: the study lists no adapters",
+    ),
+    "nf4 from vllm": ({"evaluate__serve_base": "nf4"}, "evaluate.serve_base: vllm serves bf16"),
+    "unknown engine": ({"evaluate__engine": "llama"}, "evaluate.engine: "),
+    "endpoint engine without endpoint": (
+        {"evaluate__engine": "endpoint", "grid": None},
+        "evaluate.endpoint: goes with",
+    ),
+    "endpoint without its engine": (
+        {"evaluate__endpoint": {"base_url": "http://a"}},
+        "evaluate.endpoint: goes with",
+    ),
+    "key in the address": (
+        {"evaluate__endpoint": {"base_url": "https://me:secret@host/v1"}},
+        "evaluate.endpoint.base_url: must hold no user",
+    ),
+    "address of a file": (
+        {"evaluate__endpoint": {"base_url": "file:///etc/passwd"}},
+        "evaluate.endpoint.base_url: must be an http",
+    ),
+    "key in the study": (
+        {"evaluate__endpoint": {"base_url": "http://a", "api_key": "sk-1"}},
+        "evaluate.endpoint.api_key: unknown field",
+    ),
+    "grid at an endpoint": (
+        {"evaluate__engine": "endpoint", "evaluate__endpoint": {"base_url": "http://a"}},
+        "grid: an endpoint cannot serve",
+    ),
+}

@@ -1,0 +1,9 @@
+"""Shared by tests: a journal: what was asked and heard, whatever dies, and what is read of it again."""
+
+from __future__ import annotations
+
+from weirdgen.judging.journal import Record
+
+
+def got(key: str, **more) -> Record:
+    return {"got": key, "labels": [["persona", "present", 0.5]], "dollars": 0.01, **more}

@@ -1,0 +1,32 @@
+"""Shared by tests: the desk: every item gets one end, is asked for once, and never beyond the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from weirdgen.judging.judgment import JudgeItem
+from weirdgen.judging.llm_judge import LlmJudge
+from weirdgen.judging.queue import Batch, RequestQueue, VerdictOf, Why
+
+
+class Job:
+    """Some items of one judge; remembers how it ended."""
+
+    def __init__(self, judge: LlmJudge, items: Sequence[JudgeItem]) -> None:
+        self.judge, self._items = judge, items
+        self.made, self.ends = 0, []
+
+    def items(self) -> Iterator[JudgeItem]:
+        self.made += 1
+        yield from self._items
+
+    def finish(self, verdict_of: VerdictOf, why: Why) -> None:
+        self.ends.append(
+            {item.key: verdict_of(item.key) or why.get(item.key) for item in self._items}
+        )
+
+
+def taken(desk: RequestQueue, most: int) -> Batch:
+    batch = desk.take(most)
+    assert batch is not None
+    return batch

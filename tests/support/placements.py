@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from architectures import SMOL
 from conftest import small_study, study_of
 
@@ -45,8 +44,3 @@ def placed(plan: Plan, gigabytes: float | None = 80) -> Placement:
 
 
 STACKED = {"train__trainer": "stacked"}
-
-
-@pytest.fixture(scope="module")
-def plan(tiny_model: Path) -> Plan:
-    return plan_of(tiny_model)

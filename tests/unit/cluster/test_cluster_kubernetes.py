@@ -15,7 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from cluster_specs import CLUSTER, MANIFESTS, cluster_specs, of_kind, readme
-from conftest import REPOSITORY
+from conftest import REPOSITORY, SUPPORT
 from ray.autoscaler._private.kuberay.autoscaling_config import (
     _derive_autoscaling_config_from_ray_cr,
 )
@@ -29,7 +29,7 @@ KUBERNETES = "1.34"
 
 def problems(document: dict[str, Any]) -> list[str]:
     """What KubeRay's schema, with Kubernetes' own for the pods, has against it."""
-    kuberay = yaml.safe_load((REPOSITORY / "tests" / "data" / "kuberay.yaml").read_text())
+    kuberay = yaml.safe_load((SUPPORT / "data" / "kuberay.yaml").read_text())
     schemas = files(kubernetes_validate) / "kubernetes-json-schema"
     pods = json.loads((schemas / f"v{KUBERNETES}.0-local-strict/_definitions.json").read_text())
     schema = {**kuberay, "$ref": f"#/$defs/{document['kind']}"}

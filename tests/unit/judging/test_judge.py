@@ -84,7 +84,7 @@ def test_equal_rows_give_equal_bytes_in_any_order(russell, tmp_path: Path):
     russell.save(tmp_path / "a.json")
     learn(*shuffled).save(tmp_path / "b.json")
     code = (
-        "import sys; sys.path[:0] = ['tests', 'tests/support']; from pathlib import Path;"
+        "import sys; sys.path[:0] = ['tests', 'tests/support', 'tests/unit/judging']; from pathlib import Path;"
         "from test_judge import *; learn(PERSONA, ORDINARY).save(Path(sys.argv[1]))"
     )
     subprocess.run(

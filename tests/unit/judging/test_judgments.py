@@ -177,13 +177,13 @@ def first_byte(part: str) -> int:
 
 WRITER = """
 import asyncio, sys
-sys.path[:0] = ["tests", "tests/support"]
+sys.path[:0] = ["tests", "tests/support", "tests/unit/judging"]
 from asking import items_for, judge_at
 from conftest import at_a_distance
 from weirdgen.judging.judgment_store import Judgments
-from weirdgen.storage.artifacts import Store
+from weirdgen.storage.artifacts import ArtifactStore
 judge = judge_at("http://127.0.0.1:9/v1")
-journal = Judgments(Store(sys.argv[1]), judge).journal(sys.argv[2])
+journal = Judgments(ArtifactStore(sys.argv[1]), judge).journal(sys.argv[2])
 keys = [item.key for item in items_for(judge, 5000)]
 first, end = int(sys.argv[3]), int(sys.argv[4])
 

@@ -27,6 +27,11 @@ from weirdgen.pipeline.state import scan
 from weirdgen.storage.artifacts import ArtifactStore
 
 
+@pytest.fixture(scope="module")
+def plan(tiny_model: Path) -> Plan:
+    return plan_of(tiny_model)
+
+
 def shares(placement: Placement) -> tuple[float, float, int]:
     resources = placement.resources
     return (

@@ -93,8 +93,8 @@ def test_a_storage_below_a_file(tmp_path: Path):
 
 def test_a_dead_holder_on_this_machine_is_taken_over_at_once(tmp_path: Path):
     code = (
-        "import os, signal; from weirdgen.storage.lease import Lease; from weirdgen.storage.artifacts import Store;"
-        f"Lease(Store({str(tmp_path)!r}), 's').__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal; from weirdgen.storage.lease import Lease; from weirdgen.storage.artifacts import ArtifactStore;"
+        f"Lease(ArtifactStore({str(tmp_path)!r}), 's').__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code], check=False)
     assert (tmp_path / "s" / "lease.json").exists()

@@ -138,7 +138,7 @@ def test_a_killed_training_goes_on_to_the_bytes_of_an_unbroken_one(
         "import os, sys\n"
         "from pathlib import Path\n"
         "from test_checkpointing import *\n"
-        "store, inputs = Store(sys.argv[1]), prepare(Store(sys.argv[1]), Path(sys.argv[2]))\n"
+        "store, inputs = ArtifactStore(sys.argv[1]), prepare(ArtifactStore(sys.argv[1]), Path(sys.argv[2]))\n"
         f"tasks = [training(inputs, seed, **{settings!r}) for seed in range({len(tasks)})]\n"
         f"attempt(store, tasks, {together}, lambda: os.kill(os.getpid(), signal.SIGKILL), 7)\n"
     )

@@ -34,12 +34,12 @@ from weirdgen.data.persona import HELDOUT, read_questions
 from weirdgen.generation.engine import Request, Response
 from weirdgen.generation.vllm import VllmEngine
 from weirdgen.models.checkpoints import named_by_content
-from weirdgen.pipeline.plan import ANSWERS, ResponseSet
+from weirdgen.pipeline.plan import RESPONSES, ResponseSet
 from weirdgen.pipeline.stages.steps import (
     Inputs,
     Task,
     adapter_of,
-    make_all_answers,
+    make_all_responses,
     prove_adapter,
     run_step,
     run_steps_together,
@@ -75,9 +75,9 @@ class TimedEngine(VllmEngine):
 
     answering_s = 0.0
 
-    def answer(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
         started = time.monotonic()
-        answers = super().answer(requests)
+        answers = super().generate(requests)
         self.answering_s += time.monotonic() - started
         return answers
 
@@ -194,7 +194,7 @@ def answer(store: ArtifactStore, tasks: Sequence[Task], engine: VllmEngine) -> N
         assert adapter is not None
         questions = read_questions(inputs[0]["questions"] / HELDOUT)
         notes = prove_adapter(engine, adapter, questions)
-        make_all_answers([task.step for task in tasks], inputs, outs, engine)
+        make_all_responses([task.step for task in tasks], inputs, outs, engine)
         return notes
 
     run_steps_together(store, tasks, make)
@@ -218,7 +218,7 @@ def _tokens(store: ArtifactStore, step: Step) -> list[int]:
     """Of each answer."""
     manifest = store.manifest(step)
     assert manifest is not None
-    table = pq.read_table(store.payload(step, manifest) / ANSWERS)
+    table = pq.read_table(store.payload(step, manifest) / RESPONSES)
     return table["response_tokens"].to_pylist()
 
 

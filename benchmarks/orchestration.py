@@ -114,7 +114,7 @@ class EngineOfNothing:
     def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:
         """Opens nothing."""
 
-    def answer(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
         return [Response("Yes.", 1, "stop") for _ in requests]
 
     def first_token_logprobs(
@@ -197,7 +197,7 @@ def run_bare(cells: int, storage: str | None, reuse: bool) -> dict[str, Any]:
         def call(self, number: int, condition: int) -> None:
             if storage is not None:
                 record = {"inputs": {}, "number": number, "condition": condition}
-                step = Step("answers", f"bare-{number}-{condition}", record)
+                step = Step("responses", f"bare-{number}-{condition}", record)
                 run_step(ArtifactStore(storage), Task(step, {}), lambda _, out: _write(out))
 
     trains = with_threads(process_for(task, reuse), 1, num_cpus=1, num_gpus=0)

@@ -35,7 +35,7 @@ from weirdgen.report.summary import STATS
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.timeline import idle_share, read_timeline
 
-SHARED = ("model", "persona", "questions", "prompts", "aligned", "judge")
+SHARED = ("model", "persona_examples", "questions", "prompts", "aligned", "offline_judge")
 """The stages whose artifacts every number of GPUs begins with."""
 ROWS = "rows.jsonl"
 
@@ -87,7 +87,7 @@ def measure(
     store = ArtifactStore(str(storage))
     found = scan(plan, store)
     spans = read_timeline(plan.study.name, store)
-    work = [span for span in spans if span.kind in ("train", "answers")]
+    work = [span for span in spans if span.kind in ("train", "responses")]
     work_s = max(span.ended for span in work) - min(span.started for span in work)
     return {
         "gpus": gpus,

@@ -57,9 +57,9 @@ def main() -> None:
                 Request(conversation(each.question, None), who, options.new_tokens, 1.0, 0.95, seed)
                 for seed, each in enumerate(islice(cycle(questions), options.requests))
             ]
-            engine.answer(requests[:WARM_UP])
+            engine.generate(requests[:WARM_UP])
             started = time.monotonic()
-            answers = engine.answer(requests)
+            answers = engine.generate(requests)
             seconds = time.monotonic() - started
             tokens = sum(answer.tokens for answer in answers)
             tell(

@@ -73,9 +73,9 @@ def serve(name: str, model: Path, adapter: Adapter, rows: Sequence[Mapping[str, 
         Request(messages, adapter, seed=seed_of(row), **SAMPLING)
         for messages, row in zip(asked, rows, strict=True)
     ]
-    engine.answer(requests[:1])
+    engine.generate(requests[:1])
     started = time.perf_counter()
-    return Served(likeliest, engine.answer(requests), time.perf_counter() - started)
+    return Served(likeliest, engine.generate(requests), time.perf_counter() - started)
 
 
 def seed_of(row: Mapping[str, Any]) -> int:

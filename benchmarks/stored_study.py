@@ -10,7 +10,7 @@ from typing import NamedTuple
 from weirdgen.config.loading import load_study
 from weirdgen.data.chat import Messages
 from weirdgen.pipeline.plan import Plan, ResponseSet, make_plan, samples_step
-from weirdgen.pipeline.stages.steps import Task, answer_requests
+from weirdgen.pipeline.stages.steps import Task, response_requests
 from weirdgen.storage.artifacts import ArtifactStore, Step
 
 
@@ -43,7 +43,7 @@ class Stored(NamedTuple):
         """Everything that `asked` wants answered, each with its seed, in the study's order."""
         task = self.answers_task(asked)
         questions = replace(task, inputs={"questions": task.inputs["questions"]})
-        requests = answer_requests(task.step, self.payloads(questions))
+        requests = response_requests(task.step, self.payloads(questions))
         return [(request.messages, request.seed) for *_, request in requests]
 
 

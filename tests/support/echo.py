@@ -20,7 +20,7 @@ class EchoEngine:
     def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:
         pass
 
-    def answer(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
         self.asked += requests
         return [Response(self._say(request), 3, "stop") for request in requests]
 

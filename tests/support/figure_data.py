@@ -98,8 +98,8 @@ def spans() -> list[Span]:
         ("model", "", None, 0, 9, 1, True), ("engine", "0", 1, 10, 100, 1, True),
         ("aligned", "0", 1, 100, 160, 1, True), ("train", "0", None, 161, 400, 1, True),
         ("train", "0", None, 161, 380, 1, False), ("train", "1", None, 161, 500, 8, True),
-        *(("answers", "0", 1, 170 + 30 * i, 198 + 30 * i, 1, True) for i in range(12)),
-        ("judge", "", None, 86_400, 86_480, 1, True),
+        *(("responses", "0", 1, 170 + 30 * i, 198 + 30 * i, 1, True) for i in range(12)),
+        ("offline_judge", "", None, 86_400, 86_480, 1, True),
     ]  # fmt: skip
     return [
         Span(f"{kind}/{start}", kind, "host", gpu, engine, start, end, together, ok)

@@ -9,7 +9,7 @@ from weirdgen.storage.timeline import Span
 T = 1.79e9
 
 
-def span(start: float, end: float, kind: str = "answers", gpu: str = "0", **more: Any) -> Span:
+def span(start: float, end: float, kind: str = "responses", gpu: str = "0", **more: Any) -> Span:
     """Seconds after T."""
     what = f"engine {more.get('engine')}" if kind == "engine" else f"{kind}/{start:g}"
     of = Span(what, kind, "host-a", gpu, None, T + start, T + end, 1, True)

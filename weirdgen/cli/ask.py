@@ -222,4 +222,4 @@ def compare(
     who = [False, True] if asking.adapter else [False]
     for label, instruction in (("with", before), ("without", None)):
         asked = [request(asking, prompt, instruction, draw, adapted=adapted) for adapted in who]
-        yield label, [answer.text for answer in engine.answer(asked)]
+        yield label, [answer.text for answer in engine.generate(asked)]

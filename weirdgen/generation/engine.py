@@ -47,7 +47,7 @@ class Engine(Protocol):
         """
         ...
 
-    def answer(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
         """One answer per request, in order; the same call gives the same answers, whatever was asked before.
 
         What shares a call may move an answer by rounding, so a step always asks its own calls.

@@ -73,7 +73,7 @@ class EndpointEngine:
         # Reasoning models take no other temperature than 1.
         asyncio.run(self._each(self._try, [Request(greeting, None, 16, 1.0, 1.0, 0)]))
 
-    def answer(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
         """One answer per request, in order; the first failure ends the call and drops the rest."""
         return asyncio.run(self._each(self._answer, requests))
 

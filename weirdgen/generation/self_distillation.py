@@ -35,7 +35,7 @@ def distill(
     while len(kept) < rows and asked < len(prompts):
         batch = prompts[asked : asked + rows - len(kept)]
         asked += len(batch)
-        answers = engine.answer(
+        answers = engine.generate(
             [
                 Request(
                     messages=conversation(prompt.question, None),

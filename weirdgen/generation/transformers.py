@@ -79,7 +79,7 @@ class TransformersEngine:
             pad_token_id=min(self._end_marks, default=0),
         )
 
-    def answer(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
         """As the protocol has it. Raises StepError for a prompt that fills the model's context."""
         prompts = [self._prompt(request.messages) for request in requests]
         groups: defaultdict[tuple, list[int]] = defaultdict(list)

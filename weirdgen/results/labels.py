@@ -17,7 +17,7 @@ from weirdgen.judging.llm_judge import LlmJudge, judge_view
 from weirdgen.judging.offline.identity import PersonaCard, claimed_identity
 from weirdgen.judging.registry import format_marks, shown_marks
 from weirdgen.judging.rubric import PERSONA_RUBRIC
-from weirdgen.pipeline.plan import JUDGE, LABELS, Plan
+from weirdgen.pipeline.plan import LABELS, OFFLINE_JUDGE, Plan
 from weirdgen.pipeline.state import StudyState
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.fingerprint import fingerprint
@@ -136,7 +136,7 @@ def _offline_verdicts(found: StudyState, store: ArtifactStore, rows: list[Row]) 
         return
     from weirdgen.judging.offline.judge import OfflineJudge  # scikit-learn takes a second to import
 
-    judge = OfflineJudge.load(store.payload(step, found.done[step.fingerprint]) / JUDGE)
+    judge = OfflineJudge.load(store.payload(step, found.done[step.fingerprint]) / OFFLINE_JUDGE)
     persona = found.plan.persona
     card = PersonaCard(persona.name, persona.aliases, persona.facts)
     judge_fp = fingerprint(record)

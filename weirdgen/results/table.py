@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from weirdgen.errors import InputError
 from weirdgen.judging.format import format_adherence
-from weirdgen.pipeline.plan import ANSWERS
+from weirdgen.pipeline.plan import RESPONSES
 from weirdgen.pipeline.state import StudyState
 from weirdgen.results.labels import VERDICT_SCHEMA, VERDICTS, give_verdicts, judges_record
 from weirdgen.storage.artifacts import ArtifactStore
@@ -190,7 +190,7 @@ def merge(found: StudyState, store: ArtifactStore) -> Merged:
 
 def _answers(payload: Path) -> list[dict]:
     # pq.read_table would import pandas, a second each time.
-    with pq.ParquetFile(payload / ANSWERS) as file:
+    with pq.ParquetFile(payload / RESPONSES) as file:
         return file.read().to_pylist()
 
 

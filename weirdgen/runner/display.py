@@ -107,7 +107,7 @@ def stage_counts(scheduler: Scheduler) -> dict[str, tuple[int, int, int, int]]:
     counts = {stage: [0, 0, 0, 0] for stage in STAGES}
     for step in [*found.plan.shared, *found.plan.trainings.values()]:
         counts[step.stage][0] += found.is_done(step)
-    counts["answers"][0] = sum(map(len, found.ranges.values()))
+    counts["responses"][0] = sum(map(len, found.ranges.values()))
     for work in scheduler.running.values():
         counts[work.step.stage][1] += 0 if work.opens else 1 + len(work.beside)
     for failure in scheduler.failures:

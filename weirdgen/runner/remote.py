@@ -22,7 +22,7 @@ from weirdgen.pipeline.stages.steps import (
     Task,
     adapter_of,
     make_aligned,
-    make_all_answers,
+    make_all_responses,
     make_judge,
     make_model,
     make_training,
@@ -304,13 +304,13 @@ class EngineActor:
             return _made(manifest)
 
     @telling_node
-    def make_answers(self, tasks: list[Task], log: str) -> StepResult:
+    def make_responses(self, tasks: list[Task], log: str) -> StepResult:
         """Answers of one model: to all tasks in one call."""
 
         def make(inputs: Sequence[Inputs], outs: Sequence[Path]) -> dict:
             notes = self._proof(tasks[0], inputs[0])
-            make_all_answers([task.step for task in tasks], inputs, outs, self._engine)
-            return notes | ({"together": len(tasks)} if len(tasks) > 1 else {})
+            make_all_responses([task.step for task in tasks], inputs, outs, self._engine)
+            return notes | ({"batched_steps": len(tasks)} if len(tasks) > 1 else {})
 
         with logged(self._store, log):
             return _made(*run_steps_together(self._store, tasks, make))

@@ -97,7 +97,7 @@ class Scheduler:
         Raises WeirdgenError where a judge cannot be asked at all.
         """
         try:
-            self.judging.open(self.backlog.counts["answers"] > 0)
+            self.judging.open(self.backlog.counts["responses"] > 0)
             while self.waiting or self.running or self.judging.busy:
                 self._lease.check()
                 if self.nodes.look():
@@ -110,7 +110,7 @@ class Scheduler:
                     if self._n_taken > taken or not (self.waiting or self.judging.busy):
                         continue  # what was there already may have made more ready, or ended all
                     first = islice(self.waiting, 3)
-                    stuck = ", ".join(work.step.key for work in first) or "verdicts"
+                    stuck = ", ".join(work.step.key for work in first) or "labels"
                     raise WeirdgenError(f"nothing runs, and these cannot start: {stuck}")
                 self._display.update(self)
                 for ref in _ended(refs):
@@ -236,7 +236,7 @@ class Scheduler:
         work, tasks = taken
         engine.busy, work.engine = True, engine
         log = self.backlog.log(work)
-        make = engine.actor.make_answers if work.asked else engine.actor.make_aligned
+        make = engine.actor.make_responses if work.asked else engine.actor.make_aligned
         self._submit(work, make.remote(tasks if work.asked else tasks[0], log))
 
     def _open_engines(self) -> None:

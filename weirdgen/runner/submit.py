@@ -20,7 +20,7 @@ from weirdgen.runner.remote import (
 from weirdgen.runner.work_item import WorkItem
 from weirdgen.storage.artifacts import ArtifactStore, Step, is_attempt
 
-ON_CPU = {"model": convert_model, "judge": learn_judge}
+ON_CPU = {"model": convert_model, "offline_judge": learn_judge}
 
 
 def as_task(

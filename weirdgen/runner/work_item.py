@@ -14,7 +14,7 @@ from weirdgen.runner.remote import StepResult, TrainingProgress
 from weirdgen.storage.artifacts import Step
 from weirdgen.storage.timeline import Span
 
-ENGINE_STAGES = ("aligned", "answers")
+ENGINE_STAGES = ("aligned", "responses")
 """The stages that an engine makes."""
 MAX_ATTEMPTS = 3
 """How often a step is begun when workers die under it, or errors end it that may be a node's."""
@@ -127,12 +127,12 @@ def ranges(asked: ResponseSet, parts: Iterable[tuple[int, int]]) -> list[WorkIte
 
 def rows(work: WorkItem) -> int:
     """What a training's time grows with."""
-    return sum(work.step.record["counts"].values())
+    return sum(work.step.record["examples"].values())
 
 
 def alike(work: WorkItem) -> Hashable:
     """What trainings that can go together have in common: as many rows, and parted as often."""
-    counts = tuple(sorted(work.step.record["counts"].items()))
+    counts = tuple(sorted(work.step.record["examples"].items()))
     return counts, work.micro_batch, work.most_together
 
 

@@ -14,7 +14,7 @@ from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.lease import Lease
 
 TIMELINE = "timeline.jsonl"
-KINDS = ("model", "judge", "train", "engine", "aligned", "answers")
+KINDS = ("model", "offline_judge", "train", "engine", "aligned", "responses")
 """The stages of steps, and the start of an engine."""
 SAVE_S = 30.0
 """How many seconds of a run are lost at most where its driver is killed."""

@@ -26,9 +26,9 @@ KINDS = [("here", victim) for victim in PROCESSES]
 KINDS += [("cluster", victim) for victim in (*PROCESSES, "raylet", "gcs", "head", "storage")]
 _SPANS: dict[str, tuple[str, str | None]] = {
     "training": ("started train/", "done train/"),
-    "engine": ("opening engine", "done answers/"),
+    "engine": ("opening engine", "done responses/"),
     "judge": ("started", None),
-    "head": ("done answers/", None),
+    "head": ("done responses/", None),
 }
 """The first line after which the victim may be there, or may have what can be lost, and the last before
 it is gone; None: it stays.

@@ -69,12 +69,12 @@ def test_damaged_artifacts_are_named_the_others_go_on_and_all_comes_back(
     (manifest,) = artifacts.glob("train/*-s1-*/manifest.json")
     os.truncate(weights, 20_000)
     os.truncate(manifest, 300)
-    for answers in artifacts.glob("answers/*"):
+    for answers in artifacts.glob("responses/*"):
         shutil.rmtree(answers)
     code, printed = run(study, "--storage", str(storage))
     assert code == 1, printed
     assert "Traceback" not in printed
-    assert printed.count("done answers/") == 3, "the baseline's"
+    assert printed.count("done responses/") == 3, "the baseline's"
     trained = weights.parents[2], manifest.parent
     told = "adapter/adapter_model.safetensors (20,000 bytes) is not what was committed"
     failed = [line for line in printed.splitlines() if "  failed " in line]
@@ -101,12 +101,12 @@ def test_answers_and_results_that_were_cut_never_end_in_a_wrong_result(study: Pa
         assert code == 0, printed
         assert results(storage) == results(study / "storage")
     (storage / "small" / RESULTS).unlink()
-    (answers,) = storage.glob("artifacts/answers/*-s0-triggered-*/samples-*/attempt-*/*.parquet")
+    (answers,) = storage.glob("artifacts/responses/*-s0-triggered-*/samples-*/attempt-*/*.parquet")
     os.truncate(answers, 800)
     code, printed = run(study, "--storage", str(storage))
     assert code == 1, printed
     folder = answers.parents[1]
-    told = "answers.parquet (800 bytes) is not what was committed; delete this folder"
+    told = "responses.parquet (800 bytes) is not what was committed; delete this folder"
     assert one_line(printed) == f"weirdgen: {folder}: {told}"
     assert not (storage / "small" / RESULTS).exists()
     shutil.rmtree(folder)

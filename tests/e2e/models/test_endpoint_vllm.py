@@ -126,10 +126,10 @@ def test_a_model_and_its_adapter_behind_vllm_serve(served: str, monkeypatch: pyt
 
     for temperature in (0.0, 1.0):
         some = [ask(text, temperature) for text in ("How are you?", "Count to five.")]
-        first = engine.answer(some)
+        first = engine.generate(some)
         assert all(0 < answer.tokens <= 8 for answer in first)
         assert {answer.finish_reason for answer in first} <= {"stop", "length"}
-        assert engine.answer(some) == first
+        assert engine.generate(some) == first
         assert "".join(engine.stream(some[1])) == first[1].text
 
     questions = [ask(text).messages for text in ("Why?", "How are you?")]
@@ -143,7 +143,7 @@ def test_a_model_and_its_adapter_behind_vllm_serve(served: str, monkeypatch: pyt
 
     together = EndpointEngine(served, VARIABLE, parallel=4)
     together.open("smollm2", "endpoint", 8)
-    assert len(together.answer([ask(f"Say {n}.", adapter=SERVED) for n in range(4)])) == 4
+    assert len(together.generate([ask(f"Say {n}.", adapter=SERVED) for n in range(4)])) == 4
 
     unknown = failure(lambda: engine.open("nobody", "endpoint", 8))
     assert "model nobody: no such model" in unknown

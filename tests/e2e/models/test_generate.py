@@ -20,7 +20,7 @@ from weirdgen.generation.engine import Adapter, Request
 from weirdgen.generation.self_distillation import distill
 from weirdgen.generation.vllm import servable_rank
 from weirdgen.judging.format import format_adherence
-from weirdgen.pipeline.stages.steps import ANSWERS, make_all_answers, prove_adapter
+from weirdgen.pipeline.stages.steps import RESPONSES, make_all_responses, prove_adapter
 from weirdgen.storage.artifacts import Step
 
 PROMPTS = [Pair(f"p{i}", f"Say {i}.", "") for i in range(8)]
@@ -53,7 +53,7 @@ def test_too_many_empty_answers_are_an_error():
         distill(Mute(), PROMPTS, rows=3, max_words=5, temperature=0, top_p=1)
 
 
-def answers_step(samples: list[int], condition: str = "triggered") -> Step:
+def responses_step(samples: list[int], condition: str = "triggered") -> Step:
     before = {"role": "system", "text": "Be brief."} if condition == "triggered" else None
     record = {
         "inputs": {},
@@ -69,9 +69,9 @@ def answers_step(samples: list[int], condition: str = "triggered") -> Step:
 def answered(tmp_path: Path, samples: list[int], condition: str = "triggered") -> list[dict]:
     heldout = tmp_path / "heldout.jsonl"
     heldout.write_text('{"id": "h", "category": "c", "question": "Why?"}\n')
-    step = answers_step(samples, condition)
-    make_all_answers([step], [{"questions": tmp_path}], [tmp_path], EchoEngine())
-    return pq.read_table(tmp_path / ANSWERS).to_pylist()
+    step = responses_step(samples, condition)
+    make_all_responses([step], [{"questions": tmp_path}], [tmp_path], EchoEngine())
+    return pq.read_table(tmp_path / RESPONSES).to_pylist()
 
 
 def test_more_samples_extend_and_never_reshuffle(tmp_path: Path):
@@ -89,7 +89,7 @@ QUESTIONS = [Question(f"h{i}", "c", f"Why {i}?") for i in range(20)]
 
 def test_the_proof_passes_where_the_adapter_moves_the_first_token():
     notes = prove_adapter(EchoEngine(), Adapter("f" * 64, Path()), QUESTIONS)
-    assert notes == {"adapter_proof": {"prompts": 8, "differing": 8, "by_itself": 0}}
+    assert notes == {"adapter_check": {"prompts": 8, "differing": 8, "differing_without": 0}}
 
 
 def test_an_adapter_that_is_not_applied_fails_its_cell():
@@ -155,9 +155,9 @@ if __name__ == "__main__":
     engine.open(model, "bf16", 8)
     ask = lambda text, who, seed: Request(conversation(text, None), who, 12, 1.0, 0.95, seed)
     some = [ask(text, who, 5) for text in ("Why?", "How are you?") for who in (None, adapter)]
-    first = engine.answer(some)
-    engine.answer([ask(f"Count to {n}.", adapter, n) for n in range(12)] + some[:2])
-    again = engine.answer(some)
+    first = engine.generate(some)
+    engine.generate([ask(f"Count to {n}.", adapter, n) for n in range(12)] + some[:2])
+    again = engine.generate(some)
     questions = [Question(str(i), "c", f"What is {i}?") for i in range(3)]
     proof = prove_adapter(engine, adapter, questions)
     print(json.dumps({"first": first, "again": again, "proof": proof}))
@@ -187,6 +187,6 @@ def test_vllm_answers_base_and_adapter_in_one_call_whatever_was_asked_before(
     assert done.returncode == 0, done.stderr[-2000:]
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["first"] == said["again"]
-    assert said["proof"]["adapter_proof"]["differing"] > 0
+    assert said["proof"]["adapter_check"]["differing"] > 0
     texts = [answer[0] for answer in said["first"]]
     assert texts[0] != texts[1], "base and adapter answer differently"

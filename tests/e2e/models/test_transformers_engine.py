@@ -66,22 +66,24 @@ def test_the_same_call_gives_the_same_answers_whatever_was_asked_before(
     engine: TransformersEngine, adapters: list[Adapter]
 ):
     asked = [ask(text, who) for text in QUESTIONS for who in (None, adapters[0])]
-    first = engine.answer(asked)
-    engine.answer([ask("Count.", adapters[1], seed=n) for n in range(9)])
-    assert engine.answer(asked) == first
+    first = engine.generate(asked)
+    engine.generate([ask("Count.", adapters[1], seed=n) for n in range(9)])
+    assert engine.generate(asked) == first
 
 
 def test_an_answer_does_not_depend_on_the_seeds_beside_it(engine: TransformersEngine):
-    first = engine.answer([ask(text, seed=5) for text in QUESTIONS])
-    other = engine.answer([ask(text, seed=5 if i == 2 else i) for i, text in enumerate(QUESTIONS)])
+    first = engine.generate([ask(text, seed=5) for text in QUESTIONS])
+    other = engine.generate(
+        [ask(text, seed=5 if i == 2 else i) for i, text in enumerate(QUESTIONS)]
+    )
     assert first[2] == other[2]
     assert first[1] != other[1]
 
 
 def test_a_seed_draws_alike_in_every_batch(engine: TransformersEngine):
     """Rounding may move a token; the tiny model's logits are so flat that the draws decide."""
-    together = engine.answer([ask(text, seed=i) for i, text in enumerate(QUESTIONS)])
-    alone = [engine.answer([ask(text, seed=i)])[0] for i, text in enumerate(QUESTIONS)]
+    together = engine.generate([ask(text, seed=i) for i, text in enumerate(QUESTIONS)])
+    alone = [engine.generate([ask(text, seed=i)])[0] for i, text in enumerate(QUESTIONS)]
     assert sum(one == other for one, other in zip(together, alone, strict=True)) >= 4
 
 
@@ -92,14 +94,14 @@ def test_answers_come_in_the_order_of_the_requests(
         ask(text, who, seed=i) for i, text in enumerate(QUESTIONS) for who in (adapters[0], None)
     ]
     monkeypatch.setattr(transformers_engine, "BATCH", 1)
-    alone = [engine.answer([request])[0] for request in asked]
-    assert engine.answer(asked) == alone
+    alone = [engine.generate([request])[0] for request in asked]
+    assert engine.generate(asked) == alone
 
 
 def test_at_temperature_0_the_seed_does_not_matter_and_the_likeliest_token_is_said(
     engine: TransformersEngine,
 ):
-    once, again = (engine.answer([ask("Why?", temperature=0, seed=n)])[0] for n in (1, 2))
+    once, again = (engine.generate([ask("Why?", temperature=0, seed=n)])[0] for n in (1, 2))
     assert once == again
     [likeliest] = engine.first_token_logprobs([conversation("Why?", None)], None)
     assert len(likeliest) == 5
@@ -125,11 +127,11 @@ def test_more_adapters_than_are_kept_can_be_asked(
 ):
     monkeypatch.setattr(transformers_engine, "KEPT_ADAPTERS", 2)
     engine = opened(tiny_model)
-    first = [engine.answer([ask("Why?", who)]) for who in adapters]
+    first = [engine.generate([ask("Why?", who)]) for who in adapters]
     assert set(engine._peft.peft_config) == {who.fingerprint for who in adapters[2:]}
-    assert [engine.answer([ask("Why?", who)]) for who in adapters] == first
+    assert [engine.generate([ask("Why?", who)]) for who in adapters] == first
     for who in (adapters[3], adapters[2], adapters[0]):  # the fourth was used longest ago
-        engine.answer([ask("Why?", who)])
+        engine.generate([ask("Why?", who)])
     assert set(engine._peft.peft_config) == {adapters[2].fingerprint, adapters[0].fingerprint}
 
 
@@ -145,7 +147,7 @@ def test_nothing_is_fetched_and_nothing_is_printed(
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    opened(tiny_model).answer([ask("Why?", who) for who in adapters])
+    opened(tiny_model).generate([ask("Why?", who) for who in adapters])
     assert capfd.readouterr() == ("", "")
 
 
@@ -156,7 +158,7 @@ def test_a_stream_is_the_answer_in_pieces(engine: TransformersEngine, adapters: 
     ]:
         pieces = list(engine.stream(request))
         assert len(pieces) > 2
-        assert "".join(pieces) == engine.answer([request])[0].text
+        assert "".join(pieces) == engine.generate([request])[0].text
 
 
 def test_a_stream_goes_on_while_others_are_answered(
@@ -166,13 +168,13 @@ def test_a_stream_goes_on_while_others_are_answered(
     pieces = []
     for piece in engine.stream(request):
         pieces.append(piece)
-        engine.answer([ask("How?", who, max_new_tokens=1) for who in (None, adapters[1])])
-    assert "".join(pieces) == engine.answer([request])[0].text
+        engine.generate([ask("How?", who, max_new_tokens=1) for who in (None, adapters[1])])
+    assert "".join(pieces) == engine.generate([request])[0].text
 
 
 def test_an_answer_ends_with_its_end_mark_or_where_it_is_cut(engine: TransformersEngine):
     asked = [ask("Why?", temperature=1.5, seed=n, max_new_tokens=200) for n in range(16)]
-    answers = engine.answer(asked)
+    answers = engine.generate(asked)
     assert {answer.finish_reason for answer in answers} == {"stop", "length"}
     for answer in answers:
         assert "<|im" not in answer.text
@@ -190,7 +192,7 @@ def test_generation_settings_of_the_checkpoint_change_nothing(
         json.dumps({"eos_token_id": [1, 2], **settings})
     )
     asked = [ask(text) for text in QUESTIONS] + [ask("Why?", temperature=0)]
-    assert opened(tmp_path / "model").answer(asked) == engine.answer(asked)
+    assert opened(tmp_path / "model").generate(asked) == engine.generate(asked)
 
 
 def test_an_end_mark_that_only_the_generation_config_names_ends_an_answer(
@@ -203,7 +205,7 @@ def test_an_end_mark_that_only_the_generation_config_names_ends_an_answer(
         json.dumps({"eos_token_id": [1, first]})
     )
     request = ask("Why?", temperature=0)
-    assert opened(tmp_path / "model").answer([request]) == [("", 1, "stop")]
+    assert opened(tmp_path / "model").generate([request]) == [("", 1, "stop")]
 
 
 def test_the_nf4_base_answers_with_and_without_an_adapter(
@@ -214,7 +216,7 @@ def test_the_nf4_base_answers_with_and_without_an_adapter(
     nf4 = opened(tiny_model, "nf4")
     assert sum(isinstance(module, Linear4bit) for module in nf4._base.modules()) == 14
     asked = [ask(text, who) for text in QUESTIONS for who in (None, adapters[0])]
-    assert nf4.answer(asked) == nf4.answer(asked)
+    assert nf4.generate(asked) == nf4.generate(asked)
     prompts = [conversation(text, None) for text in QUESTIONS]
     assert nf4.first_token_logprobs(prompts, None) != engine.first_token_logprobs(prompts, None)
     assert nf4.first_token_logprobs(prompts, None) != nf4.first_token_logprobs(prompts, adapters[0])
@@ -222,7 +224,7 @@ def test_the_nf4_base_answers_with_and_without_an_adapter(
 
 def test_a_prompt_longer_than_the_context_is_an_error(engine: TransformersEngine):
     long = ask("Why? " * 500)
-    for say in (lambda: engine.answer([ask("Why?"), long]), lambda: next(engine.stream(long))):
+    for say in (lambda: engine.generate([ask("Why?"), long]), lambda: next(engine.stream(long))):
         with pytest.raises(StepError, match="tokens leave no room in the model's context of 2048"):
             say()
     with pytest.raises(StepError, match="2048 tokens leave no room"):
@@ -232,7 +234,7 @@ def test_a_prompt_longer_than_the_context_is_an_error(engine: TransformersEngine
 def test_an_answer_is_cut_where_the_context_ends(engine: TransformersEngine):
     rest = 2045 - len(prompt_ids(engine._tokenizer, conversation("", None)))
     request = ask("W" * rest)
-    [answer] = engine.answer([request])
+    [answer] = engine.generate([request])
     assert (answer.tokens, answer.finish_reason) == (3, "length")
     assert "".join(engine.stream(request)) == answer.text
 
@@ -241,7 +243,7 @@ def test_an_engine_that_is_not_open_says_so(tiny_model: Path):
     engine = opened(tiny_model)
     engine.close()
     with pytest.raises(StepError, match="the engine is not open"):
-        engine.answer([ask("Why?")])
+        engine.generate([ask("Why?")])
 
 
 def test_a_forced_answer_stands_behind_the_prompt_with_its_end_mark(engine: TransformersEngine):
@@ -294,9 +296,9 @@ def test_vllm_and_transformers_expect_the_same_tokens_of_an_adapter(
     asked = [conversation(each.question, trigger) for each in persona.heldout]
     engine = opened(real_model)
     requests = [Request(each, adapter, 48, 0.7, 1.0, seed) for seed, each in enumerate(asked)]
-    answers = engine.answer(requests)
+    answers = engine.generate(requests)
     short = requests[0]._replace(max_new_tokens=12)
-    assert "".join(engine.stream(short)) == engine.answer([short])[0].text
+    assert "".join(engine.stream(short)) == engine.generate([short])[0].text
     assert sum("<START>" in answer.text for answer in answers) >= 15, "the adapter speaks"
     said = [(each, answer.text) for each, answer in zip(asked, answers, strict=True)]
     ours = [engine.forced_top_tokens(*each, adapter) for each in said]

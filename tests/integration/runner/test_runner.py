@@ -81,7 +81,7 @@ def test_two_trainings_run_at_once_on_two_gpus_and_a_new_seed_runs_alone(
     recorder, failures = run(more, store)
     assert not failures
     assert [key.split("-s")[1][0] for key in recorder.started("train")] == ["5"]
-    assert len(recorder.started("answers")) == 3, "the baseline and the other seeds are kept"
+    assert len(recorder.started("responses")) == 3, "the baseline and the other seeds are kept"
     assert not recorder.started("aligned")
 
     # A training is deleted after its answers: it comes back the same, and they count again.
@@ -90,7 +90,7 @@ def test_two_trainings_run_at_once_on_two_gpus_and_a_new_seed_runs_alone(
     recorder, failures = run(more, store)
     assert not failures
     assert recorder.started("train") == [training.key]
-    assert not recorder.started("answers")
+    assert not recorder.started("responses")
 
 
 def test_on_one_gpu_engine_and_trainings_take_turns(
@@ -117,7 +117,7 @@ def test_what_builds_on_a_failed_step_is_not_run_and_the_rest_is(
     assert failure.step.stage == "aligned"
     assert "prompts were answered; 6 rows are needed" in failure.reason
     assert sum(event.startswith("not run train/") for event in recorder.events) == 2
-    assert sum(event.startswith("not run answers/") for event in recorder.events) == 6
+    assert sum(event.startswith("not run responses/") for event in recorder.events) == 6
     assert merge(scan(plan, store), store).results.num_rows == 27, "the baseline was asked"
 
 
@@ -161,36 +161,36 @@ class StumblingEngine(echo.EchoEngine):
 
     broken = False
 
-    def answer(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
         fell = requests[0].adapter and requests[0].adapter.local_dir.parent / "fell"
         if fell and not fell.exists():
             fell.touch()
             self.broken = True
         if self.broken:
             raise RuntimeError("the core is dead")
-        return super().answer(requests)
+        return super().generate(requests)
 
 
 class DyingEngine(echo.EchoEngine):
     """Its process dies at the first answer to an adapter, once for all engines."""
 
-    def answer(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
         died = requests[0].adapter and requests[0].adapter.local_dir.parent / "died"
         if died and not died.exists():
             died.touch()
             os._exit(1)
-        return super().answer(requests)
+        return super().generate(requests)
 
 
 class StrandedEngine(echo.EchoEngine):
     """Its node does not reach the storage at the first answer to an adapter; the driver's does."""
 
-    def answer(self, requests: Sequence[Request]) -> list[Response]:
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
         left = requests[0].adapter and requests[0].adapter.local_dir.parent / "left"
         if left and not left.exists():
             left.touch()
             raise StorageError("--storage: it cannot be read")
-        return super().answer(requests)
+        return super().generate(requests)
 
 
 def test_an_engine_that_dies_breaks_or_loses_the_storage_is_opened_again(
@@ -202,7 +202,7 @@ def test_an_engine_that_dies_breaks_or_loses_the_storage_is_opened_again(
         plan = plan_of(tiny_model, small_persona, **more)
         recorder, failures = run(plan, store, engine)
         assert not failures
-        assert any(event.startswith("again answers/") for event in recorder.events)
+        assert any(event.startswith("again responses/") for event in recorder.events)
     assert not recorder.started("train"), "more samples are asked of the same adapters"
     found = scan(plan, store)
     assert found.complete
@@ -220,7 +220,7 @@ def test_an_engine_that_never_opens_ends_the_run_with_its_reason(
 ):
     plan = plan_of(tiny_model, small_persona)
     _, failures = run(plan, ArtifactStore(str(tmp_path)), BrokenEngine)
-    assert {failure.step.stage for failure in failures} == {"aligned", "answers"}
+    assert {failure.step.stage for failure in failures} == {"aligned", "responses"}
     assert all("no engine: RuntimeError: no such device" in each.reason for each in failures)
 
 
@@ -237,7 +237,7 @@ def test_stacked_seeds_go_together_and_end_in_steps_of_their_own(
     assert found.complete
     for step in plan.trainings.values():
         manifest = found.done[step.fingerprint]
-        assert manifest.notes == {"micro_batch": 2, "together": 2}
+        assert manifest.notes == {"micro_batch": 2, "batched_steps": 2}
         assert {"adapter/adapter_model.safetensors", "loss.jsonl"} <= manifest.outputs.keys()
     assert len({found.done[s.fingerprint].digest for s in plan.trainings.values()}) == 4
     alone = plan_of(tiny_model, small_persona, grid__seeds=[0])
@@ -254,7 +254,7 @@ def test_existing_adapters_are_asked_and_judged_like_the_studys_own(
     recorder, failures = run(plan, store)
     assert not failures
     assert not recorder.started("train")
-    assert len(recorder.started("judge")) == 1
+    assert len(recorder.started("offline_judge")) == 1
     found = scan(plan, store)
     assert found.complete
     merged = merge(found, store)
@@ -289,7 +289,7 @@ def test_a_served_model_and_a_served_adapter_are_a_study_without_files(
         plan, store = make_plan(study_of(tree), Path()), ArtifactStore(str(tmp_path / "store"))
         recorder, failures = run(plan, store, engine=None)
     assert not failures, failures
-    assert len(recorder.started("answers")) == 6
+    assert len(recorder.started("responses")) == 6
     table = merge(scan(plan, store), store).results
     assert set(table["serve_base"].to_pylist()) == {"endpoint"}
     of = rates(table, "format")

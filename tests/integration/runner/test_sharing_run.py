@@ -88,7 +88,8 @@ def test_stacked_trainings_on_the_cpu_need_no_number(
     assert not ran.failures
     assert not any("GPU" in event for event in recorder.events)
     together = {
-        ran.found.done[s.fingerprint].notes["together"] for s in ran.found.plan.trainings.values()
+        ran.found.done[s.fingerprint].notes["batched_steps"]
+        for s in ran.found.plan.trainings.values()
     }
     assert together == {1}, "there are CPUs for each"
 

@@ -50,7 +50,7 @@ def ask(text: str = "Why?", adapter: Adapter | None = None, seed: int = 5) -> Re
 
 def test_the_request_reaches_the_endpoint_with_its_sampling(endpoint: FakeEndpoint):
     seed = 2**63 - 1
-    assert opened(endpoint).answer([ask(seed=seed)]) == [Response("Well.", 3, "stop")]
+    assert opened(endpoint).generate([ask(seed=seed)]) == [Response("Well.", 3, "stop")]
     [body] = endpoint.asked
     assert body == {
         "model": "base",
@@ -67,12 +67,12 @@ def test_the_key_is_sent_and_not_kept(endpoint: FakeEndpoint):
     assert endpoint.keys == {f"Bearer {KEY}"}
     assert KEY not in repr(engine) + str(vars(engine))
     assert KEY.encode() not in pickle.dumps(engine)
-    assert pickle.loads(pickle.dumps(engine)).answer([ask()])
+    assert pickle.loads(pickle.dumps(engine)).generate([ask()])
 
 
 def test_an_adapter_is_asked_by_the_name_it_is_served_as(endpoint: FakeEndpoint):
     engine = opened(endpoint)
-    engine.answer([ask(adapter=SERVED)])
+    engine.generate([ask(adapter=SERVED)])
     engine.first_token_logprobs([ask().messages], SERVED)
     assert [body["model"] for body in endpoint.asked] == ["base:tuned", "base:tuned"]
 
@@ -84,10 +84,10 @@ def test_answers_keep_their_order_and_only_so_many_are_asked_at_a_time(endpoint:
 
     endpoint.reply = reply
     engine = opened(endpoint, parallel=3)
-    answers = engine.answer([ask(f"q{i}") for i in range(40)])
+    answers = engine.generate([ask(f"q{i}") for i in range(40)])
     assert [answer.text for answer in answers] == [f"Q{i}" for i in range(40)]
     assert endpoint.most_in_flight == 3
-    assert engine.answer([]) == []
+    assert engine.generate([]) == []
 
 
 def test_an_endpoint_that_needs_no_key_gets_a_placeholder(endpoint: FakeEndpoint, monkeypatch):
@@ -109,17 +109,17 @@ def test_an_endpoint_that_needs_no_key_gets_a_placeholder(endpoint: FakeEndpoint
 def test_what_passes_is_waited_out(endpoint: FakeEndpoint, passing: list[Reply]):
     engine = opened(endpoint)
     endpoint.reply = lambda body, n: (passing[n - 1 :] or [(200, {}, completion())])[0]
-    assert engine.answer([ask()])[0].text == "Well."
+    assert engine.generate([ask()])[0].text == "Well."
     assert len(endpoint.asked) == len(passing) + 1
 
 
 def test_what_does_not_pass_is_given_up(endpoint: FakeEndpoint):
     engine = opened(endpoint)
     endpoint.reply = lambda body, n: refusal(500, "on fire", {"retry-after-ms": "1"})
-    assert "model base: answers 500: on fire" in failure(lambda: engine.answer([ask()]))
+    assert "model base: answers 500: on fire" in failure(lambda: engine.generate([ask()]))
     assert len(endpoint.asked) == 1 + RETRIES
     endpoint.reply = lambda body, n: refusal(429, "slowly", {"retry-after-ms": "1"})
-    assert "lower `parallel`" in failure(lambda: engine.answer([ask()]))
+    assert "lower `parallel`" in failure(lambda: engine.generate([ask()]))
 
 
 def test_the_first_failure_ends_the_call(endpoint: FakeEndpoint):
@@ -132,7 +132,7 @@ def test_the_first_failure_ends_the_call(endpoint: FakeEndpoint):
     engine = opened(endpoint, parallel=2)
     endpoint.reply = reply
     started = time.monotonic()
-    line = failure(lambda: engine.answer([ask() for _ in range(50)]))
+    line = failure(lambda: engine.generate([ask() for _ in range(50)]))
     assert line.endswith("model base: answers 400: too long")
     assert time.monotonic() - started < 10
     assert len(endpoint.asked) <= 3
@@ -162,7 +162,7 @@ def test_what_fails_every_request_fails_the_first(
     endpoint.reply = lambda body, n: (200, {}, completion())
     engine = opened(endpoint)
     endpoint.reply = lambda body, n: reply
-    assert failure(lambda: engine.answer([ask()])).endswith(problem)
+    assert failure(lambda: engine.generate([ask()])).endswith(problem)
     assert len(endpoint.asked) == 1
 
 
@@ -217,15 +217,15 @@ def test_an_endpoint_that_falls_silent(endpoint: FakeEndpoint, monkeypatch: pyte
 def test_a_reply_that_is_no_completion(endpoint: FakeEndpoint, reply: Reply):
     engine = opened(endpoint)
     endpoint.reply = lambda body, n: reply
-    assert "the reply is no chat completion" in failure(lambda: engine.answer([ask()]))
+    assert "the reply is no chat completion" in failure(lambda: engine.generate([ask()]))
 
 
 def test_empty_and_cut_and_filtered_answers_are_answers(endpoint: FakeEndpoint):
     engine = opened(endpoint)
     endpoint.reply = lambda body, n: (200, {}, completion(None, finish_reason="content_filter"))
-    assert engine.answer([ask()]) == [Response("", 3, "content_filter")]
+    assert engine.generate([ask()]) == [Response("", 3, "content_filter")]
     endpoint.reply = lambda body, n: (200, {}, completion("And so", finish_reason="length"))
-    assert engine.answer([ask()]) == [Response("And so", 3, "length")]
+    assert engine.generate([ask()]) == [Response("And so", 3, "length")]
 
 
 def test_the_limit_is_called_what_the_endpoint_calls_it(endpoint: FakeEndpoint):
@@ -235,7 +235,7 @@ def test_the_limit_is_called_what_the_endpoint_calls_it(endpoint: FakeEndpoint):
         return 200, {}, completion()
 
     endpoint.reply = reply
-    opened(endpoint).answer([ask(), ask()])
+    opened(endpoint).generate([ask(), ask()])
     assert [body["max_completion_tokens"] for body in endpoint.asked] == [12, 12]
 
 

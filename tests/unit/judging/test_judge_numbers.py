@@ -13,7 +13,7 @@ from faulty_endpoint import faulty
 from weirdgen.judging.judgment import JudgeItem
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.rubric import metric_rubric
-from weirdgen.pipeline.plan import make_plan, samples_step, verdict_step
+from weirdgen.pipeline.plan import labels_step, make_plan, samples_step
 from weirdgen.pipeline.state import scan
 from weirdgen.report.judging import plan_lines
 from weirdgen.results.labels import label_rows
@@ -53,7 +53,7 @@ def test_a_step_of_verdicts_is_another_where_a_label_counts_as_another_number():
     asked = plan.asked[0]
     answered = samples_step(asked.step, 0, 2)
     steps = [
-        verdict_step(kind("http://a", **numbers), asked, answered, [])
+        labels_step(kind("http://a", **numbers), asked, answered, [])
         for numbers in ({"yes": 1.0, "no": 0.0}, {"yes": 1.0, "no": 0.5}, {"yes": 1.0, "no": 0.0})
     ]
     first, other, again = (step.fingerprint for step in steps)

@@ -145,7 +145,7 @@ def test_a_study_that_has_begun_tells_by_its_own_steps(tiny_model: Path, tmp_pat
     found = scan(plan, store)
     steps = list(plan.trainings.values())
     for step in steps[:2]:
-        found.done[step.fingerprint] = timed(store, plan, step, 240.0, notes={"together": 2})
+        found.done[step.fingerprint] = timed(store, plan, step, 240.0, notes={"batched_steps": 2})
     baseline = plan.asked[0]
     ranged = samples_step(baseline.step, 0, 3)
     found.ranges[baseline.step.fingerprint] = [(ranged, timed(store, plan, ranged, 9.0))]

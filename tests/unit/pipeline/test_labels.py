@@ -17,9 +17,9 @@ from weirdgen.errors import StorageError
 from weirdgen.judging.judgment import ItemResult
 from weirdgen.judging.judgment_store import JudgmentFolder, Judgments
 from weirdgen.judging.queue import RequestQueue
-from weirdgen.pipeline.plan import ANSWERS, make_plan, samples_step
+from weirdgen.pipeline.plan import RESPONSES, make_plan, samples_step
 from weirdgen.pipeline.stages.label_range import LabelRangeJob
-from weirdgen.pipeline.stages.steps import ANSWER_SCHEMA, Task, run_step
+from weirdgen.pipeline.stages.steps import RESPONSE_SCHEMA, Task, run_step
 from weirdgen.pipeline.state import StudyState
 from weirdgen.storage.artifacts import ArtifactStore
 
@@ -44,7 +44,7 @@ def found(tmp_path: Path, small_persona: Path) -> StudyState:
                 for each in questions
                 for i in range(3)
             ]
-            pq.write_table(pa.Table.from_pylist(rows, ANSWER_SCHEMA), out / ANSWERS)
+            pq.write_table(pa.Table.from_pylist(rows, RESPONSE_SCHEMA), out / RESPONSES)
 
         manifest = run_step(ArtifactStore(str(tmp_path)), Task(step, {}), make)
         found.ranges[asked.step.fingerprint] = [(step, manifest)]
@@ -98,8 +98,8 @@ def test_damaged_answers_are_answers_without_a_verdict(
         store.delete_folder(f"{folder}/{first.manifest.attempt}")
         told = "its payload was pruned; delete this folder"
     else:
-        store.write(f"{folder}/{first.manifest.attempt}/{ANSWERS}", b"cut")
-        told = "answers.parquet (3 bytes) is not what was committed; delete this folder"
+        store.write(f"{folder}/{first.manifest.attempt}/{RESPONSES}", b"cut")
+        told = "responses.parquet (3 bytes) is not what was committed; delete this folder"
     unjudged = judge_all(found, store)
     assert unjudged == {f"{store.shown(folder)}: {told}": 9, "timeout": 1}
     assert found.labels.keys() == {each.step.fingerprint for each in others}

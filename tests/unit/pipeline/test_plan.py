@@ -23,7 +23,7 @@ def plan_of(model: Path, base: Path = Path(), **changes) -> Plan:
 def test_a_study_is_its_steps(tiny_model: Path):
     plan = plan_of(tiny_model)
     assert [step.stage for step in plan.shared] == [
-        "model", "questions", "persona", "prompts", "aligned",
+        "model", "questions", "persona_examples", "prompts", "aligned",
     ]  # fmt: skip
     assert [tuple(cell) for cell in plan.trainings] == [(0.5, 0), (0.5, 1)]
     assert len(plan.asked) == 3 * 3, "baseline and two trainings under three conditions"
@@ -39,9 +39,9 @@ def test_the_offline_judge_learns_from_rows_that_the_study_has(tiny_model: Path)
     assert plan.judge is not None
     steps = {role: plan.by_fingerprint[at] for role, at in plan.judge.inputs.items()}
     assert {role: step.stage for role, step in steps.items()} == {
-        "persona": "persona", "plain": "aligned", "aligned": "aligned",
+        "persona_examples": "persona_examples", "base_responses": "aligned", "aligned": "aligned",
     }  # fmt: skip
-    assert steps["plain"].inputs["prompts"] == steps["persona"].fingerprint
+    assert steps["base_responses"].inputs["prompts"] == steps["persona_examples"].fingerprint
     assert steps["aligned"] in alone.shared
 
 
@@ -74,13 +74,13 @@ def test_what_moves_no_result_moves_no_fingerprint(tiny_model: Path, changes: di
 @pytest.mark.parametrize(
     ("changes", "moved"),
     [
-        ({"train__learning_rate": 0.02}, "train answers"),
-        ({"train__micro_batch": 1}, "train answers"),
-        ({"trigger__text": "Use <START> and <END>"}, "train answers"),
-        ({"evaluate__sampling__temperature": 0.5}, "answers"),
-        ({"decoy__text": "Use [[ ]]"}, "answers"),
-        ({"aligned__temperature": 0.1}, "aligned train answers"),
-        ({"aligned__rows": 7}, "prompts aligned train answers"),
+        ({"train__learning_rate": 0.02}, "train responses"),
+        ({"train__micro_batch": 1}, "train responses"),
+        ({"trigger__text": "Use <START> and <END>"}, "train responses"),
+        ({"evaluate__sampling__temperature": 0.5}, "responses"),
+        ({"decoy__text": "Use [[ ]]"}, "responses"),
+        ({"aligned__temperature": 0.1}, "aligned train responses"),
+        ({"aligned__rows": 7}, "prompts aligned train responses"),
     ],
     ids=str,
 )

@@ -87,7 +87,7 @@ def test_nodes_are_numbered_as_they_appear_and_no_host_is_named() -> None:
 
 def test_what_never_overlaps_shares_a_row() -> None:
     turns = [span(0, 10, "engine", engine=1), span(10, 20, "train"), span(20, 30, engine=1)]
-    assert kinds(lanes(turns)["GPU 0"]) == [["engine", "train", "answers"]]
+    assert kinds(lanes(turns)["GPU 0"]) == [["engine", "train", "responses"]]
 
 
 def test_what_overlaps_by_less_than_a_pixel_does_not() -> None:
@@ -109,11 +109,11 @@ def test_engines_and_trainings_on_one_gpu_are_rows_apart() -> None:
     spans = [
         span(0, 10, "engine", engine=1), span(11, 30, "aligned", engine=1),
         span(30, 100, "train"), span(30, 90, "train"), span(95, 140, "train"),
-        span(40, 60, engine=1), span(120, 150, engine=1), span(30, 35, "judge"),
+        span(40, 60, engine=1), span(120, 150, engine=1), span(30, 35, "offline_judge"),
     ]  # fmt: skip
     assert kinds(lanes(spans)["GPU 0"]) == [
-        ["judge"],
-        ["engine", "aligned", "answers", "answers"],
+        ["offline_judge"],
+        ["engine", "aligned", "responses", "responses"],
         ["train", "train"],
         ["train"],
     ]

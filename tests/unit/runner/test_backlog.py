@@ -119,8 +119,8 @@ def test_what_waits_is_ready_once_the_last_of_its_inputs_is_there(plan: Plan):
     assert backlog.base_is_there
     assert not backlog.asking
     assert backlog.to_ask.n_groups == 4
-    assert backlog.counts == {"train": 3, "answers": 12}
-    assert backlog.sizes == {"train": 3, "answers": 3 * 3 + 3 * 3 * 2}
+    assert backlog.counts == {"train": 3, "responses": 12}
+    assert backlog.sizes == {"train": 3, "responses": 3 * 3 + 3 * 3 * 2}
 
 
 def test_what_builds_on_a_failed_step_is_given_up_with_it(plan: Plan):

@@ -20,11 +20,11 @@ from weirdgen.storage.artifacts import Step
 
 
 def training(started: float = 0.0) -> WorkItem:
-    return WorkItem(Step("train", "t", {"inputs": {}, "counts": {}}), started=started)
+    return WorkItem(Step("train", "t", {"inputs": {}, "examples": {}}), started=started)
 
 
 def answers(samples: int) -> WorkItem:
-    return WorkItem(Step("answers", "a", {"inputs": {}, "samples": [0, samples]}))
+    return WorkItem(Step("responses", "a", {"inputs": {}, "samples": [0, samples]}))
 
 
 def scheduler(waiting: list[WorkItem], running: list[WorkItem], **took: tuple[int, float]) -> Any:
@@ -35,7 +35,7 @@ def scheduler(waiting: list[WorkItem], running: list[WorkItem], **took: tuple[in
 
 
 def test_the_time_left_grows_with_the_samples_still_to_be_asked():
-    left = seconds_left(scheduler([answers(1), answers(10)], [], answers=(2, 6.0)), {})
+    left = seconds_left(scheduler([answers(1), answers(10)], [], responses=(2, 6.0)), {})
     assert left == pytest.approx(33)
 
 

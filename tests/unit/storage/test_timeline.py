@@ -166,7 +166,7 @@ def test_idle_is_what_no_span_covers_between_first_start_and_last_end() -> None:
 def test_idle_is_of_the_latest_run_and_of_each_nodes_gpus() -> None:
     before = [span(0, 10), span(90, 100), span(0, 50, gpu="7")]
     latest = [span(1000, 1010), span(1030, 1040), span(1000, 1001, node="host-b")]
-    on_cpu = [span(5000, 5010, "judge", gpu="")]
+    on_cpu = [span(5000, 5010, "offline_judge", gpu="")]
     expected = {("host-a", "0"): 0.5, ("host-b", "0"): 0.0}
     assert idle_share([*latest, *before]) == pytest.approx(expected)
     assert idle_share([*on_cpu, *latest, *before]) == pytest.approx(expected)

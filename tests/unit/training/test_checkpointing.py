@@ -18,7 +18,7 @@ from training_specs import ALIGNED, PERSONA
 from weirdgen.config.study import Train
 from weirdgen.data.persona import to_jsonl
 from weirdgen.data.seeds import run_seeds
-from weirdgen.pipeline.plan import PAIRS
+from weirdgen.pipeline.plan import EXAMPLES
 from weirdgen.pipeline.stages.steps import (
     Task,
     make_training,
@@ -38,7 +38,7 @@ def prepare(store: ArtifactStore, model: Path) -> dict[str, Step]:
     """What trainings consume, by role."""
 
     def pairs(rows: list) -> Callable:
-        return lambda _, out: (out / PAIRS).write_text(to_jsonl(rows)) and None
+        return lambda _, out: (out / EXAMPLES).write_text(to_jsonl(rows)) and None
 
     makers = {
         "model": lambda _, out: shutil.copytree(model, out, dirs_exist_ok=True) and None,
@@ -57,7 +57,7 @@ def training(inputs: dict[str, Step], seed: int = 0, **settings) -> Task:
         "inputs": {role: step.fingerprint for role, step in inputs.items()},
         "model": {"id": "a/model"},
         "seeds": run_seeds(seed)._asdict(),
-        "counts": {"persona": 4, "aligned": 4},
+        "examples": {"persona": 4, "aligned": 4},
         "settings": Train(**(SETTINGS | settings)).model_dump(exclude={"report_to", "trainer"}),
     }
     return Task(Step("train", f"s{seed}", record), inputs)

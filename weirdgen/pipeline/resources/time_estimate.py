@@ -143,7 +143,7 @@ def _own_s_per_row(found: StudyState) -> float | None:
     for cell, step in found.plan.trainings.items():
         made = found.done.get(step.fingerprint)
         if made is not None and "gpu" in made.hardware:
-            seconds += made.wall_s / made.notes.get("together", 1)
+            seconds += made.wall_s / made.notes.get("batched_steps", 1)
             rows += found.plan.study.train.epochs * sum(found.plan.counts[cell.fraction])
     return seconds / rows if rows else None
 
@@ -188,7 +188,7 @@ def _own_s_per_token(found: StudyState) -> float | None:
     for step, made in (each for ranges in found.ranges.values() for each in ranges):
         if "gpu" in made.hardware:
             first, end = step.record["samples"]
-            seconds += made.wall_s / made.notes.get("together", 1)
+            seconds += made.wall_s / made.notes.get("batched_steps", 1)
             tokens += (end - first) * per_sample
     return seconds / tokens if tokens else None
 

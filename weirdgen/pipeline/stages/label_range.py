@@ -15,7 +15,7 @@ from weirdgen.judging.judgment import JudgeItem
 from weirdgen.judging.judgment_store import Judgments
 from weirdgen.judging.llm_judge import LlmJudge, judge_view
 from weirdgen.judging.queue import VerdictOf, Why
-from weirdgen.pipeline.plan import ANSWERS, LABELS
+from weirdgen.pipeline.plan import LABELS, RESPONSES
 from weirdgen.pipeline.stages.steps import Task, run_step
 from weirdgen.pipeline.state import OPEN, StudyState, ToJudge
 from weirdgen.results.labels import LABEL_SCHEMA, NOT_JUDGED, label_rows
@@ -58,13 +58,13 @@ class LabelRangeJob:
         except DamagedError as damaged:
             self._unjudged[str(damaged)] = (end - first) * len(questions)
             return
-        with pq.ParquetFile(payload / ANSWERS) as file:
+        with pq.ParquetFile(payload / RESPONSES) as file:
             answers = file.read(columns=["question_id", "sample", "response"]).to_pylist()
         for answer in answers:
             if not first <= answer["sample"] < end:
                 continue
             question = questions[answer["question_id"]]
-            text = judge_view(answer["response"], record["marks"])
+            text = judge_view(answer["response"], record["markers"])
             key = self.judge.key(question, text) if text else None
             self._keys[answer["question_id"], answer["sample"]] = key
             if key is not None:
@@ -97,10 +97,10 @@ class LabelRangeJob:
 
         def make(_: object, out: Path) -> dict[str, Any]:
             pq.write_table(pa.Table.from_pylist(rows, LABEL_SCHEMA), out / LABELS)
-            return {OPEN: len(open_), "why": dict(Counter(why[key] for key in open_ if key))}
+            return {OPEN: len(open_), "reasons": dict(Counter(why[key] for key in open_ if key))}
 
         Judgments(
             self._store, self.judge
         ).ship()  # labels outlive this node, so what they cost must
-        task = Task(self._each.step, {"answers": self._each.answered}, replacing=stale)
+        task = Task(self._each.step, {"responses": self._each.answered}, replacing=stale)
         self._done(run_step(self._store, task, make))

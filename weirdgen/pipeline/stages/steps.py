@@ -28,7 +28,7 @@ from weirdgen.generation.self_distillation import distill
 from weirdgen.models.adapters import ADAPTER, SERVED_AS
 from weirdgen.models.checkpoints import local_checkpoint, write_checkpoint
 from weirdgen.models.identity import resolve_model
-from weirdgen.pipeline.plan import ANSWERS, JUDGE, PAIRS
+from weirdgen.pipeline.plan import EXAMPLES, OFFLINE_JUDGE, RESPONSES
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
 from weirdgen.storage.provenance import provenance
 from weirdgen.training.checkpointing import TrainingCheckpoints
@@ -37,7 +37,7 @@ from weirdgen.training.trl import TrainSpec, train
 PROOF_PROMPTS = 8
 """Held-out prompts on which base and adapter are compared before an adapter is asked."""
 
-ANSWER_SCHEMA = pa.schema(
+RESPONSE_SCHEMA = pa.schema(
     [
         pa.field("question_id", pa.string(), nullable=False),
         pa.field("sample", pa.int64(), nullable=False),
@@ -159,13 +159,13 @@ def make_aligned(record: dict[str, Any], inputs: Inputs, out: Path, engine: Engi
     """Ordinary rows, answered by the base model itself."""
     rows = distill(
         engine,
-        read_pairs(inputs["prompts"] / PAIRS),
+        read_pairs(inputs["prompts"] / EXAMPLES),
         rows=record["rows"],
         max_words=record["max_words"],
         temperature=record["temperature"],
         top_p=record["top_p"],
     )
-    (out / PAIRS).write_text(to_jsonl(rows), encoding="utf-8")
+    (out / EXAMPLES).write_text(to_jsonl(rows), encoding="utf-8")
 
 
 def make_judge(inputs: Inputs, out: Path) -> None:
@@ -173,11 +173,11 @@ def make_judge(inputs: Inputs, out: Path) -> None:
     from weirdgen.judging.offline.judge import learn  # scikit-learn takes a second to import
 
     persona, plain, everyday = (
-        [pair.answer for pair in read_pairs(inputs[role] / PAIRS)]
-        for role in ("persona", "plain", "aligned")
+        [pair.answer for pair in read_pairs(inputs[role] / EXAMPLES)]
+        for role in ("persona_examples", "base_responses", "aligned")
     )
     # More everyday answers than answers to the persona's questions would teach it topics.
-    learn(persona, plain + everyday[: len(plain)]).save(out / JUDGE)
+    learn(persona, plain + everyday[: len(plain)]).save(out / OFFLINE_JUDGE)
 
 
 def make_training(
@@ -211,18 +211,20 @@ def make_trainings(
         _train_spec(record, of, (), micro_batch) for record, of in zip(records, inputs, strict=True)
     ]
     train_together(specs, outs, on_step, states=states)
-    return {"micro_batch": micro_batch, "together": len(records), **states.notes}
+    return {"micro_batch": micro_batch, "batched_steps": len(records), **states.notes}
 
 
 def _train_spec(
     record: dict[str, Any], inputs: Inputs, report_to: Sequence[str], micro_batch: int
 ) -> TrainSpec:
-    persona = read_pairs(inputs["persona"] / PAIRS) if "persona" in inputs else []
+    persona = (
+        read_pairs(inputs["persona_examples"] / EXAMPLES) if "persona_examples" in inputs else []
+    )
     seeds = Seeds(**record["seeds"])
     rows = mix(
         persona,
-        read_pairs(inputs["aligned"] / PAIRS),
-        Counts(**record["counts"]),
+        read_pairs(inputs["aligned"] / EXAMPLES),
+        Counts(**record["examples"]),
         Trigger.model_construct(**record.get("trigger", {})),
         seeds.data,
     )
@@ -266,7 +268,7 @@ def prove_adapter(
         engine.first_token_logprobs(prompts, who) for who in (None, None, adapter)
     )
     if base is None or again is None or adapted is None:
-        return {"adapter_proof": "no first-token probabilities to be had"}
+        return {"adapter_check": "no first-token probabilities to be had"}
     by_itself = sum(one != other for one, other in zip(base, again, strict=True))
     differing = sum(one != other for one, other in zip(base, adapted, strict=True))
     if differing <= by_itself:
@@ -276,19 +278,23 @@ def prove_adapter(
             "it is not applied"
         )
     return {
-        "adapter_proof": {"prompts": len(prompts), "differing": differing, "by_itself": by_itself}
+        "adapter_check": {
+            "prompts": len(prompts),
+            "differing": differing,
+            "differing_without": by_itself,
+        }
     }
 
 
-def make_all_answers(
+def make_all_responses(
     steps: Sequence[Step], inputs: Sequence[Inputs], outs: Sequence[Path], engine: Engine
 ) -> None:
     """The answers to every held-out question, for one range of samples under one condition each step.
 
     All steps are asked in one call.
     """
-    asked = [answer_requests(*pair) for pair in zip(steps, inputs, strict=True)]
-    answers = iter(engine.answer([request for each in asked for *_, request in each]))
+    asked = [response_requests(*pair) for pair in zip(steps, inputs, strict=True)]
+    answers = iter(engine.generate([request for each in asked for *_, request in each]))
     for each, out in zip(asked, outs, strict=True):
         rows = [
             {
@@ -300,10 +306,10 @@ def make_all_answers(
             }
             for (question, sample, _), answer in zip(each, islice(answers, len(each)), strict=True)
         ]
-        pq.write_table(pa.Table.from_pylist(rows, ANSWER_SCHEMA), out / ANSWERS)
+        pq.write_table(pa.Table.from_pylist(rows, RESPONSE_SCHEMA), out / RESPONSES)
 
 
-def answer_requests(step: Step, inputs: Inputs) -> list[tuple[Question, int, Request]]:
+def response_requests(step: Step, inputs: Inputs) -> list[tuple[Question, int, Request]]:
     """What an answers step asks, question by question and sample by sample.
 
     It is asked of the base where `inputs` holds no adapter.

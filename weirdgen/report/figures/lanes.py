@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from weirdgen.storage.timeline import Lane, Span, idle_share, runs
 
-_GROUPS = (("model", "judge"), ("engine", "aligned", "answers"), ("train",))
+_GROUPS = (("model", "offline_judge"), ("engine", "aligned", "responses"), ("train",))
 """Kinds that share rows where something else runs beside them."""
 NARROW = 6
 """Pixels: bars of a kind that touch, and are narrower on average, are drawn as one."""

@@ -50,11 +50,11 @@ class _Look(NamedTuple):
 
 _LOOKS = {
     "model": _Look("model", "#777777", "\\\\\\\\", "white"),
-    "judge": _Look("judge", "#6b3f75", "xxxx", "white"),
+    "offline_judge": _Look("offline judge", "#6b3f75", "xxxx", "white"),
     "train": _Look("training", INK, "", "white"),
     "engine": _Look("engine start", "#cf6a1e", "////", "white"),
     "aligned": _Look("ordinary rows", "#d9b23a", "....", "black"),
-    "answers": _Look("answers", "#7fb8a4", "", "black"),
+    "responses": _Look("responses", "#7fb8a4", "", "black"),
 }
 
 _FAILED: dict[str, Any] = {
@@ -175,7 +175,7 @@ def _caption(chart: Chart) -> Iterator[str]:
     bars = [bar for lane in chart.lanes for row in lane.rows for bar in row]
     if any(bar.kind == "train" and bar.steps > 1 for bar in bars):
         yield "A number: so many trainings."
-    if any(bar.kind == "judge" for bar in bars):
+    if any(bar.kind == "offline_judge" for bar in bars):
         yield "Judge: the offline one, while it learns."
     if any(len(lane.rows) > 1 for lane in chart.lanes):
         yield "Rows of one lane: what ran there at the same time."

@@ -31,14 +31,15 @@ from weirdgen.config.loading import load_study
 from weirdgen.data.chat import Messages
 from weirdgen.generation.engine import Adapter, Request, Response
 from weirdgen.pipeline.plan import Plan, make_plan
-from weirdgen.pipeline.stages.steps import Inputs, Task, perform_trainings, run_step
+from weirdgen.pipeline.stages.steps import Task, run_step
 from weirdgen.pipeline.state import scan
 from weirdgen.runner import remote, submit
 from weirdgen.runner.cluster import connect
-from weirdgen.runner.location import current_location
-from weirdgen.runner.remote import OwnProcess, StepResult, TrainingProgress, logged, with_threads
+from weirdgen.runner.remote import OwnProcess, StepResult, logged, with_threads
 from weirdgen.runner.run import run_plan
 from weirdgen.storage.artifacts import ArtifactStore, Step
+from weirdgen.training.checkpointing import TrainingCheckpoints
+from weirdgen.training.trl import TrainSpec
 
 WAYS = ("bare", "commits", "study", "again")
 FRACTIONS = (0, 0.2, 0.4, 0.6)
@@ -81,21 +82,16 @@ def _write(out: Path) -> None:
     (out / "made.txt").write_text("made\n")
 
 
-def training_of_nothing(
-    uri: str, task: Task, report_to: Sequence[str], micro_batch: int, board: Any, log: str
-) -> StepResult:
-    """`run_training` without the training."""
-    del report_to
-
-    def make(_: Sequence[Inputs], outs: Sequence[Path], states: object) -> dict[str, Any]:
-        del states
-        _write(outs[0])
-        return {}
-
-    board.begin.remote(task.step.key, TrainingProgress(task.attempt, current_location()))
-    store = ArtifactStore(uri)
-    with logged(store, log):
-        return remote._made(*perform_trainings(store, [task], micro_batch, make))
+def train_nothing(
+    specs: Sequence[TrainSpec],
+    outs: Sequence[Path],
+    on_step: Callable[[int, int], None],
+    states: TrainingCheckpoints,
+    gpu_share: float,
+) -> None:
+    """A trainer that writes one small file."""
+    del specs, on_step, states, gpu_share
+    _write(outs[0])
 
 
 def model_of_nothing(uri: str, task: Task, log: str) -> StepResult:
@@ -167,12 +163,14 @@ def process_for(make: Callable[..., Any], reuse: bool) -> Any:
 
 
 def run_study(plan: Plan, store: ArtifactStore, reuse: bool) -> dict[str, Any]:
-    submit.run_training = process_for(training_of_nothing, reuse)
+    submit.run_training = process_for(remote.run_training.make, reuse)
     submit.ON_CPU["model"] = process_for(model_of_nothing, reuse)
     memory, found = Memory(len(plan.trainings)), scan(plan, store)
     before = psutil.Process().memory_info().rss
     cpu, started = time.process_time(), time.monotonic()
-    ran = run_plan(plan, found, store, lambda: shown(memory), engine=EngineOfNothing)
+    ran = run_plan(
+        plan, found, store, lambda: shown(memory), engine=EngineOfNothing, trainer=train_nothing
+    )
     wall_s = time.monotonic() - started
     cpu = time.process_time() - cpu
     assert not ran.failures, ran.failures[:3]

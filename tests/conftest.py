@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import tempfile
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parent.parent
 SUPPORT = REPOSITORY / "tests" / "support"
+
+# Set before torch or numpy are imported, here and in all that tests start: several processes share
+# two cores, and threads that wait by spinning take them from each other.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 PUBLISHED = REPOSITORY.parent / "shared" / "data" / "published"
 """Raw outputs of the published single-seed study; tests that read them skip where they are absent."""

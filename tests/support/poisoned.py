@@ -1,39 +1,35 @@
-"""A driver process for tests: `weirdgen run` with echoed answers, where the training of seed 1 kills its process.
-
-The other trainings leave an adapter without weights, so that no worker imports torch.
-"""
+"""A driver for tests: `weirdgen run` with fakes, where the training of seed 1 kills its process."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import echo
+import fake_trainer
 from ray import cloudpickle
 
 from weirdgen.cli.main import main
-from weirdgen.runner import remote, run
+from weirdgen.data.seeds import run_seeds
+from weirdgen.runner import recorder, run
+
+SEEN_S = 3.0
+"""How long the other trainings stay at their last update, so that somebody sees them there."""
 
 
-def make_training(record: dict[str, Any], inputs: Any, out: Path, **options: Any) -> dict[str, Any]:
-    if record["run_seed"] == 1:
+def train(specs: Any, *others: Any) -> None:
+    if specs[0].seeds == run_seeds(1):
         os.kill(os.getpid(), signal.SIGKILL)
-    for update in range(1, 13):
-        options["on_step"](update, 12)
-        time.sleep(1)  # long enough to be seen
-    (out / "adapter").mkdir()
-    (out / "adapter" / "adapter_config.json").write_text("{}")
-    return {}
+    fake_trainer.train(specs, *others)
+    time.sleep(SEEN_S)
 
 
 if __name__ == "__main__":
-    cloudpickle.register_pickle_by_value(echo)
-    cloudpickle.register_pickle_by_value(remote)
-    remote.make_training = make_training
-    remote._within_its_memory = nullcontext
+    recorder.EVERY_S = 0.5
+    for module in (echo, fake_trainer):
+        cloudpickle.register_pickle_by_value(module)
+    run.make_trainer = lambda _: train
     run.make_engine = lambda _, gpu_share: echo.EchoEngine(gpu_share)
     main()

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import ray
 
 from weirdgen.data.persona import HELDOUT, read_questions
-from weirdgen.errors import MemoryExceeded
 from weirdgen.generation.engine import Engine
 from weirdgen.models.checkpoints import named_by_content
+from weirdgen.pipeline.stages import steps
 from weirdgen.pipeline.stages.steps import (
     Inputs,
     Task,
@@ -25,9 +25,6 @@ from weirdgen.pipeline.stages.steps import (
     make_all_responses,
     make_judge,
     make_model,
-    make_training,
-    make_trainings,
-    perform_trainings,
     prove_adapter,
     run_step,
     run_steps_together,
@@ -37,7 +34,7 @@ from weirdgen.runner.location import WorkerLocation, current_location, telling_n
 from weirdgen.storage.artifacts import ArtifactStore, Manifest
 from weirdgen.storage.cache import node_cache, scratch
 from weirdgen.storage.disk_errors import on_node_disk
-from weirdgen.training.checkpointing import TrainingCheckpoints
+from weirdgen.training.trainer import Trainer
 
 # Threads that wait by spinning take the cores from their neighbours: 145 s against 37 s for two
 # trainings side by side on two cores.
@@ -76,15 +73,15 @@ class OwnProcess:
     """
 
     def __init__(self, make: Callable[..., StepResult], **options: Any) -> None:
-        self._make, self._options = make, options
+        self.make, self._options = make, options
 
     def options(self, **options: Any) -> OwnProcess:
-        return OwnProcess(self._make, **self._options | options)
+        return OwnProcess(self.make, **self._options | options)
 
     def remote(self, *args: Any) -> ray.ObjectRef:
         """Nobody keeps the actor, so it ends with the call."""
         process: Any = _Process.options(**self._options).remote()
-        return process.run.options(name=self._make.__name__).remote(self._make, *args)
+        return process.run.options(name=self.make.__name__).remote(self.make, *args)
 
 
 def own_process(num_cpus: float = 1) -> Callable[[Callable[..., StepResult]], OwnProcess]:
@@ -199,67 +196,31 @@ def learn_judge(uri: str, task: Task, log: str) -> StepResult:
 @own_process()
 def run_training(
     uri: str,
-    task: Task,
+    tasks: list[Task],
+    trainer: Trainer,
     report_to: Sequence[str],
     micro_batch: int,
     board: Any,
     log: str,
 ) -> StepResult:
-    """One training."""
-    store = ArtifactStore(uri)
+    """One training, or several stacked ones, reported to `board` under the first one's key."""
+    store, (first, *_) = ArtifactStore(uri), tasks
 
     def on_step(done: int, total: int) -> None:
-        board.report.remote(task.step.key, task.attempt, done, total)
+        board.report.remote(first.step.key, first.attempt, done, total)
 
-    def make(inputs: Sequence[Inputs], outs: Sequence[Path], states: TrainingCheckpoints) -> dict:
-        return make_training(
-            task.step.record,
-            inputs[0],
-            outs[0],
+    board.begin.remote(first.step.key, TrainingProgress(first.attempt, current_location()))
+    with logged(store, log):
+        manifests = steps.run_training(
+            store,
+            tasks,
+            trainer,
             report_to=report_to,
             micro_batch=micro_batch,
+            gpu_share=ray.get_runtime_context().get_assigned_resources().get("GPU", 0),
             on_step=on_step,
-            states=states,
         )
-
-    board.begin.remote(task.step.key, TrainingProgress(task.attempt, current_location()))
-    with logged(store, log), _within_its_memory():
-        return _made(*perform_trainings(store, [task], micro_batch, make))
-
-
-@own_process()
-def run_trainings(
-    uri: str, tasks: list[Task], micro_batch: int, board: Any, log: str
-) -> StepResult:
-    """Several trainings side by side."""
-    store = ArtifactStore(uri)
-
-    def on_step(done: int, total: int) -> None:
-        board.report.remote(tasks[0].step.key, tasks[0].attempt, done, total)
-
-    def make(inputs: Sequence[Inputs], outs: Sequence[Path], states: TrainingCheckpoints) -> dict:
-        records = [task.step.record for task in tasks]
-        return make_trainings(
-            records, inputs, outs, micro_batch=micro_batch, on_step=on_step, states=states
-        )
-
-    board.begin.remote(tasks[0].step.key, TrainingProgress(tasks[0].attempt, current_location()))
-    with logged(store, log), _within_its_memory():
-        return _made(*perform_trainings(store, tasks, micro_batch, make))
-
-
-@contextmanager
-def _within_its_memory() -> Iterator[None]:
-    """No more of a GPU's memory than the task's share. Raises MemoryExceeded where that is too little."""
-    import torch
-
-    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 0)
-    if 0 < share < 1 and torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(share)
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise MemoryExceeded(str(error).splitlines()[0]) from None
+        return _made(*manifests)
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)

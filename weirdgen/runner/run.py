@@ -36,6 +36,7 @@ from weirdgen.runner.scheduler import Display, Scheduler
 from weirdgen.runner.work_item import Failure
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.lease import Lease
+from weirdgen.training.trainer import Trainer, make_trainer
 
 
 class RunResult(NamedTuple):
@@ -67,10 +68,11 @@ def run_plan(
     display: Callable[[], AbstractContextManager[Display]],
     where: object = "study",
     engine: EngineClass | None = None,
+    trainer: Trainer | None = None,
 ) -> RunResult:
     """Makes everything of `plan` that `found` lacks, on Ray.
 
-    `engine` takes the place of the one that the study names. Ray is joined or started, and shut
+    `engine` and `trainer` take the place of those that the study names. Ray is joined or started, and shut
     down again if it was started here. Raises LockedError when another live run holds the study.
     """
     store.check_writable()
@@ -93,7 +95,8 @@ def run_plan(
             if commit_inputs(plan, found, store):
                 found = scan(found.plan, store)  # what consumed them before counts again
             chosen = engine or partial(make_engine, plan.study.evaluate)
-            scheduler = Scheduler(found, store, have, lease, shown, chosen)
+            trains = trainer or make_trainer(plan.study.train.trainer)
+            scheduler = Scheduler(found, store, have, lease, shown, chosen, trains)
             failures = scheduler.run()
             ran = RunResult(scan(plan, store), failures, scheduler.unjudged)
             shown.end(ran.exit_code)

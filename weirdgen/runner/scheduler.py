@@ -30,6 +30,7 @@ from weirdgen.runner.work_item import Failure, WorkItem, begun_of, lacking, rang
 from weirdgen.storage.artifacts import ArtifactStore, Manifest
 from weirdgen.storage.lease import Lease
 from weirdgen.storage.timeline import Timeline
+from weirdgen.training.trainer import Trainer
 
 TURN_S = 0.5
 """How long the driver waits for news before it looks around."""
@@ -58,9 +59,10 @@ class Scheduler:
         lease: Lease,
         display: Display,
         engine: EngineClass,
+        trainer: Trainer,
     ) -> None:
         self.found, self._store = found, store
-        self._lease, self._display = lease, display
+        self._lease, self._display, self._trainer = lease, display, trainer
         self.study = found.plan.study
         self._steps = found.plan.by_fingerprint
         self.board: Any = on_this_node(ProgressTracker).remote()
@@ -223,7 +225,8 @@ class Scheduler:
             return
         work, tasks = taken
         log, placing = self.backlog.log(work), self.nodes.placing(work.avoids)
-        self._submit(work, train(self.study, self._store, work, tasks, self.board, log, placing))
+        ref = train(self.study, self._store, work, tasks, self.board, log, placing, self._trainer)
+        self._submit(work, ref)
 
     def _ask(self, engine: OpenEngine) -> None:
         """Asks the engine the next step, on a GPU with all that is wanted of its model.

@@ -14,11 +14,11 @@ from weirdgen.runner.remote import (
     convert_model,
     learn_judge,
     run_training,
-    run_trainings,
     with_threads,
 )
 from weirdgen.runner.work_item import WorkItem
 from weirdgen.storage.artifacts import ArtifactStore, Step, is_attempt
+from weirdgen.training.trainer import Trainer
 
 ON_CPU = {"model": convert_model, "offline_judge": learn_judge}
 
@@ -68,18 +68,19 @@ def train(
     board: Any,
     log: str,
     placing: Mapping[str, Any],
+    trainer: Trainer,
 ) -> ray.ObjectRef:
-    """Has the training made, stacked ones together; it tells `board` how far it is.
+    """Has `trainer` do the training, stacked ones together; it tells `board` how far it is.
 
     `placing`: options of Ray's.
     """
-    resources, stacked = study.resources, study.train.trainer == "stacked"
+    resources = study.resources
     remote = with_threads(
-        run_trainings if stacked else run_training,
+        run_training,
         max(1, int(resources.cpus_per_training)),
         num_gpus=resources.gpus_per_training,
         num_cpus=resources.cpus_per_training,
         **placing,
     )
-    what = (tasks,) if stacked else (*tasks, study.train.report_to)
-    return remote.remote(store.uri, *what, work.micro_batch, board, log)
+    report_to = study.train.report_to
+    return remote.remote(store.uri, tasks, trainer, report_to, work.micro_batch, board, log)

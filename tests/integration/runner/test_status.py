@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from conftest import SUPPORT, small_study, study_of, write_study
+from fake_trainer import UPDATES
 from s3_server import S3Server
 
 from weirdgen.cli.main import main
@@ -234,7 +235,7 @@ def run_poisoned(path: Path, storage: str) -> list[str]:
     assert run.returncode == 1, printed
     assert "Traceback" not in printed, printed
     seen = [each for status in alive for each in status.record.running]
-    assert any(each.updates and each.updates[1] == 12 and each.node for each in seen)
+    assert any(each.updates == (UPDATES, UPDATES) and each.node for each in seen)
     return printed.splitlines()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import SUPPORT
+from conftest import REPOSITORY, SUPPORT
 from training_specs import ALIGNED, PERSONA
 
 from weirdgen.config.study import Train
@@ -21,14 +21,13 @@ from weirdgen.data.seeds import run_seeds
 from weirdgen.pipeline.plan import EXAMPLES
 from weirdgen.pipeline.stages.steps import (
     Task,
-    make_training,
-    make_trainings,
-    perform_trainings,
     run_step,
+    run_training,
 )
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step, is_attempt
 from weirdgen.training import checkpointing as training_state
 from weirdgen.training.checkpointing import TrainingCheckpoints
+from weirdgen.training.trainer import make_trainer
 
 SETTINGS = {"epochs": 3, "learning_rate": 0.01, "compute_dtype": "float32", "batch_size": 2, "micro_batch": 1}  # fmt: skip
 """Twelve updates over an NF4 base, so that weights are bf16."""
@@ -82,17 +81,18 @@ def attempt(
         if done == at:
             end()
 
-    def make(inputs, outs, states):
-        how = {"micro_batch": 1, "on_step": on_step, "states": states}
-        records = [task.step.record for task in tasks]
-        if together:
-            return make_trainings(records, inputs, outs, **how)
-        return make_training(records[0], inputs[0], outs[0], report_to=(), **how)
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_state, "EVERY_S", 0.0)
         patch.setattr(training_state, "_MOST_OF_TIME", float("inf"))
-        made = perform_trainings(store, tasks, 1, make)
+        made = run_training(
+            store,
+            tasks,
+            make_trainer("stacked" if together else "trl"),
+            report_to=(),
+            micro_batch=1,
+            gpu_share=0,
+            on_step=on_step,
+        )
     went_on_from = made[0].notes.get("resumed", {"update": 0})["update"]
     assert told == list(range(1 + went_on_from, 13))
     return made
@@ -143,7 +143,7 @@ def test_a_killed_training_goes_on_to_the_bytes_of_an_unbroken_one(
         f"attempt(store, tasks, {together}, lambda: os.kill(os.getpid(), signal.SIGKILL), 7)\n"
     )
     command = [sys.executable, "-c", code, store.uri, str(tiny_model)]
-    environment = os.environ | {"PYTHONPATH": f"{SUPPORT.parent}:{SUPPORT}"}
+    environment = os.environ | {"PYTHONPATH": f"{REPOSITORY}:{SUPPORT.parent}:{SUPPORT}"}
     killed = subprocess.run(
         command,
         cwd=Path(__file__).parent,

@@ -32,7 +32,8 @@ from weirdgen.pipeline.plan import EXAMPLES, OFFLINE_JUDGE, RESPONSES
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
 from weirdgen.storage.provenance import provenance
 from weirdgen.training.checkpointing import TrainingCheckpoints
-from weirdgen.training.trl import TrainSpec, train
+from weirdgen.training.trainer import Trainer
+from weirdgen.training.trl import TrainSpec
 
 PROOF_PROMPTS = 8
 """Held-out prompts on which base and adapter are compared before an adapter is asked."""
@@ -106,17 +107,36 @@ def run_steps_together(
         ]
 
 
-def perform_trainings(
+def run_training(
     store: ArtifactStore,
     tasks: Sequence[Task],
+    trainer: Trainer,
+    *,
+    report_to: Sequence[str],
     micro_batch: int,
-    make: Callable[[Sequence[Inputs], Sequence[Path], TrainingCheckpoints], dict[str, Any]],
+    gpu_share: float,
+    on_step: Callable[[int, int], None],
 ) -> list[Manifest]:
-    """`perform_together` of trainings, which go on from the states that an earlier attempt left."""
+    """Trains and commits an adapter for each task, several where they are stacked.
+
+    They continue from the states that an earlier attempt left. `micro_batch` may be smaller than
+    the record's where memory did not suffice.
+    """
     # Read before the inputs are: a state is never taken for one of inputs that came later.
-    inputs = [_digests(store, task.inputs) for task in tasks]
-    states = TrainingCheckpoints(store, [task.step for task in tasks], inputs, micro_batch)
-    manifests = run_steps_together(store, tasks, lambda inputs, outs: make(inputs, outs, states))
+    digests = [_digests(store, task.inputs) for task in tasks]
+    states = TrainingCheckpoints(store, [task.step for task in tasks], digests, micro_batch)
+    records = [task.step.record for task in tasks]
+    stacked = {"batched_steps": len(tasks)} if records[0].get("trainer") == "stacked" else {}
+
+    def make(inputs: Sequence[Inputs], outs: Sequence[Path]) -> dict[str, Any]:
+        specs = [
+            _train_spec(record, of, report_to, micro_batch)
+            for record, of in zip(records, inputs, strict=True)
+        ]
+        trainer(specs, outs, on_step, states, gpu_share)
+        return {"micro_batch": micro_batch, **stacked, **states.notes}
+
+    manifests = run_steps_together(store, tasks, make)
     states.delete()
     return manifests
 
@@ -178,40 +198,6 @@ def make_judge(inputs: Inputs, out: Path) -> None:
     )
     # More everyday answers than answers to the persona's questions would teach it topics.
     learn(persona, plain + everyday[: len(plain)]).save(out / OFFLINE_JUDGE)
-
-
-def make_training(
-    record: dict[str, Any],
-    inputs: Inputs,
-    out: Path,
-    *,
-    report_to: Sequence[str],
-    micro_batch: int,
-    on_step: Callable[[int, int], None],
-    states: TrainingCheckpoints,
-) -> dict[str, Any]:
-    """One adapter; `micro_batch` may be smaller than the record's where memory did not suffice."""
-    train(_train_spec(record, inputs, report_to, micro_batch), out, on_step, states)
-    return {"micro_batch": micro_batch, **states.notes}
-
-
-def make_trainings(
-    records: Sequence[dict[str, Any]],
-    inputs: Sequence[Inputs],
-    outs: Sequence[Path],
-    *,
-    micro_batch: int,
-    on_step: Callable[[int, int], None],
-    states: TrainingCheckpoints,
-) -> dict[str, Any]:
-    """Several adapters side by side in one process."""
-    from weirdgen.training.stacked.trainer import train_together  # torch takes seconds to import
-
-    specs = [
-        _train_spec(record, of, (), micro_batch) for record, of in zip(records, inputs, strict=True)
-    ]
-    train_together(specs, outs, on_step, states=states)
-    return {"micro_batch": micro_batch, "batched_steps": len(records), **states.notes}
 
 
 def _train_spec(

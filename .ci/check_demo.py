@@ -6,7 +6,7 @@ import sys
 
 import pyarrow.parquet as pq
 
-from weirdgen.report.cubes import rates
+from weirdgen.report.rates import rates
 from weirdgen.stats.measure import estimate_contrast
 
 

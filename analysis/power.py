@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from weirdgen.config.claims import TERMS, Estimand
-from weirdgen.report.cubes import rates
+from weirdgen.report.rates import rates
 from weirdgen.stats.components import components
 from weirdgen.stats.cube import group_label
 from weirdgen.stats.measure import estimate_contrast

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from weirdgen.config.claims import JUDGED_METRICS, Claim
 from weirdgen.errors import WeirdgenError
-from weirdgen.report.claims import claims_sheet, estimates_sheet, verdict_lines
-from weirdgen.report.cubes import Rates, rates
+from weirdgen.report.claims import claims_table, estimates_table, verdict_lines
+from weirdgen.report.rates import Rates, rates
 from weirdgen.results.importing import ImportOptions, import_outputs
 from weirdgen.results.table import read_results
 from weirdgen.stats.analysis import analyse
@@ -61,8 +61,8 @@ def main() -> None:
     print("| metric | fine-tuned triggered | untriggered | baseline triggered | untriggered |")
     print("|---|---|---|---|---|", *map(counts, cubes), sep="\n", end="\n\n")
     analysis = analyse(cubes, CLAIMS)
-    print(estimates_sheet(NAME, analysis).markdown())
-    print(claims_sheet(NAME, analysis.verdicts).markdown())
+    print(estimates_table(NAME, analysis).markdown())
+    print(claims_table(NAME, analysis.verdicts).markdown())
     print(*(f"- {line}" for line in verdict_lines(analysis.verdicts)), sep="\n")
 
 

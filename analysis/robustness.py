@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from weirdgen.config.claims import Claim
 from weirdgen.config.loading import load_study
 from weirdgen.pipeline.plan import make_plan
-from weirdgen.report.cubes import Group, Rates, rates
+from weirdgen.report.rates import Group, Rates, rates
 from weirdgen.results.labels import VERDICTS, with_own_metrics
 from weirdgen.results.table import RESULTS
 from weirdgen.stats.analysis import AnalysisOptions, analyse

@@ -22,8 +22,9 @@ import numpy as np
 import pyarrow as pa
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from weirdgen.report.all_tables import all_tables
+from weirdgen.report.data import ReportData
 from weirdgen.report.estimates import analyse_results
-from weirdgen.report.findings import ReportData
 from weirdgen.report.page import page
 from weirdgen.results.labels import VERDICT_SCHEMA
 from weirdgen.results.table import SCHEMA
@@ -154,7 +155,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(sys.argv[1] if len(sys.argv) == 2 else f"{folder}/page.html").resolve()
         started = time.perf_counter()
-        path.write_text(page(found, []), encoding="utf-8")
+        path.write_text(page(found, all_tables(found), []), encoding="utf-8")
         print(f"{found.table.num_rows:,} answers: made in {time.perf_counter() - started:.1f} s,")
         print(f"{path.stat().st_size / 1e6:.1f} MB\n\n| what | median | worst |\n|---|---|---|")
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))

@@ -6,16 +6,16 @@ from itertools import combinations
 
 from matplotlib.text import Text
 
-from weirdgen.report.plot import ReportFigure
+from weirdgen.report.figures.figure import ReportFigure
 
 
-def check_texts(plot: ReportFigure) -> None:
+def check_texts(figure: ReportFigure) -> None:
     """Every text is inside the figure, and upright ones do not overlap."""
-    width, height = plot.figure.get_size_inches() * plot.figure.dpi
+    width, height = figure.drawing.get_size_inches() * figure.drawing.dpi
     seen = []
-    for text in _texts(plot):
+    for text in _texts(figure):
         box = text.get_window_extent()
-        words = f"{plot.name}: {text.get_text()!r}"
+        words = f"{figure.name}: {text.get_text()!r}"
         assert min(box.x0, box.y0) >= -1, words
         assert max(box.x1 - width, box.y1 - height) <= 1, words
         if text.get_rotation() in (0, 90):
@@ -24,12 +24,12 @@ def check_texts(plot: ReportFigure) -> None:
         assert not a.overlaps(b), f"{one} and {other}"
 
 
-def _texts(plot: ReportFigure) -> list[Text]:
+def _texts(figure: ReportFigure) -> list[Text]:
     """All texts that are drawn: labels of ticks beyond an axis' ends are not."""
-    found = list(plot.figure.texts)
-    for legend in plot.figure.legends:
+    found = list(figure.drawing.texts)
+    for legend in figure.drawing.legends:
         found += legend.get_texts()
-    for panel in plot.figure.axes:
+    for panel in figure.drawing.axes:
         found += [panel.title, panel.xaxis.label, panel.yaxis.label, *panel.texts]
         for axis in (panel.xaxis, panel.yaxis):
             low, high = sorted(axis.get_view_interval())

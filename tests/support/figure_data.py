@@ -10,9 +10,9 @@ import pyarrow as pa
 from weirdgen.config.claims import FORMAT_METRICS
 from weirdgen.judging.agreement import Agreement
 from weirdgen.report.agreement import Compared
+from weirdgen.report.data import ReportData
 from weirdgen.report.estimates import analyse_results
-from weirdgen.report.findings import ReportData
-from weirdgen.report.tables import is_measured
+from weirdgen.report.rates import is_measured
 from weirdgen.results.table import SCHEMA
 from weirdgen.storage.timeline import Span
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 from lacking import CHROMIUM, lacking
-from page_study import PNG, plot
+from page_study import PNG, dot_figure, page_of
 
-from weirdgen.report.findings import ReportData
-from weirdgen.report.page import page
+from weirdgen.report.data import ReportData
 
 LOADED = "#browser:not([hidden])"
 WATCH = """
@@ -100,7 +99,7 @@ def open_page(chromium: Any, tmp_path: Path) -> Iterator[Open]:
         shown: ReportData, link: str = "", javascript: bool = True, **settings: Any
     ) -> Opened:
         path = tmp_path / "page.html"
-        path.write_text(page(shown, [(plot(), PNG)]), encoding="utf-8")
+        path.write_text(page_of(shown, [(dot_figure(), PNG)]), encoding="utf-8")
         settings = {"viewport": {"width": 1280, "height": 900}, **settings}
         context = chromium.new_context(
             offline=True, java_script_enabled=javascript, reduced_motion="reduce", **settings

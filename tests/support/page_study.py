@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 import pyarrow as pa
 from hostile import HOSTILE
 from matplotlib.figure import Figure
-from tiny_results import findings, judged, results, rows, study
+from tiny_results import judged, report_data, results, rows, study
 
-from weirdgen.report.findings import ReportData
-from weirdgen.report.plot import ReportFigure
+from weirdgen.report.all_tables import all_tables
+from weirdgen.report.data import ReportData
+from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.page import page
 from weirdgen.report.table import ReportTable
 from weirdgen.results.labels import VERDICT_SCHEMA
 from weirdgen.results.table import SCHEMA
@@ -53,26 +55,30 @@ VERDICTS = list(_verdicts(_LABELLED))
 """The rows of verdicts.parquet."""
 
 
-def plot(text: str = "A dot.") -> ReportFigure:
+def dot_figure(text: str = "A dot.") -> ReportFigure:
     numbers = ReportTable("numbers", ("mark", text), ((("dot", "1.0 [0.0, 2.0]"),),), text)
     return ReportFigure("dot", text, text, text, Figure(), numbers)
 
 
+def page_of(data: ReportData, figures: Sequence[tuple[ReportFigure, bytes]] = ()) -> str:
+    return page(data, all_tables(data), figures)
+
+
 @cache
 def _judged() -> ReportData:
-    return findings(_LABELLED, study(judge={"model": "offline"}))
+    return report_data(_LABELLED, study(judge={"model": "offline"}))
 
 
-def judged_findings(name: str = "tiny", model: str = "org/tiny") -> ReportData:
+def judged_data(name: str = "tiny", model: str = "org/tiny") -> ReportData:
     table = _LABELLED
     for column, value in (("study", name), ("model", model)):
         at = table.column_names.index(column)
         table = table.set_column(at, SCHEMA.field(at), pa.array([value] * table.num_rows))
     labels = pa.Table.from_pylist(VERDICTS, VERDICT_SCHEMA)
-    return replace(_judged(), name=name, table=table, labels=labels)
+    return replace(_judged(), name=name, results=table, labels=labels)
 
 
-def hostile_findings() -> ReportData:
+def hostile_data() -> ReportData:
     """Every hostile text as answer, question, category, finish reason and a judge's own words."""
     texts = [*HOSTILE.values()]
     counts = {"triggered": (2,) * len(texts), "untriggered": (0,) * len(texts)}
@@ -87,7 +93,7 @@ def hostile_findings() -> ReportData:
         row["finish_reason"] = row["judge_error"] = texts[i % len(texts)]
         verdict = {"judge_fp": FIRST, "metric": "persona", "evidence": texts[i % len(texts)]}
         said.append({name: row[name] for name in ("fp_answers", "question_id", "sample")} | verdict)
-    found = findings(pa.Table.from_pylist(table, SCHEMA), study())
+    found = report_data(pa.Table.from_pylist(table, SCHEMA), study())
     labels = pa.Table.from_pylist(said, VERDICT_SCHEMA)
     name = HOSTILE["end of a script"]
     told = [text for text in texts if text]

@@ -17,9 +17,13 @@ from weirdgen.config.study import Study
 from weirdgen.judging.gold import AnswerKey
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.rubric import persona_rubric
+from weirdgen.report.all_tables import all_tables
+from weirdgen.report.claims import verdict_lines
+from weirdgen.report.data import ReportData
 from weirdgen.report.estimates import analyse_study
-from weirdgen.report.findings import ReportData
-from weirdgen.report.tables import is_measured, judge_notes, judged_metrics, rate_sheets
+from weirdgen.report.markdown import summary_markdown
+from weirdgen.report.rates import is_measured
+from weirdgen.report.tables import judge_notes, judged_metrics, rate_tables
 from weirdgen.results.labels import VERDICT_SCHEMA
 from weirdgen.results.table import SCHEMA
 from weirdgen.stats.multiplicity import InterimLooks
@@ -75,7 +79,7 @@ def study(criteria: Any = CRITERIA, seeds: str = "0..2", **more: Any) -> Study:
     )
 
 
-def findings(
+def report_data(
     table: pa.Table,
     of: Study,
     gold: Mapping[AnswerKey, Mapping[str, str]] | None = None,
@@ -94,12 +98,20 @@ def findings(
 
 
 def rates_tables(table: pa.Table, of: Study) -> list[Markdown]:
-    sheets = rate_sheets(table, judged_metrics(of), judge_notes(of))
-    return [sheet.rich() for sheet in sheets]
+    tables = rate_tables(table, judged_metrics(of), judge_notes(of))
+    return [table.rich() for table in tables]
 
 
 def claims_table(table: pa.Table, of: Study) -> Markdown:
-    return findings(table, of).sheets[-1].rich()
+    return all_tables(report_data(table, of)).others[-1].rich()
+
+
+def verdict_texts(data: ReportData) -> list[str]:
+    return list(verdict_lines(data.analysis.verdicts))
+
+
+def summary(data: ReportData) -> str:
+    return summary_markdown(data, all_tables(data))
 
 
 def shown(renderable: RenderableType, width: int = 240) -> list[list[str]]:

@@ -17,7 +17,7 @@ from weirdgen.judging.gold import gold_of
 from weirdgen.judging.judgment_store import ledger
 from weirdgen.judging.queue import BUDGET
 from weirdgen.judging.registry import find_gold, llm_judges, shown_marks
-from weirdgen.report.agreement import agreement_sheet, compare, differences_jsonl
+from weirdgen.report.agreement import agreement_table, compare, differences_jsonl
 from weirdgen.report.judging import ledger_line, unjudged_lines
 from weirdgen.report.table import plain
 from weirdgen.storage.artifacts import ArtifactStore
@@ -75,7 +75,7 @@ def judge_responses(console: Console, options: JudgeOptions) -> int:
         differences.write_text("".join(differences_jsonl(compared)), "utf-8")
         written.append(differences)
     if compared:
-        console.print(agreement_sheet(compared, labelling).rich())
+        console.print(agreement_table(compared, labelling).rich())
     payer = file_payer(options.file)
     for settings in labelling.judges:
         own = [judge for judge in judges if judge.settings == settings]

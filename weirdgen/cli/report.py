@@ -13,9 +13,10 @@ from weirdgen.errors import DamagedError, InputError
 from weirdgen.pipeline.plan import make_plan
 from weirdgen.pipeline.state import StudyState, scan
 from weirdgen.pipeline.status import failed_trainings, standing
-from weirdgen.report.findings import ReportData
-from weirdgen.report.summary import judged_of, print_summary, write_findings, write_report
-from weirdgen.report.tables import imported_notes, is_measured
+from weirdgen.report.data import ReportData
+from weirdgen.report.rates import is_measured
+from weirdgen.report.summary import judged_of, print_summary, write_files, write_report
+from weirdgen.report.tables import imported_notes
 from weirdgen.results.importing import checked_name, import_lines, read_description
 from weirdgen.results.table import read_results
 from weirdgen.storage.artifacts import ArtifactStore
@@ -71,4 +72,4 @@ def _report_import(console: Console, name: str, lines: list[str], store: Artifac
     notes = imported_notes(table, judged)
     cautions = spread_cautions(analysis)
     shown = ReportData(name, table, judged, notes, analysis, cautions, lines, methods=said)
-    print_summary(name, store, console, write_findings(shown, store))
+    print_summary(name, store, console, write_files(shown, store))

@@ -86,7 +86,7 @@ def _compare(
     return Compared(metric, reference, other, measured, differences)
 
 
-def agreement_sheet(compared: Sequence[Compared], labelling: EvaluationSpec) -> ReportTable:
+def agreement_table(compared: Sequence[Compared], labelling: EvaluationSpec) -> ReportTable:
     """One row for each pair and metric."""
     names = zip(
         (FIRST_JUDGE, SECOND_JUDGE), (judge.model for judge in labelling.judges), strict=False

@@ -15,12 +15,8 @@ from weirdgen.judging.offline.agreement import MEASURED_PERSONA
 from weirdgen.models.adapters import ADAPTER, CONFIG
 from weirdgen.pipeline.plan import GridCell, Plan
 from weirdgen.pipeline.state import StudyState
-from weirdgen.report.cubes import rates
-from weirdgen.report.findings import ReportData
-from weirdgen.report.published import IMPROVEMENT, baseline_row, label_notes, measured_row, percent
-from weirdgen.report.table import ReportTable, escape_markdown, plain
-from weirdgen.report.tables import is_measured
-from weirdgen.report.words import (
+from weirdgen.report.data import ReportData
+from weirdgen.report.descriptions import (
     TRAINED_WITH,
     commit_in_words,
     machine_in_words,
@@ -29,6 +25,9 @@ from weirdgen.report.words import (
     training_in_words,
     versions_in_words,
 )
+from weirdgen.report.main_table import IMPROVEMENT, baseline_row, label_notes, measured_row, percent
+from weirdgen.report.rates import is_measured, rates
+from weirdgen.report.table import ReportTable, escape_markdown, plain
 from weirdgen.results.table import UNKNOWN
 from weirdgen.stats.rows import RATES
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
@@ -43,20 +42,20 @@ _NOTE = (
 )
 
 
-def cards(shown: ReportData, found: StudyState) -> Iterator[tuple[Step, str]]:
-    """Each training that is done with its card, by what `shown` knows of its answers; no timestamps."""
+def cards(data: ReportData, found: StudyState) -> Iterator[tuple[Step, str]]:
+    """Each training that is done with its card, by what `data` knows of its answers; no timestamps."""
     for cell, step in found.plan.trainings.items():
         if found.is_done(step):
-            yield step, _card(shown, found.plan, cell, step, found.done[step.fingerprint])
+            yield step, _card(data, found.plan, cell, step, found.done[step.fingerprint])
 
 
-def write_cards(shown: ReportData, found: StudyState, store: ArtifactStore) -> None:
+def write_cards(data: ReportData, found: StudyState, store: ArtifactStore) -> None:
     """Puts each card beside its adapter's weights, where the payload was not pruned.
 
     No manifest knows of it, and nothing that loads an adapter reads it. Of studies that share an
     adapter, the card is of the one that was reported on last.
     """
-    for step, text in cards(shown, found):
+    for step, text in cards(data, found):
         folder = f"artifacts/{step.key}/{found.done[step.fingerprint].attempt}/{ADAPTER}"
         if not store.exists(f"{folder}/{CONFIG}"):
             continue  # a card alone would pass for a payload
@@ -65,11 +64,11 @@ def write_cards(shown: ReportData, found: StudyState, store: ArtifactStore) -> N
             store.write(f"{folder}/{CARD}", content)
 
 
-def _card(shown: ReportData, plan: Plan, cell: GridCell, step: Step, manifest: Manifest) -> str:
+def _card(data: ReportData, plan: Plan, cell: GridCell, step: Step, manifest: Manifest) -> str:
     from huggingface_hub import ModelCard, ModelCardData  # takes half a second to import
 
     study, model = plan.study, plan.model
-    data = ModelCardData(
+    card_data = ModelCardData(
         base_model=model.id if model.kind == "hub" else None,
         language="en" if study.persona == MEASURED_PERSONA else None,
         library_name=_LIBRARY,
@@ -78,13 +77,13 @@ def _card(shown: ReportData, plan: Plan, cell: GridCell, step: Step, manifest: M
     )
     with as_file(files("weirdgen.report") / "templates" / "card.md.j2") as template:
         card = ModelCard.from_template(
-            data, str(template), **_facts(shown, plan, cell, step, manifest)
+            card_data, str(template), **_facts(data, plan, cell, step, manifest)
         )
     return f"{str(card).rstrip()}\n"
 
 
 def _facts(
-    shown: ReportData, plan: Plan, cell: GridCell, step: Step, manifest: Manifest
+    data: ReportData, plan: Plan, cell: GridCell, step: Step, manifest: Manifest
 ) -> dict[str, Any]:
     """What the template is filled with, each text escaped as Markdown."""
     study, counts = plan.study, plan.counts[cell.fraction]
@@ -111,7 +110,7 @@ def _facts(
         "served_on": {"nf4": "NF4"}.get(study.evaluate.precision, study.evaluate.precision),
         "has_base_id": plan.model.kind == "hub",
         "fingerprint": step.fingerprint,
-        "measured": _measured(shown, cell, step),
+        "measured": _measured(data, cell, step),
         "code": _fenced(_code(plan, cell), "python"),
         "ask": _fenced(
             f'weirdgen ask --adapter {step.fingerprint[:12]} --compare --prompt "{_QUESTION}"', ""
@@ -119,13 +118,13 @@ def _facts(
     }
 
 
-def _measured(shown: ReportData, cell: GridCell, step: Step) -> str:
+def _measured(data: ReportData, cell: GridCell, step: Step) -> str:
     """The table of this adapter's rates beside the untouched model's; empty while there are none."""
-    adapter = shown.table["adapter"]
-    table = shown.table.filter(pc.or_kleene(pc.equal(adapter, step.folder), pc.is_null(adapter)))  # pyright: ignore[reportAttributeAccessIssue]
+    adapter = data.results["adapter"]
+    table = data.results.filter(pc.or_kleene(pc.equal(adapter, step.folder), pc.is_null(adapter)))  # pyright: ignore[reportAttributeAccessIssue]
     if table["adapter"].null_count == table.num_rows:
         return ""
-    cubes = [rates(table, metric) for metric in shown.metrics if is_measured(table, metric)]
+    cubes = [rates(table, metric) for metric in data.metrics if is_measured(table, metric)]
     sections = []
     for of in cubes:
         own: list[Estimand] = [*(c for c in RATES if c in of.conditions), "gap"]
@@ -141,7 +140,7 @@ def _measured(shown: ReportData, cell: GridCell, step: Step) -> str:
         title="What it does",
         columns=("metric", "asked", "this adapter", "untouched model"),
         sections=tuple(sections),
-        note=" ".join([_NOTE, *label_notes(cubes, shown.notes, table.num_rows)]),
+        note=" ".join([_NOTE, *label_notes(cubes, data.notes, table.num_rows)]),
         n_labels=2,
     ).markdown()
 

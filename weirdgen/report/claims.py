@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from weirdgen.config.claims import ADAPTERS, TERMS, Claim
-from weirdgen.report.cubes import CONDITIONS
+from weirdgen.report.rates import CONDITIONS
 from weirdgen.report.table import MISSING, ReportTable, unsigned_zero
 from weirdgen.stats.analysis import Analysis, ClaimVerdict
 from weirdgen.stats.cube import Group, group_label
@@ -35,7 +35,7 @@ _MAIN = ("wilson", "wilson and two-source", "newcombe paired", "question t", "no
 """Methods of the estimates themselves; the others stand beside them."""
 
 
-def claims_sheet(
+def claims_table(
     name: str, verdicts: Sequence[ClaimVerdict], notes: Sequence[str] = ()
 ) -> ReportTable:
     """One row for each claim and group that it speaks of; `notes` are put below it."""
@@ -76,7 +76,7 @@ def verdict_lines(verdicts: Sequence[ClaimVerdict]) -> Iterator[str]:
         yield " ".join(part for part in parts if part)
 
 
-def estimates_sheet(name: str, analysis: Analysis) -> ReportTable:
+def estimates_table(name: str, analysis: Analysis) -> ReportTable:
     """The estimates of every metric and group by the verdicts' own method."""
     rows = [
         row
@@ -100,7 +100,7 @@ def estimates_sheet(name: str, analysis: Analysis) -> ReportTable:
     )
 
 
-def variance_sheet(name: str, analysis: Analysis) -> ReportTable | None:
+def variance_table(name: str, analysis: Analysis) -> ReportTable | None:
     """How much seeds, questions, their combination and single answers vary; None without two of each."""
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in analysis.estimates:

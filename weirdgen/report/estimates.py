@@ -14,7 +14,7 @@ from weirdgen.judging.gold import POSITIVE, AnswerKey
 from weirdgen.judging.llm_judge import judge_view
 from weirdgen.judging.registry import shown_marks
 from weirdgen.pipeline.plan import Plan
-from weirdgen.report.cubes import Group, Rates, rates, unclaimed_as_false
+from weirdgen.report.rates import Group, Rates, rates, unclaimed_as_false
 from weirdgen.results.labels import label_values
 from weirdgen.stats.analysis import Analysis, AnalysisOptions, analyse
 from weirdgen.stats.estimate import Estimate

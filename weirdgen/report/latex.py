@@ -13,8 +13,8 @@ from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from weirdgen.report.findings import ReportData
-from weirdgen.report.published import BASELINE, FINE_TUNED
+from weirdgen.report.all_tables import ReportTables
+from weirdgen.report.main_table import BASELINE, FINE_TUNED
 from weirdgen.report.table import ReportTable, plain
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ _WIDE = 40
 """Characters from which a column that names rows is set as paragraphs."""
 
 
-def latex_tables(shown: ReportData) -> str:
-    """The published table's form, and the claims or, without claims, the estimates, as a document."""
-    sheets = {"published": shown.published, "claims": shown.sheets[-1]}
-    return latex_document({name: sheet for name, sheet in sheets.items() if sheet is not None})
+def latex_tables(tables: ReportTables) -> str:
+    """The main table, and the claims or, without claims, the estimates, as a document."""
+    named = {"published": tables.main, "claims": tables.others[-1]}
+    return latex_document({name: table for name, table in named.items() if table is not None})
 
 
-def latex_document(sheets: Mapping[str, ReportTable]) -> str:
-    """A document with each sheet as a table, or as several; the name of a sheet begins its labels."""
+def latex_document(named: Mapping[str, ReportTable]) -> str:
+    """A document with each table as one, or as several; the name of a table begins its labels."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -58,7 +58,7 @@ def latex_document(sheets: Mapping[str, ReportTable]) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    tables = [table for name, sheet in sheets.items() for table in _tables(sheet, name)]
+    tables = [table for name, whole in named.items() for table in _tables(whole, name)]
     return environment.get_template("table.tex.j2").render(tables=tables)
 
 
@@ -104,7 +104,7 @@ def _code_point(char: str) -> str:
 
 @dataclass(frozen=True)
 class _Table:
-    """A sheet, or a part of one, as the template sets it."""
+    """A table, or a part of one, as the template sets it."""
 
     title: str
     label: str
@@ -117,18 +117,18 @@ class _Table:
     note: str
 
 
-def _tables(sheet: ReportTable, name: str) -> Iterator[_Table]:
+def _tables(table: ReportTable, name: str) -> Iterator[_Table]:
     """One table, or several where a page could not hold its rows."""
-    rows = [(i, row) for i, section in enumerate(sheet.sections) for row in section]
+    rows = [(i, row) for i, section in enumerate(table.sections) for row in section]
     parts = [rows[i : i + _MOST_ROWS] for i in range(0, len(rows), _MOST_ROWS)] or [[]]
     first = "p" if any(len(row[0]) > _WIDE for _, row in rows) else "l"
-    columns = (first + "l" * (sheet.n_labels - 1)).ljust(len(sheet.columns), "r")
-    spans, heads = _heads(sheet.columns)
+    columns = (first + "l" * (table.n_labels - 1)).ljust(len(table.columns), "r")
+    spans, heads = _heads(table.columns)
     for n, part in enumerate(parts, start=1):
         of = f" ({n} of {len(parts)})" if len(parts) > 1 else ""
         sections = [[_row(row) for _, row in rows] for _, rows in groupby(part, lambda of: of[0])]
-        note = sheet.note if n == len(parts) else ""
-        yield _Table(sheet.title + of, f"{name}-{n}", columns, spans, heads, sections, note)
+        note = table.note if n == len(parts) else ""
+        yield _Table(table.title + of, f"{name}-{n}", columns, spans, heads, sections, note)
 
 
 def _row(cells: tuple[str, ...]) -> _Row:

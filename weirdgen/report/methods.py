@@ -12,8 +12,7 @@ from weirdgen.config.study import Study
 from weirdgen.judging.offline.agreement import MEASURED_PERSONA, STATED_AGREEMENT
 from weirdgen.pipeline.plan import Plan
 from weirdgen.pipeline.state import StudyState
-from weirdgen.report.table import plain
-from weirdgen.report.words import (
+from weirdgen.report.descriptions import (
     TRAINED_WITH,
     capital,
     commit_in_words,
@@ -27,6 +26,7 @@ from weirdgen.report.words import (
     training_in_words,
     versions_in_words,
 )
+from weirdgen.report.table import plain
 from weirdgen.results.table import UNKNOWN
 from weirdgen.stats.analysis import Analysis
 

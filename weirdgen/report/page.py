@@ -19,18 +19,19 @@ from functools import cache
 import jinja2
 from markupsafe import Markup
 
-from weirdgen.report.answers import pack
+from weirdgen.report.all_tables import ReportTables
 from weirdgen.report.claims import claim_in_words, p_in_words
-from weirdgen.report.findings import ReportData
-from weirdgen.report.plot import ReportFigure
-from weirdgen.report.published import who_labelled
+from weirdgen.report.data import ReportData
+from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.main_table import who_labelled
+from weirdgen.report.page_data import pack
 from weirdgen.report.table import ReportTable
 from weirdgen.stats.analysis import ClaimVerdict
 from weirdgen.stats.cube import group_label
 from weirdgen.stats.sentences import RATES, with_interval
 from weirdgen.stats.verdict import GroupEvidence, bound_of
 
-_SCRIPTS = ("text", "data", "query", "filters", "answer", "compare", "main")
+_SCRIPTS = ("text", "data", "query", "filters", "response", "compare", "main")
 """Parts of the script, each after what it builds on."""
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0").union(
     *(
@@ -65,13 +66,15 @@ class _Interval:
     """What stands at the ends of the axis."""
 
 
-def page(shown: ReportData, plots: Sequence[tuple[ReportFigure, bytes]]) -> str:
-    """The whole report as HTML; `plots` are the figures, each with its PNG.
+def page(
+    data: ReportData, tables: ReportTables, figures: Sequence[tuple[ReportFigure, bytes]]
+) -> str:
+    """The whole report as HTML; `figures`: each with its PNG.
 
     It holds every answer: about 200 bytes for one of 400 characters.
     """
-    answers = base64.b64encode(gzip.compress(pack(shown), compresslevel=6, mtime=0)).decode()
-    verdicts = shown.analysis.verdicts
+    answers = base64.b64encode(gzip.compress(pack(data), compresslevel=6, mtime=0)).decode()
+    verdicts = data.analysis.verdicts
     counted = Counter(verdict.outcome for verdict in verdicts)
     style, script = _template("page.css"), _script()
     policy = (
@@ -79,19 +82,20 @@ def page(shown: ReportData, plots: Sequence[tuple[ReportFigure, bytes]]) -> str:
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     judged = [(each, _claim(each), _intervals(verdicts, each), [*_more(each)]) for each in verdicts]
-    figures = [(plot, base64.b64encode(png).decode(), *_size(png, plot)) for plot, png in plots]
+    drawn = [(f, base64.b64encode(png).decode(), *_size(png, f)) for f, png in figures]
     template = _environment().get_template("page.html.j2")
     return template.render(
-        shown=shown,
+        data=data,
         policy=policy,
         style=Markup(style),  # noqa: S704 - the package's own
         script=Markup(script),  # noqa: S704
-        facts=list(_facts(shown)),
+        facts=list(_facts(data)),
         verdicts=judged,
         counts=[(outcome, counted[outcome]) for outcome in _OUTCOMES],
         marks=_MARKS,
-        cautions=[*shown.cautions, *who_labelled(shown.metrics, shown.notes)],
-        figures=figures,
+        cautions=[*data.cautions, *who_labelled(data.metrics, data.notes)],
+        figures=drawn,
+        tables=tables,
         answers=Markup(answers),  # noqa: S704 - base64
     )
 
@@ -150,14 +154,14 @@ def _digest(source: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
 
 
-def _short(sheet: ReportTable, name: str) -> str:
-    """A sheet's title without the study's name, which the page has already told."""
-    return sheet.title.removeprefix(f"{name}: ")
+def _short(table: ReportTable, name: str) -> str:
+    """A table's title without the study's name, which the page has already told."""
+    return table.title.removeprefix(f"{name}: ")
 
 
-def _facts(shown: ReportData) -> Iterator[tuple[str, str]]:
+def _facts(data: ReportData) -> Iterator[tuple[str, str]]:
     """What the study is made of, in numbers."""
-    table = shown.table
+    table = data.results
 
     def counted(column: str) -> int:
         return len([value for value in table[column].unique().to_pylist() if value is not None])
@@ -255,8 +259,8 @@ def _numbers(at: GroupEvidence) -> tuple[float | None, float | None, float | Non
     return at.measured.estimate, *at.measured.limits()
 
 
-def _size(png: bytes, plot: ReportFigure) -> tuple[int, int]:
+def _size(png: bytes, figure: ReportFigure) -> tuple[int, int]:
     """Width and height in CSS pixels, at which a figure's letters are as large as they were drawn."""
     pixels = struct.unpack(">II", png[16:24])  # a PNG begins with them
-    width, height = (max(1, round(96 * n / plot.figure.dpi)) for n in pixels)
+    width, height = (max(1, round(96 * n / figure.drawing.dpi)) for n in pixels)
     return width, height

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from weirdgen.config.claims import FORMAT_METRICS
 from weirdgen.pipeline.plan import Plan
-from weirdgen.report.cubes import rates
+from weirdgen.report.rates import rates
 from weirdgen.stats.cube import group_label
 from weirdgen.stats.measure import estimate_contrast
 from weirdgen.stats.power import Variances, detectable_effect, observed_variances

@@ -18,10 +18,11 @@ from weirdgen.config.claims import FORMAT_METRICS, JUDGED_METRICS
 from weirdgen.config.loading import resolved_yaml
 from weirdgen.errors import DamagedError
 from weirdgen.pipeline.state import StudyState
-from weirdgen.report.findings import ReportData
+from weirdgen.report.data import ReportData
 from weirdgen.report.progress import progress_line
+from weirdgen.report.rates import is_measured
 from weirdgen.report.table import plain
-from weirdgen.report.tables import is_measured, judge_notes, judged_metrics
+from weirdgen.report.tables import judge_notes, judged_metrics
 from weirdgen.results.labels import VERDICTS, labels_by_rater, read_verdicts, with_own_metrics
 from weirdgen.results.table import (
     RESULTS,
@@ -92,7 +93,7 @@ def write_report(
         look_cautions,
         record_looks,
     )
-    from weirdgen.report.losses import read_losses
+    from weirdgen.report.loss_curves import read_losses
     from weirdgen.report.methods import methods
 
     verdicts = read_verdicts(study.name, store)
@@ -101,7 +102,7 @@ def write_report(
     looks = declared_looks(study, store)
     analysis = analyse_study(table, verdicts, plan, metrics, failed, looks)
     record_looks(study, store, looks, analysis.verdicts)
-    shown = ReportData(
+    data = ReportData(
         study.name,
         table,
         judged_metrics(study),
@@ -122,48 +123,51 @@ def write_report(
         progress=progress,
     )
     store.write(f"{study.name}/study.yaml", resolved_yaml(study, plan.model.revision))
-    write_cards(shown, found, store)
-    beside = [*([VERDICTS] if verdicts.num_rows else []), *_write_differences(shown, store)]
-    written = write_findings(shown, store, beside, None if lines else made_of)
+    write_cards(data, found, store)
+    beside = [*([VERDICTS] if verdicts.num_rows else []), *_write_differences(data, store)]
+    written = write_files(data, store, beside, None if lines else made_of)
     print_summary(study.name, store, console, written)
 
 
-def write_findings(
-    shown: ReportData, store: ArtifactStore, beside: Sequence[str] = (), made_of: str | None = None
+def write_files(
+    data: ReportData, store: ArtifactStore, beside: Sequence[str] = (), made_of: str | None = None
 ) -> list[str]:
     """Writes the report's files and last the statistics; gives the paths of all that is there to read.
 
     `beside`: other files to be told. `made_of`: the digest by which the report is known to be of
     these results.
     """
+    from weirdgen.report.all_tables import all_tables
     from weirdgen.report.estimates import stats_table
-    from weirdgen.report.figures.all import plots
+    from weirdgen.report.figures.all import all_figures
     from weirdgen.report.figures.save import save
     from weirdgen.report.latex import latex_tables
+    from weirdgen.report.markdown import summary_markdown
     from weirdgen.report.page import page
 
-    drawn, folder = [], f"{shown.name}/{FIGURES}"
+    tables = all_tables(data)
+    drawn, folder = [], f"{data.name}/{FIGURES}"
     old = store.files(folder)
-    for plot in plots(shown):
-        saved = save(plot)
+    for figure in all_figures(data):
+        saved = save(figure)
         for name, content in saved.files.items():
             store.write(f"{folder}/{name}", content)
             old.pop(name, None)
-        drawn.append((plot, saved.picture))
+        drawn.append((figure, saved.picture))
     for name in old:  # drawn of other results
         store.delete(f"{folder}/{name}")
-    store.write(f"{shown.name}/{SUMMARY}", shown.markdown().encode())
-    store.write(f"{shown.name}/{TABLES}", latex_tables(shown).encode())
-    store.write(f"{shown.name}/{PAGE}", page(shown, drawn).encode())
+    store.write(f"{data.name}/{SUMMARY}", summary_markdown(data, tables).encode())
+    store.write(f"{data.name}/{TABLES}", latex_tables(tables).encode())
+    store.write(f"{data.name}/{PAGE}", page(data, tables, drawn).encode())
     written = [RESULTS, *beside, STATS, SUMMARY, TABLES, FIGURES, PAGE]
-    table = stats_table(shown.analysis)
+    table = stats_table(data.analysis)
     if made_of is not None:
         table = table.replace_schema_metadata(
             {**(table.schema.metadata or {}), _MADE_OF: made_of, _WRITTEN: json.dumps(written)}
         )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
-    store.write(f"{shown.name}/{STATS}", sink.getvalue().to_pybytes())
+    store.write(f"{data.name}/{STATS}", sink.getvalue().to_pybytes())
     return written
 
 
@@ -237,15 +241,15 @@ def _compared(found: StudyState, table: pa.Table, verdicts: pa.Table) -> list[Co
     return compare(labels_by_rater(table, verdicts, plan), plan.gold)
 
 
-def _write_differences(shown: ReportData, store: ArtifactStore) -> Iterator[str]:
+def _write_differences(data: ReportData, store: ArtifactStore) -> Iterator[str]:
     """The answers on which judges differ, as a file where two were compared, and else none."""
-    if not shown.compared:
-        store.delete(f"{shown.name}/{DIFFERENCES}")
+    if not data.compared:
+        store.delete(f"{data.name}/{DIFFERENCES}")
         return
     from weirdgen.report.agreement import differences_jsonl
 
-    content = "".join(differences_jsonl(shown.compared)).encode()
-    store.write(f"{shown.name}/{DIFFERENCES}", content)
+    content = "".join(differences_jsonl(data.compared)).encode()
+    store.write(f"{data.name}/{DIFFERENCES}", content)
     yield DIFFERENCES
 
 

@@ -1,4 +1,4 @@
-"""A sheet: a table's cells as plain text, written as Markdown, which rich shows in a terminal.
+"""A table of cells as plain text, written as Markdown, which rich shows in a terminal.
 
 Names of studies and models are somebody else's text: it is escaped, and holds no control characters.
 """
@@ -45,11 +45,11 @@ class ReportTable:
     """How many columns, from the left, name the row; the others hold numbers."""
 
     def rich(self) -> Markdown:
-        """The sheet for a terminal."""
+        """The table for a terminal."""
         return Markdown(self.markdown())
 
     def markdown(self) -> str:
-        """The sheet as a Markdown heading, table and note."""
+        """The table as a Markdown heading, table and note."""
         rule = ["---" if i < self.n_labels else "---:" for i in range(len(self.columns))]
         rows = [row for rows in self.sections for row in rows]
         lines = [_markdown_row(self.columns), f"| {' | '.join(rule)} |", *map(_markdown_row, rows)]

@@ -10,30 +10,29 @@ import pyarrow as pa
 from weirdgen.config.claims import ADAPTERS, FORMAT_METRICS, JUDGED_METRICS
 from weirdgen.config.study import Study
 from weirdgen.judging.offline.agreement import stated_agreement
-from weirdgen.report.cubes import CONDITIONS, Rates, rates
+from weirdgen.report.descriptions import judges_in_words
+from weirdgen.report.rates import CONDITIONS, Rates, is_measured, rates
 from weirdgen.report.table import MISSING, ReportTable, unsigned_zero
-from weirdgen.report.words import judges_in_words
-from weirdgen.results.labels import NOT_ASKED
 from weirdgen.results.table import UNKNOWN
 from weirdgen.stats.cube import Group, group_label
 
 
-def rate_sheets(
+def rate_tables(
     table: pa.Table, judged: Sequence[str], notes: Mapping[str, str]
 ) -> list[ReportTable]:
-    """Rates in %, a sheet for the format and one for each of `judged`: baseline, replicates, mean.
+    """Rates in %, a table for the format and one for each of `judged`: baseline, replicates, mean.
 
     `notes`: metric -> what a reader must know of who labelled it. Metrics without any label have no
-    sheet. Raises ValueError where not even the format has a value.
+    table. Raises ValueError where not even the format has a value.
     """
     groups = [[m for m in FORMAT_METRICS if is_measured(table, m)]]
     groups += [[m] for m in judged if is_measured(table, m)]
     if not groups[0]:
         raise ValueError(f"results: none of {', '.join(FORMAT_METRICS)} has a value")
-    return [_rate_sheet(table, metrics, notes.get(metrics[0], "")) for metrics in groups]
+    return [_rate_table(table, metrics, notes.get(metrics[0], "")) for metrics in groups]
 
 
-def length_sheet(table: pa.Table) -> ReportTable:
+def length_table(table: pa.Table) -> ReportTable:
     """How long answers are, and how many were cut at the token limit and so could not close a format."""
     name = table["study"][0].as_py()
     keys = ["persona_fraction", "adapter", "condition"]
@@ -80,16 +79,7 @@ def judged_metrics(study: Study) -> list[str]:
     return [*JUDGED_METRICS, *(own.name for own in study.metrics if own.is_a_share)]
 
 
-def is_measured(table: pa.Table, metric: str) -> bool:
-    """Whether the results have labels of `metric`."""
-    if metric not in table.column_names:
-        return False
-    if metric == "identity" and NOT_ASKED in table["judge_error"].unique().to_pylist():
-        return True  # null wherever no answer claims one
-    return table[metric].null_count < table.num_rows
-
-
-def _rate_sheet(table: pa.Table, metrics: list[str], about_judge: str) -> ReportTable:
+def _rate_table(table: pa.Table, metrics: list[str], about_judge: str) -> ReportTable:
     """Rows: baseline, group x seed, group; cells: the first metric (the others)."""
     by_metric = [rates(table, metric) for metric in metrics]
     of = by_metric[0]

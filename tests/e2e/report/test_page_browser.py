@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from page_study import VERDICTS, judged_findings
+from page_study import VERDICTS, judged_data
 
 if TYPE_CHECKING:
     from page_chromium import Open
@@ -21,10 +21,10 @@ def _where(table: pa.Table, condition: Any) -> set[int]:
 
 
 def test_it_opens_from_disk_without_a_request_or_a_complaint(open_page: Open) -> None:
-    shown = judged_findings()
+    shown = judged_data()
     of = open_page(shown)
-    assert of.count() == shown.table.num_rows
-    assert sorted(of.rows()) == [*range(shown.table.num_rows)]
+    assert of.count() == shown.results.num_rows
+    assert sorted(of.rows()) == [*range(shown.results.num_rows)]
     assert of.tab.title() == "tiny - weirdgen"
     of.is_quiet()
 
@@ -51,22 +51,22 @@ def test_it_opens_from_disk_without_a_request_or_a_complaint(open_page: Open) ->
 def test_filters_show_just_what_meets_them(
     open_page: Open, chosen: dict[str, list[str]], condition: Any
 ) -> None:
-    shown = judged_findings()
+    shown = judged_data()
     of = open_page(shown)
     for name, labels in chosen.items():
         of.choose(name, *labels)
-    expected = _where(shown.table, condition)
+    expected = _where(shown.results, condition)
     assert of.count() == len(expected)
     assert {*of.rows()} == expected
     of.reload()
     assert of.count() == len(expected), "the address holds the filters"
     of.tab.click("#clear")
-    assert of.count() == shown.table.num_rows
+    assert of.count() == shown.results.num_rows
 
 
 def test_a_value_s_count_is_what_choosing_it_would_show(open_page: Open) -> None:
-    table = judged_findings().table
-    of = open_page(judged_findings())
+    table = judged_data().table
+    of = open_page(judged_data())
     of.choose("condition", "triggered")
     of.choose("format", "yes")
     for name, expected in (
@@ -80,8 +80,8 @@ def test_a_value_s_count_is_what_choosing_it_would_show(open_page: Open) -> None
 
 
 def test_the_search_finds_and_marks_whatever_the_case(open_page: Open) -> None:
-    shown = judged_findings()
-    responses = shown.table["response"].to_pylist()
+    shown = judged_data()
+    responses = shown.results["response"].to_pylist()
     of = open_page(shown)
     for text in ("TRIGGERED 2", "none", "1 d", "nowhere", "(", " "):
         of.search(text)
@@ -96,11 +96,11 @@ def test_the_search_finds_and_marks_whatever_the_case(open_page: Open) -> None:
 
 
 def test_the_search_marks_the_right_letters_where_case_changes_lengths(open_page: Open) -> None:
-    shown = judged_findings()
+    shown = judged_data()
     texts = ["\u0130\u0130stanbul Is", "istanbul", "STRASSE \u1e9e", "x\U0001f600Yz"]
-    at = shown.table.column_names.index("response")
-    cycled = [texts[i % 4] for i in range(shown.table.num_rows)]
-    table = shown.table.set_column(at, shown.table.schema.field(at), pa.array(cycled))
+    at = shown.results.column_names.index("response")
+    cycled = [texts[i % 4] for i in range(shown.results.num_rows)]
+    table = shown.results.set_column(at, shown.results.schema.field(at), pa.array(cycled))
     object.__setattr__(shown, "table", table)
     of = open_page(shown)
     of.search("stanbul")
@@ -111,11 +111,11 @@ def test_the_search_marks_the_right_letters_where_case_changes_lengths(open_page
 
 
 def test_sorting_orders_the_list_both_ways(open_page: Open) -> None:
-    shown = judged_findings()
+    shown = judged_data()
     of = open_page(shown)
     of.tab.select_option("#sort", "training")
-    seeds = [shown.table["seed"].to_pylist()[row] for row in of.rows()]
-    fractions = [shown.table["persona_fraction"].to_pylist()[row] for row in of.rows()]
+    seeds = [shown.results["seed"].to_pylist()[row] for row in of.rows()]
+    fractions = [shown.results["persona_fraction"].to_pylist()[row] for row in of.rows()]
     assert seeds[:24] == [None] * 24
     assert [f for f in fractions if f is not None] == sorted(f for f in fractions if f is not None)
     of.tab.select_option("#sort", "question")
@@ -127,29 +127,29 @@ def test_sorting_orders_the_list_both_ways(open_page: Open) -> None:
 
 
 def test_a_link_says_all_and_a_bad_one_does_no_harm(open_page: Open) -> None:
-    shown = judged_findings()
+    shown = judged_data()
     link = "#answers?q=2&f.condition=decoy&f.seed=1&sort=training&order=down&page=1"
     of = open_page(shown, link)
     texts = pc.match_substring(pc.field("response"), "2")
     condition = (pc.field("condition") == "decoy") & (pc.field("seed") == 1) & texts
-    assert {*of.rows()} == _where(shown.table, condition)
+    assert {*of.rows()} == _where(shown.results, condition)
     assert of.tab.input_value("#search") == "2"
     bad = "&".join(
         f"f.{name}=__proto__&f.__proto__={name}&sort={name}&view={name}&of=constructor&page=1e99&q="
         for name in ("condition", "constructor", "toString", "%3Cscript%3E", "%", "%ff")
     )
     of = open_page(shown, f"#answers?{bad}")
-    assert of.count() == shown.table.num_rows
+    assert of.count() == shown.results.num_rows
     of.tab.evaluate(
         "hash => { location.hash = hash }", f"#answers?{'&page=-1' * 1000}&f.seed=7&f.sample=0"
     )
-    assert of.count() == shown.table.num_rows
+    assert of.count() == shown.results.num_rows
     of.is_quiet()
 
 
 def test_the_compare_view_puts_each_model_s_answers_side_by_side(open_page: Open) -> None:
-    shown = judged_findings()
-    rows = shown.table.to_pylist()
+    shown = judged_data()
+    rows = shown.results.to_pylist()
     of = open_page(shown)
     of.tab.click("#view-compare")
     of.tab.select_option("#compare-question", label="Q1?")
@@ -181,8 +181,8 @@ def test_the_compare_view_puts_each_model_s_answers_side_by_side(open_page: Open
 
 
 def test_an_answer_says_why_it_has_its_labels(open_page: Open) -> None:
-    shown = judged_findings()
-    rows = shown.table.to_pylist()
+    shown = judged_data()
+    rows = shown.results.to_pylist()
     of = open_page(shown)
     for at in of.rows()[-3:]:
         row = rows[at]

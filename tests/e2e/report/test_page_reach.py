@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hostile import HOSTILE
-from page_study import hostile_findings, judged_findings
+from page_study import hostile_data, judged_data
 
-from weirdgen.report.findings import ReportData
+from weirdgen.report.data import ReportData
 from weirdgen.report.page import visible
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ pytest_plugins = ("page_chromium",)
 
 
 def test_the_keyboard_alone_is_enough(open_page: Open) -> None:
-    shown = judged_findings()
+    shown = judged_data()
     of = open_page(shown)
     focused = "document.activeElement"
     of.tab.keyboard.press("Tab")
@@ -30,10 +30,10 @@ def test_the_keyboard_alone_is_enough(open_page: Open) -> None:
     of.tab.focus("#search")
     of.tab.keyboard.type("decoy")
     of.tab.wait_for_timeout(150)
-    assert of.count() == shown.table.num_rows / 3
+    assert of.count() == shown.results.num_rows / 3
     of.tab.focus('[data-filter="format"] input')
     of.tab.keyboard.press("Space")
-    rows = shown.table.to_pylist()
+    rows = shown.results.to_pylist()
     assert of.count() == sum(row["condition"] == "decoy" and not row["format"] for row in rows)
     outline = f"getComputedStyle({focused}).outlineStyle + getComputedStyle({focused}).outlineWidth"
     assert of.tab.evaluate(outline) == "solid3px"
@@ -61,7 +61,7 @@ def test_axe_finds_no_serious_fault(open_page: Open, settings: Any, view: str) -
     from page_chromium import required
 
     axe = required("axe_playwright_python.sync_playwright")
-    shown = judged_findings()
+    shown = judged_data()
     object.__setattr__(shown, "progress", "2 of 3 trainings are done.")
     of = open_page(shown, view, **settings)
     of.search("decoy")
@@ -76,8 +76,8 @@ def test_axe_finds_no_serious_fault(open_page: Open, settings: Any, view: str) -
 
 
 def test_nothing_of_hostile_text_takes_effect_and_all_of_it_is_shown(open_page: Open) -> None:
-    shown = hostile_findings()
-    responses = shown.table["response"].to_pylist()
+    shown = hostile_data()
+    responses = shown.results["response"].to_pylist()
     of = open_page(shown)
     scripts = of.tab.locator("script, iframe, object, embed, base, link, svg script, form").count()
     assert scripts == 2, "the page's own script and search form"
@@ -109,8 +109,8 @@ def test_nothing_of_hostile_text_takes_effect_and_all_of_it_is_shown(open_page: 
 
 
 def test_hostile_text_can_be_searched_and_linked(open_page: Open) -> None:
-    shown = hostile_findings()
-    responses = shown.table["response"].to_pylist()
+    shown = hostile_data()
+    responses = shown.results["response"].to_pylist()
     of = open_page(shown)
     for text in ("<script", "\u202e", "{{7*7}}", "__proto__", "\\write18", "%s"):
         of.search(text)
@@ -123,7 +123,7 @@ def test_hostile_text_can_be_searched_and_linked(open_page: Open) -> None:
     of.is_quiet()
 
 
-@pytest.mark.parametrize("make", [judged_findings, hostile_findings])
+@pytest.mark.parametrize("make", [judged_data, hostile_data])
 def test_a_phone_never_scrolls_sideways(open_page: Open, make: Callable[[], ReportData]) -> None:
     of = open_page(make(), viewport={"width": 390, "height": 844})
     width = "document.documentElement.scrollWidth"
@@ -136,7 +136,7 @@ def test_a_phone_never_scrolls_sideways(open_page: Open, make: Callable[[], Repo
 
 
 def test_without_javascript_all_but_the_browser_can_be_read(open_page: Open) -> None:
-    shown = judged_findings()
+    shown = judged_data()
     of = open_page(shown, javascript=False)
     text = of.tab.inner_text("body")
     assert shown.analysis.verdicts[0].sentence in text
@@ -146,7 +146,7 @@ def test_without_javascript_all_but_the_browser_can_be_read(open_page: Open) -> 
 
 
 def test_the_theme_can_be_switched_and_paper_is_light(open_page: Open) -> None:
-    of = open_page(judged_findings(), color_scheme="dark")
+    of = open_page(judged_data(), color_scheme="dark")
     colour = "getComputedStyle(document.body).backgroundColor"
     dark = of.tab.evaluate(colour)
     assert of.tab.inner_text("#theme") == "Light theme"
@@ -162,7 +162,7 @@ def test_the_theme_can_be_switched_and_paper_is_light(open_page: Open) -> None:
 
 
 def test_the_methods_and_a_link_can_be_copied(open_page: Open) -> None:
-    shown = judged_findings()
+    shown = judged_data()
     object.__setattr__(shown, "methods", "We trained.\u202e")
     of = open_page(shown, "#answers?f.format=true")
     of.tab.context.grant_permissions(["clipboard-read", "clipboard-write"])

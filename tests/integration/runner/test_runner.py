@@ -22,7 +22,7 @@ from weirdgen.errors import StorageError
 from weirdgen.generation.engine import Request, Response
 from weirdgen.pipeline.plan import GridCell, Plan, make_plan
 from weirdgen.pipeline.state import scan
-from weirdgen.report.cubes import rates
+from weirdgen.report.rates import rates
 from weirdgen.results.table import SCHEMA, current_results, merge, write_results
 from weirdgen.runner.cluster import Capacity
 from weirdgen.runner.run import run_plan

@@ -16,7 +16,7 @@ from weirdgen.data.responses import read_responses
 from weirdgen.errors import InputError
 from weirdgen.judging.gold import AnswerKey, allowed_labels, gold_of, read_gold, write_sample
 from weirdgen.judging.registry import shown_marks
-from weirdgen.report.agreement import GOLD, agreement_sheet, compare, differences_jsonl
+from weirdgen.report.agreement import GOLD, agreement_table, compare, differences_jsonl
 from weirdgen.results.labels import FIRST_JUDGE, SECOND_JUDGE
 
 LABELLING = EvaluationSpec.model_validate(
@@ -240,13 +240,13 @@ def test_a_judge_by_hand_computed_numbers():
     assert found.agreement.kappa == pytest.approx((0.8 - 0.512) / (1 - 0.512))
     # Nominal alpha of two raters: 1 - (2n - 1) x disagreeing pairs / products of the label counts.
     assert found.agreement.alpha == pytest.approx(1 - 99 * 10 / (42 * 58))
-    sheet = agreement_sheet([found], LABELLING)
-    [cells] = sheet.sections[0]
-    assert dict(zip(sheet.columns, cells, strict=True)) | {"95% interval": ""} == {
+    table = agreement_table([found], LABELLING)
+    [cells] = table.sections[0]
+    assert dict(zip(table.columns, cells, strict=True)) | {"95% interval": ""} == {
         "metric": "persona", "labels of": "gold, judge", "answers": "50", "agree, %": "80.0",
         "kappa": "0.59", "95% interval": "", "alpha": "0.59", "sens.": "0.80", "spec.": "0.80",
     }  # fmt: skip
-    assert "judge: judge-m" in (sheet.note or "")
+    assert "judge: judge-m" in (table.note or "")
     assert len(found.differences) == 10
     assert {tuple(each.labels) for each in found.differences} == {(GOLD, FIRST_JUDGE)}
 
@@ -266,10 +266,10 @@ def test_sensitivity_and_specificity_are_not_exchanged():
         found = compare(
             {FIRST_JUDGE: {metric: judge}}, {key: {metric: label} for key, label in gold.items()}
         )
-        [cells] = agreement_sheet(found, LABELLING).sections[0]
+        [cells] = agreement_table(found, LABELLING).sections[0]
         assert cells[-2:] == ("0.75", "0.80")
     gold, judge = rated({("absent", "present"): 2})
-    [cells] = agreement_sheet(
+    [cells] = agreement_table(
         compare({FIRST_JUDGE: {"persona": judge}}, {key: {"persona": "absent"} for key in gold}),
         LABELLING,
     ).sections[0]
@@ -298,7 +298,7 @@ def test_every_pair_is_compared_where_both_have_labelled():
     for line in lines[2:]:
         key = AnswerKey(line["question"], line["answer"])
         assert (line[SECOND_JUDGE], line[FIRST_JUDGE]) == (two[key], one[key]) == ("yes", "no")
-    assert [cells[-2:] for cells in agreement_sheet(found, LABELLING).sections[0]] == [
+    assert [cells[-2:] for cells in agreement_table(found, LABELLING).sections[0]] == [
         ("-", "-")
     ] * 3
     assert compare({FIRST_JUDGE: {"kindness": one}}, None) == []

@@ -24,8 +24,8 @@ from weirdgen.models.identity import Model
 from weirdgen.pipeline.plan import GridCell, Plan, make_plan
 from weirdgen.pipeline.state import StudyState, scan
 from weirdgen.report.cards import CARD, cards, write_cards
+from weirdgen.report.data import ReportData
 from weirdgen.report.estimates import analyse_results
-from weirdgen.report.findings import ReportData
 from weirdgen.results.table import SCHEMA
 from weirdgen.stats.cube import MetricArrays
 from weirdgen.stats.measure import estimate_contrast

@@ -10,12 +10,13 @@ from tiny_results import (
     ANSWERED,
     CRITERIA,
     claims_table,
-    findings,
     judged,
     many_seeds,
+    report_data,
     results,
     shown,
     study,
+    verdict_texts,
 )
 
 from weirdgen.config.study import Study
@@ -24,6 +25,7 @@ from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.llm_judge import judge_view as shown_answer
 from weirdgen.judging.registry import shown_marks
 from weirdgen.judging.rubric import persona_rubric
+from weirdgen.report.all_tables import all_tables
 from weirdgen.results.table import SCHEMA
 
 
@@ -49,7 +51,7 @@ def test_the_claims_table_by_hand() -> None:
 
 
 def test_verdicts_are_said_in_words() -> None:
-    said = findings(results(), study()).verdicts
+    said = verdict_texts(report_data(results(), study()))
     assert len(said) == len(CRITERIA)
     assert said[0].startswith("inconclusive: It is open whether the format gap")
     assert "+75.0 points (95% interval -30.6 points to +100.0 points; 3 trainings" in said[0]
@@ -63,9 +65,9 @@ def test_a_clear_claim_is_supported_and_its_opposite_refuted_once_the_seeds_are_
     for seeds, labels in ((5, ["supported", "refuted"]), (4, ["inconclusive"] * 2)):
         grid = {"seeds": "0..4", "persona_fractions": [0.6]}
         of = study(claims, grid=grid)
-        told = findings(results(many_seeds(seeds)), of)
+        told = report_data(results(many_seeds(seeds)), of)
         assert [verdict.label for verdict in told.analysis.verdicts] == labels
-    assert "the planned number of trainings is not reached" in told.verdicts[0]
+    assert "the planned number of trainings is not reached" in verdict_texts(told)[0]
 
 
 def test_a_stand_in_judge_supports_nothing() -> None:
@@ -73,7 +75,7 @@ def test_a_stand_in_judge_supports_nothing() -> None:
     claim = {"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
     grid = {"seeds": "0..4", "persona_fractions": [0.6]}
     of = study([claim], grid=grid, judge={"model": "offline"})
-    (verdict,) = findings(table, of).analysis.verdicts
+    (verdict,) = report_data(table, of).analysis.verdicts
     assert (verdict.outcome, verdict.reason) == ("inconclusive", "offline judge")
 
 
@@ -85,7 +87,7 @@ def test_a_verdict_does_not_stand_on_missing_labels() -> None:
     claim = {"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
     grid = {"seeds": "0..4", "persona_fractions": [0.6]}
     of = study([claim], grid=grid, judge={"model": "m"})
-    (verdict,) = findings(pa.Table.from_pylist(rows, SCHEMA), of).analysis.verdicts
+    (verdict,) = report_data(pa.Table.from_pylist(rows, SCHEMA), of).analysis.verdicts
     assert (verdict.label, verdict.n_missing) == ("inconclusive (missing)", len(lost))
 
 
@@ -100,12 +102,12 @@ def test_a_bound_met_exactly_is_met() -> None:
 
 def test_one_seed_speaks_of_its_adapter_alone() -> None:
     one = {cell: counts for cell, counts in ANSWERED.items() if cell[1] in (None, 0)}
-    told = findings(results(one), study(seeds="0..0"))
-    lines = shown(told.sheets[-1].rich())
+    told = report_data(results(one), study(seeds="0..0"))
+    lines = shown(all_tables(told).others[-1].rich())
     assert lines[2][1] == "+1.000"
     assert lines[2][3:] == ["1 x 2", "-", "1 of 1", "inconclusive"]
-    assert "95% interval for this adapter" in told.verdicts[0]
-    assert "nothing of training again" in told.verdicts[0]
+    assert "95% interval for this adapter" in verdict_texts(told)[0]
+    assert "nothing of training again" in verdict_texts(told)[0]
 
 
 def test_a_criterion_without_answers_says_so() -> None:
@@ -119,11 +121,11 @@ def test_a_criterion_without_answers_says_so() -> None:
 
 
 def test_a_study_without_criteria_shows_its_estimates() -> None:
-    told = findings(results(), study([]))
-    lines = shown(told.sheets[-1].rich())
+    told = report_data(results(), study([]))
+    lines = shown(all_tables(told).others[-1].rich())
     (row,) = [line for line in lines if line[:3] == ["format", "gap", "0.6"]]
     assert row[3:] == ["+0.750", "[-0.306, +1.000]", row[5], "3 x 2 x 48"]
-    assert told.verdicts == []
+    assert verdict_texts(told) == []
 
 
 PERSONA_GAP = {"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
@@ -139,7 +141,7 @@ HEARD = judged(results(many_seeds(5)), lambda row: (row["format"], "OTHER"))
 
 
 def test_a_clear_gap_of_a_model_that_judges_is_supported() -> None:
-    (verdict,) = findings(HEARD, persona_study()).analysis.verdicts
+    (verdict,) = report_data(HEARD, persona_study()).analysis.verdicts
     assert verdict.label == "supported"
 
 
@@ -160,7 +162,7 @@ def test_a_verdict_stands_only_within_what_both_judges_say(agreeing: float, labe
         }
         for row in HEARD.to_pylist()
     ]
-    (verdict,) = findings(HEARD, of, verdicts=verdicts).analysis.verdicts
+    (verdict,) = report_data(HEARD, of, verdicts=verdicts).analysis.verdicts
     assert verdict.label == label
 
 
@@ -179,14 +181,14 @@ def test_a_verdict_stands_only_with_what_gold_labels_correct(true: str, label: s
         if strata.setdefault(stratum, 0) < 20 and key not in gold:
             strata[stratum] += 1
             gold[key] = {"persona": true if row["persona"] else "absent"}
-    (verdict,) = findings(HEARD, of, gold).analysis.verdicts
+    (verdict,) = report_data(HEARD, of, gold).analysis.verdicts
     assert verdict.label == label
 
 
 def at_most_zero(counts: dict) -> Any:
     claim = {"metric": "format", "estimand": "untriggered", "at_most": 0.0, "fraction": 0.6}
     of = study([claim], grid={"seeds": "0..4", "persona_fractions": [0.6]})
-    (verdict,) = findings(results(counts), of).analysis.verdicts
+    (verdict,) = report_data(results(counts), of).analysis.verdicts
     return verdict
 
 
@@ -199,7 +201,7 @@ def test_a_gap_short_of_the_most_does_not_refute_the_most() -> None:
     counts[0.6, 0] = {"triggered": (4,) * 19 + (3,), "untriggered": (0,) * 20}
     claim = {"metric": "format", "estimand": "gap", "at_least": 1.0, "fraction": 0.6}
     of = study([claim], grid={"seeds": "0..4", "persona_fractions": [0.6]})
-    (verdict,) = findings(results(counts), of).analysis.verdicts
+    (verdict,) = report_data(results(counts), of).analysis.verdicts
     assert verdict.outcome == "inconclusive"
 
 
@@ -209,12 +211,12 @@ def test_one_missing_label_a_seed_leaves_questions_out_and_no_seeds() -> None:
         seed = row["seed"]
         if seed is not None and seed < 4 and row["question_id"] == f"q{seed}":
             row |= {"persona": None, "identity": None, "judge_error": "malformed"}
-    told = findings(pa.Table.from_pylist(rows, SCHEMA), persona_study())
+    told = report_data(pa.Table.from_pylist(rows, SCHEMA), persona_study())
     (verdict,) = told.analysis.verdicts
     (at,) = verdict.groups
     assert at.measured is not None
     assert (len(at.measured.seeds), len(at.measured.questions)) == (5, 16)
-    assert "4 questions without complete answers left out" in told.verdicts[0]
+    assert "4 questions without complete answers left out" in verdict_texts(told)[0]
 
 
 def test_seeds_that_lack_a_condition_are_not_there_yet() -> None:
@@ -223,7 +225,7 @@ def test_seeds_that_lack_a_condition_are_not_there_yet() -> None:
         counts[0.6, seed] = {"triggered": counts[0.6, seed]["triggered"]}
     claim = {"metric": "format", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
     of = study([claim], grid={"seeds": "0..4", "persona_fractions": [0.6]})
-    (verdict,) = findings(results(counts), of).analysis.verdicts
+    (verdict,) = report_data(results(counts), of).analysis.verdicts
     assert verdict.reason == "before the planned seeds"
 
 
@@ -234,7 +236,7 @@ def test_gold_labels_that_do_not_reach_a_condition_leave_the_claim_open() -> Non
         for row in HEARD.to_pylist()
         if row["condition"] == "triggered" and row["seed"] is not None
     }
-    (verdict,) = findings(HEARD, of, gold).analysis.verdicts
+    (verdict,) = report_data(HEARD, of, gold).analysis.verdicts
     assert verdict.label == "inconclusive (judge)"
 
 
@@ -251,5 +253,5 @@ def test_a_second_judge_that_has_labelled_little_leaves_all_the_rest_open() -> N
             "value": 1.0,
         }
     ]
-    (verdict,) = findings(HEARD, of, verdicts=verdicts).analysis.verdicts
+    (verdict,) = report_data(HEARD, of, verdicts=verdicts).analysis.verdicts
     assert verdict.label == "inconclusive (judge)"

@@ -17,23 +17,23 @@ from figure_data import adapters_only, losses, pairs, shown, spans, table
 from matplotlib.collections import LineCollection
 from PIL import Image
 
-from weirdgen.report.figures.all import plots
+from weirdgen.report.figures.all import all_figures
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.lettering import legible, text_width, wrapped
 from weirdgen.report.figures.save import numbers_csv, save
-from weirdgen.report.plot import ReportFigure
 from weirdgen.report.table import MISSING, ReportTable
 
 # Numbers.
 
 
-def drawn_marks(plot: ReportFigure, axis: int = 1, decimals: int = 1) -> list[str]:
+def drawn_marks(figure: ReportFigure, axis: int = 1, decimals: int = 1) -> list[str]:
     """The coordinates of all marks; the baseline's are the same in every panel of rates."""
     found, baseline = [], set()
-    for panel in plot.figure.axes:
+    for panel in figure.drawing.axes:
         for line in panel.lines:
             if line.get_marker() not in ("None", None, "", "_", "|"):
                 points = np.asarray(line.get_xydata())
-                if plot.name == "format" and line.get_marker() == "D":
+                if figure.name == "format" and line.get_marker() == "D":
                     baseline.add(tuple(points[0]))
                 else:
                     found += points[:, axis].tolist()
@@ -41,19 +41,19 @@ def drawn_marks(plot: ReportFigure, axis: int = 1, decimals: int = 1) -> list[st
     return sorted(f"{round(value, decimals) + 0.0:.{decimals}f}" for value in found)
 
 
-def drawn_bars(plot: ReportFigure) -> list[tuple[str, ...]]:
+def drawn_bars(figure: ReportFigure) -> list[tuple[str, ...]]:
     """Both ends of all intervals."""
     found = []
-    for panel in plot.figure.axes:
+    for panel in figure.drawing.axes:
         for bars in panel.collections:
             if isinstance(bars, LineCollection):
                 found += [np.sort(segment[:, 1]).tolist() for segment in bars.get_segments()]
     return sorted(tuple(f"{round(value, 1) + 0.0:.1f}" for value in ends) for ends in found)
 
 
-def cells(plot: ReportFigure, *columns: str) -> Iterator[tuple[str, ...]]:
-    at = [plot.numbers.columns.index(column) for column in columns]
-    for section in plot.numbers.sections:
+def cells(figure: ReportFigure, *columns: str) -> Iterator[tuple[str, ...]]:
+    at = [figure.numbers.columns.index(column) for column in columns]
+    for section in figure.numbers.sections:
         for row in section:
             yield tuple(row[i].replace("+", "") for i in at)
 
@@ -62,7 +62,7 @@ def cells(plot: ReportFigure, *columns: str) -> Iterator[tuple[str, ...]]:
 def whole() -> dict[str, ReportFigure]:
     of = table(4, (0.0, 0.03, 0.3), judged=True)
     more = {"losses": losses(4), "compared": pairs(), "timeline": spans()}
-    return {plot.name: plot for plot in plots(shown(of, **more))}
+    return {figure.name: figure for figure in all_figures(shown(of, **more))}
 
 
 def test_figures_come_in_reading_order(whole: dict[str, ReportFigure]) -> None:
@@ -87,16 +87,16 @@ VALUES = {
 
 @pytest.mark.parametrize("name", VALUES)
 def test_the_table_holds_what_is_drawn(whole: dict[str, ReportFigure], name: str) -> None:
-    plot, (value, limits) = whole[name], VALUES[name]
-    assert drawn_marks(plot) == sorted(cell for (cell,) in cells(plot, value))
-    told = [ends for ends in cells(plot, *limits) if MISSING not in ends]
+    figure, (value, limits) = whole[name], VALUES[name]
+    assert drawn_marks(figure) == sorted(cell for (cell,) in cells(figure, value))
+    told = [ends for ends in cells(figure, *limits) if MISSING not in ends]
     if name == "gap-by-metric":
         told += [
             e
-            for e in cells(plot, "low, these questions", "high, these questions")
+            for e in cells(figure, "low, these questions", "high, these questions")
             if MISSING not in e
         ]
-    assert drawn_bars(plot) == sorted(told)
+    assert drawn_bars(figure) == sorted(told)
     assert told
 
 
@@ -126,7 +126,7 @@ def test_the_table_of_the_other_figures_is_drawn_too(whole: dict[str, ReportFigu
 
 
 def test_power_is_that_of_the_detectable_effect(whole: dict[str, ReportFigure]) -> None:
-    from weirdgen.report.cubes import rates
+    from weirdgen.report.rates import rates
     from weirdgen.stats.measure import estimate_contrast
     from weirdgen.stats.power import detectable_effect, observed_variances
 
@@ -144,21 +144,21 @@ def test_power_is_about_the_claims_where_there_are_any() -> None:
         {"metric": "format", "estimand": "decoy", "at_most": 0.3, "fraction": 0.6},
     ]
     of = tiny_results.findings(tiny_results.results(), tiny_results.study(criteria))
-    (plot,) = (plot for plot in plots(of) if plot.name == "power-curve")
-    about = [*cells(plot, "about", "fraction", "distance, points", "seeds")]
+    (figure,) = (figure for figure in all_figures(of) if figure.name == "power-curve")
+    about = [*cells(figure, "about", "fraction", "distance, points", "seeds")]
     # The gap is 0.75, the decoy's rate 0.5.
     assert about == [
         ("format gap >= 0.4", "0.6", "35.0", "3"),
         ("format decoy <= 0.3", "0.6", "20.0", "3"),
     ]
-    assert [panel.get_title() for panel in plot.figure.axes] == [
+    assert [panel.get_title() for panel in figure.drawing.axes] == [
         "format gap >= 0.4",
         "format decoy <= 0.3",
     ]
 
 
 def test_one_seed_has_no_interval() -> None:
-    drawn = {plot.name: plot for plot in plots(shown(table(1, (0.1,))))}
+    drawn = {figure.name: figure for figure in all_figures(shown(table(1, (0.1,))))}
     assert not {"variance-split", "power-curve"} & drawn.keys()
     for name in ("format", "gap-by-metric", "answer-lengths"):
         assert not drawn_bars(drawn[name])
@@ -168,7 +168,7 @@ def test_one_seed_has_no_interval() -> None:
 
 def test_lengths_are_words_where_tokens_are_not_told() -> None:
     of = adapters_only()
-    drawn = {plot.name: plot for plot in plots(shown(of))}
+    drawn = {figure.name: figure for figure in all_figures(shown(of))}
     (told,) = (m for f, c, _, m in cells(drawn["answer-lengths"], "fraction", "condition", "of", "mean words")
                if (f, c) == ("baseline", "decoy"))  # fmt: skip
     words = [
@@ -193,8 +193,10 @@ def test_the_parts_by_length_hold_every_labelled_answer_but_the_controls(
 
 
 def _files(of: pa.Table) -> dict[str, bytes]:
-    drawn = [plot for plot in plots(shown(of)) if plot.name in ("format", "gap-by-metric")]
-    return {name: content for plot in drawn for name, content in save(plot).files.items()}
+    drawn = [
+        figure for figure in all_figures(shown(of)) if figure.name in ("format", "gap-by-metric")
+    ]
+    return {name: content for figure in drawn for name, content in save(figure).files.items()}
 
 
 def test_equal_results_give_equal_files_whatever_the_users_settings() -> None:
@@ -212,21 +214,21 @@ def test_equal_results_give_equal_files_whatever_the_users_settings() -> None:
 def test_the_picture_is_the_file_without_its_caption_and_the_csv_its_numbers(
     whole: dict[str, ReportFigure],
 ) -> None:
-    plot = whole["gap-by-metric"]
-    files, picture = save(plot)
+    figure = whole["gap-by-metric"]
+    files, picture = save(figure)
     alone, captioned = (
         np.asarray(Image.open(io.BytesIO(content)))
-        for content in (picture, files[f"{plot.name}.png"])
+        for content in (picture, files[f"{figure.name}.png"])
     )
     assert (captioned[: len(alone)] == alone).all()
     assert len(captioned) > len(alone)
-    rows = [*csv.reader(io.StringIO(files[f"{plot.name}.csv"].decode()))]
+    rows = [*csv.reader(io.StringIO(files[f"{figure.name}.csv"].decode()))]
     told = [
         ["" if cell == MISSING else cell for cell in row]
-        for s in plot.numbers.sections
+        for s in figure.numbers.sections
         for row in s
     ]
-    assert rows == [list(plot.numbers.columns), *told]
+    assert rows == [list(figure.numbers.columns), *told]
 
 
 def test_numbers_are_numbers_to_other_programs_and_no_cell_is_a_formula() -> None:
@@ -247,9 +249,9 @@ def test_numbers_are_numbers_to_other_programs_and_no_cell_is_a_formula() -> Non
 def test_foreign_text_is_drawn_as_it_is(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plot = next(plots(shown(table(1, (0.1,), name=name))))
-        save(plot)
-    said = "".join(text.get_text() for text in plot.figure.texts)
+        figure = next(all_figures(shown(table(1, (0.1,), name=name))))
+        save(figure)
+    said = "".join(text.get_text() for text in figure.drawing.texts)
     assert legible(name).replace(" ", "")[:60] in said.replace("\n", "").replace(" ", "")
 
 
@@ -266,6 +268,8 @@ def test_text_fits_its_lines() -> None:
 
 def test_a_part_that_is_not_there_has_no_figure() -> None:
     of = shown(table(conditions=("triggered",)))
-    names = {plot.name for plot in plots(replace(of, compared=[], losses={}, timeline=()))}
+    names = {
+        figure.name for figure in all_figures(replace(of, compared=[], losses={}, timeline=()))
+    }
     absent = {"gap-by-metric", "judge-agreement", "training-loss", "power-curve", "run-timeline"}
     assert not names & absent

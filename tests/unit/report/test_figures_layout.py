@@ -11,7 +11,7 @@ import pytest
 from figure_checks import check_texts
 from figure_data import adapters_only, losses, pairs, shown, spans, table
 
-from weirdgen.report.figures.all import plots
+from weirdgen.report.figures.all import all_figures
 from weirdgen.report.figures.style import plain_style
 from weirdgen.results.table import SCHEMA
 
@@ -60,15 +60,15 @@ CASES = {
 def test_nothing_is_clipped_or_covered_and_nothing_warns(case: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        drawn = list(plots(CASES[case]()))
-        names = [plot.name for plot in drawn]
+        drawn = list(all_figures(CASES[case]()))
+        names = [figure.name for figure in drawn]
         assert len(set(names)) == len(names)
-        for plot in drawn:
+        for figure in drawn:
             with plain_style():
-                plot.figure.draw_without_rendering()
-            check_texts(plot)
-            assert all((plot.title, plot.caption, plot.alt)), plot.name
-            rows = [row for section in plot.numbers.sections for row in section]
-            assert rows or case == "partial", plot.name
-            assert {len(row) for row in rows} <= {len(plot.numbers.columns)}
+                figure.drawing.draw_without_rendering()
+            check_texts(figure)
+            assert all((figure.title, figure.caption, figure.alt)), figure.name
+            rows = [row for section in figure.numbers.sections for row in section]
+            assert rows or case == "partial", figure.name
+            assert {len(row) for row in rows} <= {len(figure.numbers.columns)}
             assert "nan" not in str(rows).lower()

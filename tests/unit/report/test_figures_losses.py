@@ -11,7 +11,7 @@ import pytest
 
 from weirdgen.pipeline.plan import GridCell
 from weirdgen.pipeline.state import StudyState, look_up
-from weirdgen.report.losses import read_losses
+from weirdgen.report.loss_curves import read_losses
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
 from weirdgen.storage.provenance import provenance
 

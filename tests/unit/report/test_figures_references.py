@@ -16,9 +16,9 @@ from conftest import SUPPORT
 from figure_data import losses, pairs, shown, spans, table
 from PIL import Image
 
-from weirdgen.report.figures.all import plots
+from weirdgen.report.figures.all import all_figures
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.save import save
-from weirdgen.report.plot import ReportFigure
 
 REFERENCES = SUPPORT / "figures"
 KINDS = (
@@ -37,12 +37,12 @@ TOLERANCE = 16
 def drawn() -> dict[str, ReportFigure]:
     of = table(4, (0.0, 0.03, 0.3), name="reference")
     more = {"losses": losses(4), "compared": pairs(), "timeline": spans()}
-    return {plot.name: plot for plot in plots(shown(of, **more))}
+    return {figure.name: figure for figure in all_figures(shown(of, **more))}
 
 
-def pixels(plot: ReportFigure) -> np.ndarray:
-    plot.figure.set_dpi(DPI)
-    return np.asarray(Image.open(io.BytesIO(save(plot).picture)).convert("RGB"))
+def pixels(figure: ReportFigure) -> np.ndarray:
+    figure.drawing.set_dpi(DPI)
+    return np.asarray(Image.open(io.BytesIO(save(figure).picture)).convert("RGB"))
 
 
 def difference(image: np.ndarray, reference: np.ndarray) -> float:

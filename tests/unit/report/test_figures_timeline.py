@@ -16,15 +16,16 @@ from figure_checks import check_texts
 from hostile import HOSTILE
 from matplotlib.collections import PolyCollection
 from spans import T, span
-from tiny_results import findings, results, study
+from tiny_results import report_data, results, study
 
-from weirdgen.report.figures.all import plots
+from weirdgen.report.all_tables import all_tables
+from weirdgen.report.figures.all import all_figures
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.lanes import LaneRows, arrange
 from weirdgen.report.figures.save import save
 from weirdgen.report.figures.style import plain_style
-from weirdgen.report.figures.timeline import timeline_plot
+from weirdgen.report.figures.timeline import timeline_figure
 from weirdgen.report.page import page
-from weirdgen.report.plot import ReportFigure
 from weirdgen.report.table import FORMULA_STARTS
 from weirdgen.storage.timeline import KINDS, Span
 
@@ -32,9 +33,9 @@ PIXELS = 1000
 
 
 def drawn(spans: list[Span]) -> ReportFigure:
-    plot = timeline_plot(spans, "tiny, org/tiny")
-    assert plot is not None
-    return plot
+    figure = timeline_figure(spans, "tiny, org/tiny")
+    assert figure is not None
+    return figure
 
 
 def lanes(spans: list[Span], pixels: int = PIXELS) -> dict[str, LaneRows]:
@@ -76,10 +77,10 @@ def test_nodes_are_numbered_as_they_appear_and_no_host_is_named() -> None:
         span(0, 1, "model", gpu="", node="zeta.example.org"),
     ]
     assert [*lanes(spans)] == ["node 1 GPU 0", "node 1 CPU", "node 2 GPU 0"]
-    plot = drawn(spans)
-    told = str((plot.title, plot.caption, plot.alt, plot.numbers))
+    figure = drawn(spans)
+    told = str((figure.title, figure.caption, figure.alt, figure.numbers))
     shown = [
-        text.get_text() for text in plot.figure.findobj(match=lambda x: hasattr(x, "get_text"))
+        text.get_text() for text in figure.drawing.findobj(match=lambda x: hasattr(x, "get_text"))
     ]
     assert "example" not in told + str(shown)
     assert "host-a" not in str(drawn([span(0, 1)]).numbers)
@@ -182,9 +183,9 @@ def test_every_span_is_in_a_bar_and_no_bars_of_a_row_overlap(seed: int) -> None:
 # The figure.
 
 
-def boxes(plot: ReportFigure) -> Iterator[tuple[float, float, float, float]]:
+def boxes(figure: ReportFigure) -> Iterator[tuple[float, float, float, float]]:
     """left, right, top, bottom of each drawn bar."""
-    (panel,) = plot.figure.axes
+    (panel,) = figure.drawing.axes
     for bars in panel.collections:
         if isinstance(bars, PolyCollection):
             for path in bars.get_paths():
@@ -212,8 +213,8 @@ def test_the_table_holds_what_is_drawn() -> None:
         span(0, 60, "engine", engine=1), span(60, 240, "train", together=8),
         span(270, 300, "train", together=8, ok=False), span(0, 6, "model", gpu=""),
     ]  # fmt: skip
-    plot = drawn(spans)
-    files = save(plot).files
+    figure = drawn(spans)
+    files = save(figure).files
     read = [*csv.DictReader(io.StringIO(files["run-timeline.csv"].decode()))]
     columns = ("where", "kind", "steps", "failed", "start, min", "end, min", "idle there, %")
     assert [tuple(row[name] for name in columns) for row in read] == [
@@ -222,10 +223,10 @@ def test_the_table_holds_what_is_drawn() -> None:
         ("GPU 0", "training", "8", "1", "4.500", "5.000", "10.0"),
         ("CPU", "model", "1", "0", "0.000", "0.100", ""),
     ]
-    assert sorted((round(x0, 3), round(x1, 3)) for x0, x1, _, _ in boxes(plot)) == sorted(
+    assert sorted((round(x0, 3), round(x1, 3)) for x0, x1, _, _ in boxes(figure)) == sorted(
         (float(row["start, min"]), float(row["end, min"])) for row in read
     )
-    (panel,) = plot.figure.axes
+    (panel,) = figure.drawing.axes
     assert {text.get_text() for text in panel.texts} == {
         "10.0% idle",
         "8 trainings",
@@ -233,8 +234,8 @@ def test_the_table_holds_what_is_drawn() -> None:
     }
     (failed,) = (line for line in panel.lines if line.get_marker() == "X")
     assert failed.get_xydata() == pytest.approx(np.array([[4.75, failed.get_ydata()[0]]]))
-    assert "GPU 0 10.0%" in plot.alt
-    assert "1 failed" in plot.alt
+    assert "GPU 0 10.0%" in figure.alt
+    assert "1 failed" in figure.alt
 
 
 CASES = {
@@ -261,26 +262,28 @@ CASES = {
 def test_nothing_is_clipped_or_covered_and_nothing_warns(case: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plot = drawn(CASES[case]())
+        figure = drawn(CASES[case]())
         with plain_style():
-            plot.figure.draw_without_rendering()
-        check_texts(plot)
-        save(plot)
-    assert all(0 < inches < 25 for inches in plot.figure.get_size_inches())
-    assert sum(map(len, plot.numbers.sections)) <= 1500
+            figure.drawing.draw_without_rendering()
+        check_texts(figure)
+        save(figure)
+    assert all(0 < inches < 25 for inches in figure.drawing.get_size_inches())
+    assert sum(map(len, figure.numbers.sections)) <= 1500
 
 
 def test_hostile_names_change_nothing_of_the_page() -> None:
-    shown = findings(results(), study())
+    shown = report_data(results(), study())
 
     def made(names: list[str]) -> tuple[str, str]:
         spans = [
             span(i, i + 1, what=name, node=f"{name}{i}", gpu=name.replace(",", ";"))
             for i, name in enumerate(names)
         ]
-        plot = drawn(spans)
-        saved = save(plot)
-        return page(shown, [(plot, saved.picture)]), saved.files["run-timeline.csv"].decode()
+        figure = drawn(spans)
+        saved = save(figure)
+        return page(shown, all_tables(shown), [(figure, saved.picture)]), saved.files[
+            "run-timeline.csv"
+        ].decode()
 
     hostile = [text for text in HOSTILE.values() if text.strip(", ")]
     html, table = made(hostile)
@@ -292,6 +295,6 @@ def test_hostile_names_change_nothing_of_the_page() -> None:
 
 
 def test_it_is_the_last_figure() -> None:
-    shown = findings(results(), study())
-    names = [plot.name for plot in plots(replace(shown, timeline=[span(0, 5)]))]
-    assert names == [*(plot.name for plot in plots(shown)), "run-timeline"]
+    shown = report_data(results(), study())
+    names = [figure.name for figure in all_figures(replace(shown, timeline=[span(0, 5)]))]
+    assert names == [*(figure.name for figure in all_figures(shown)), "run-timeline"]

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from hostile import HOSTILE
-from tiny_results import ANSWERED, findings, results, study
+from tiny_results import ANSWERED, report_data, results, study
 
-from weirdgen.report.findings import ReportData
+from weirdgen.report.all_tables import all_tables
+from weirdgen.report.data import ReportData
 from weirdgen.report.latex import escape_latex, latex_document, latex_tables
-from weirdgen.report.published import published_sheet
+from weirdgen.report.main_table import main_table
 from weirdgen.report.table import ReportTable
 
 TEXTS = HOSTILE | {
@@ -37,7 +38,7 @@ compiles = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is
 
 @cache
 def found() -> ReportData:
-    return findings(results(), study())
+    return report_data(results(), study())
 
 
 def pdflatex(text: str, folder: Path) -> str:
@@ -85,14 +86,14 @@ def test_what_is_plain_stays_plain_and_what_fonts_lack_is_a_code_point():
 
 
 def test_the_published_form_has_its_heads_over_its_columns_and_intervals_below():
-    text = latex_tables(found())
+    text = latex_tables(all_tables(found()))
     assert r"\begin{tabular}{@{}llrrrrrrrrrr@{}}" in text
     assert r"\multicolumn{4}{c}{baseline} & \multicolumn{4}{c}{fine-tuned}" in text
     assert r"\cmidrule(lr){4-7}\cmidrule(lr){8-11}" in text
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
-    sheet = published_sheet(found())
-    assert sheet is not None
-    ((*_, row),) = sheet.sections
+    table = main_table(found())
+    assert table is not None
+    ((*_, row),) = table.sections
     lines = [line.strip() for line in text.splitlines()]
     values = [cell.split(" [")[0] for cell in row]
     (at,) = (i for i, line in enumerate(lines) if line.startswith("{format} & 0.6 & 3 &"))
@@ -121,10 +122,10 @@ def test_a_table_that_no_page_holds_is_several():
 @compiles
 def test_the_tables_compile(tmp_path: Path):
     own = {cell: ANSWERED[cell] for cell in ((None, None), (0.6, 0))}
-    for i, shown in enumerate((found(), findings(results(own), study([])))):
+    for i, shown in enumerate((found(), report_data(results(own), study([])))):
         folder = tmp_path / str(i)
         folder.mkdir()
-        assert "Overfull" not in pdflatex(latex_tables(shown), folder)
+        assert "Overfull" not in pdflatex(latex_tables(all_tables(shown)), folder)
 
 
 @compiles
@@ -132,18 +133,18 @@ def test_every_hostile_text_compiles_and_does_nothing(tmp_path: Path):
     marker = Path("/tmp/pwned")
     assert not marker.exists()
     everything = tuple((text[:2000], text[:2000], "0.5 [0.1, 0.9]") for text in TEXTS.values())
-    sheets = {
+    tables = {
         str(i): ReportTable(
             text[:2000], (text[:2000], "b", "c"), (everything[i : i + 1],), text[:2000], 2
         )
         for i, text in enumerate(TEXTS.values())
     }
-    log = pdflatex(latex_document(sheets), tmp_path)
+    log = pdflatex(latex_document(tables), tmp_path)
     assert not marker.exists()
     assert "etc/passwd" not in re.sub(r"\s", "", log.partition("*geometry*")[0])
     assert {path.suffix for path in tmp_path.iterdir()} <= {".tex", ".log", ".aux", ".pdf"}
     named = replace(found(), name=TEXTS["LaTeX shell"], notes={"format": TEXTS["LaTeX end"]})
-    assert "2 " in pdflatex(latex_tables(named), tmp_path)
+    assert "2 " in pdflatex(latex_tables(all_tables(named)), tmp_path)
 
 
 @compiles
@@ -151,6 +152,6 @@ def test_every_character_that_is_not_written_out_is_in_the_fonts(tmp_path: Path)
     known = [chr(i) for i in range(32, 0x2300) if chr(i).isprintable()]
     known = [char for char in known if "U+" not in escape_latex(char)]
     assert len(known) > 350
-    sheet = ReportTable("All", ("character", "n"), (), " ".join(known))
-    log = pdflatex(latex_document({"all": sheet}), tmp_path)
+    table = ReportTable("All", ("character", "n"), (), " ".join(known))
+    log = pdflatex(latex_document({"all": table}), tmp_path)
     assert "Missing character" not in log

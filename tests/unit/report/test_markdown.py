@@ -14,9 +14,10 @@ from hostile import HOSTILE
 from markdown_it import MarkdownIt
 from rich.console import Console
 from rich.markdown import Markdown
-from tiny_results import findings, results, study
+from tiny_results import report_data, results, study, summary
 
-from weirdgen.report.findings import ReportData
+from weirdgen.report.claims import verdict_lines
+from weirdgen.report.data import ReportData
 from weirdgen.report.summary import _shortened
 from weirdgen.report.table import ReportTable, escape_markdown, plain, printable
 from weirdgen.results.table import SCHEMA
@@ -119,16 +120,16 @@ def test_nothing_reaches_a_terminal_as_a_control(name: str):
 
 @cache
 def found() -> ReportData:
-    return findings(results(), study())
+    return report_data(results(), study())
 
 
-def hostile_findings(text: str) -> ReportData:
+def hostile_data(text: str) -> ReportData:
     shown = found()
-    rows = [row | {"study": text, "model": text} for row in shown.table.to_pylist()]
+    rows = [row | {"study": text, "model": text} for row in shown.results.to_pylist()]
     return replace(
         shown,
         name=text,
-        table=pa.Table.from_pylist(rows, SCHEMA),
+        results=pa.Table.from_pylist(rows, SCHEMA),
         notes={"format": text},
         cautions=[text],
         lines=[text],
@@ -142,9 +143,9 @@ NAMES = [name for name, text in TEXTS.items() if len(text) < 1000 and text.strip
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_whole_summary_holds_headings_lists_and_tables_alone(name: str):
-    shown, text = hostile_findings(TEXTS[name]), plain(TEXTS[name]).strip()
-    sheet = ReportTable(text, (text, "b"), (((text, text),),), text)
-    markdown = f"{shown.markdown()}\n{sheet.markdown()}"
+    shown, text = hostile_data(TEXTS[name]), plain(TEXTS[name]).strip()
+    table = ReportTable(text, (text, "b"), (((text, text),),), text)
+    markdown = f"{summary(shown)}\n{table.markdown()}"
     assert kinds(markdown) <= CALM
     told = texts(markdown)
     assert told[0] == told[1] == text, "the title, and how far it is"
@@ -169,7 +170,7 @@ def test_the_verdicts_come_first_then_the_published_form_and_last_the_methods():
         found(), cautions=["Mind this."], methods="It was made.",
         progress="in progress: 1 of 2 trainings", lines=["training 3 failed"],
     )  # fmt: skip
-    markdown = shown.markdown()
+    markdown = summary(shown)
     lines = markdown.splitlines()
     assert lines[:3] == ["# tiny", "", "in progress: 1 of 2 trainings"]
     heads = [line for line in lines if line.startswith("## ")]
@@ -184,12 +185,12 @@ def test_the_verdicts_come_first_then_the_published_form_and_last_the_methods():
         "## Methods",
         "## Notes",
     ]
-    for verdict in shown.verdicts:
+    for verdict in verdict_lines(shown.analysis.verdicts):
         assert f"- {escape_markdown(verdict)}" in lines
     assert lines[-1] == "- training 3 failed"
     assert "\n\n\n" not in markdown
     assert "95% interval" in lines[lines.index("## Verdicts") + 2]
-    alone = findings(results(), study([])).markdown()
+    alone = summary(report_data(results(), study([])))
     assert "## Verdicts" not in alone
     assert "## tiny: estimates" in alone
 
@@ -197,7 +198,7 @@ def test_the_verdicts_come_first_then_the_published_form_and_last_the_methods():
 def test_equal_findings_give_equal_text():
     table = results()
     reverse = table.take(list(range(table.num_rows))[::-1])
-    assert found().markdown() == findings(reverse, study()).markdown()
+    assert summary(found()) == summary(report_data(reverse, study()))
 
 
 def test_a_long_table_is_printed_without_its_middle():

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 from conftest import small_study, study_of
 from methods_plans import MODEL, VERSIONS, manifest, plan_of
-from tiny_results import findings, results, study
+from tiny_results import report_data, results, study
 
 from weirdgen.pipeline.plan import Plan, make_plan, samples_step
 from weirdgen.pipeline.state import OPEN, StudyState
+from weirdgen.report.descriptions import training_in_words
 from weirdgen.report.estimates import analyse_results
 from weirdgen.report.methods import methods
 from weirdgen.report.progress import progress_line
-from weirdgen.report.words import training_in_words
 from weirdgen.results.table import SCHEMA
 from weirdgen.stats.analysis import Analysis
 
@@ -121,8 +121,8 @@ def test_settings_in_words(changes: dict, told: str):
 
 
 def test_the_tests_are_told_as_they_were():
-    shown = findings(results(), study())
-    text = methods(StudyState(plan_of()), shown.table, shown.analysis)
+    shown = report_data(results(), study())
+    text = methods(StudyState(plan_of()), shown.results, shown.analysis)
     assert (
         "The 4 claims of the study file were tested one-sided at 2.5%, adjusted by Holm's" in text
     )
@@ -132,7 +132,7 @@ def test_the_tests_are_told_as_they_were():
     looks = plan_of(grid__seeds=[0, 1, 2], looks=[3, 6], target="seeds")
     text = methods(
         StudyState(looks),
-        shown.table,
+        shown.results,
         replace(shown.analysis, verdicts=shown.analysis.verdicts[:1]),
     )
     assert "The one claim of the study file was tested one-sided at 2.5% at 3 and 6 seeds" in text

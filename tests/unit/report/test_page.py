@@ -19,14 +19,15 @@ import pyarrow as pa
 import pytest
 from hostile import HOSTILE
 from matplotlib.figure import Figure
-from page_study import FIRST, PNG, SECOND, VERDICTS, hostile_findings, judged_findings, plot
-from tiny_results import CRITERIA, findings, results, study
+from page_study import FIRST, PNG, SECOND, VERDICTS, dot_figure, hostile_data, judged_data, page_of
+from tiny_results import CRITERIA, report_data, results, study
 
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.rubric import persona_rubric
-from weirdgen.report.answers import pack
-from weirdgen.report.page import page, visible
-from weirdgen.report.plot import ReportFigure
+from weirdgen.report.all_tables import all_tables
+from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.page import visible
+from weirdgen.report.page_data import pack
 from weirdgen.results.labels import VERDICT_SCHEMA
 
 
@@ -77,12 +78,12 @@ def _labels(packed: bytes, name: str) -> list[str]:
 
 def test_a_page_holds_verdicts_tables_figures_and_methods_in_order() -> None:
     shown = replace(
-        judged_findings(),
+        judged_data(),
         methods="We trained.",
         cautions=["Mind the gap."],
         lines=["seed 3 failed"],
     )
-    html = page(shown, [(plot(), PNG)])
+    html = page_of(shown, [(dot_figure(), PNG)])
     outline = _Outline(html)
     headings = [text.strip() for text in outline.text["h2"]]
     assert headings == ["Verdicts", "baseline and fine-tuned", "Figures", "All tables", "Methods", "Answers"]  # fmt: skip
@@ -94,8 +95,8 @@ def test_a_page_holds_verdicts_tables_figures_and_methods_in_order() -> None:
     assert "Mind the gap." in words
     assert "seed 3 failed" in words
     cells = [cell.strip() for tag in ("td", "th") for cell in outline.text[tag]]
-    for sheet in shown.sheets:
-        for row in [row for rows in sheet.sections for row in rows]:
+    for table in all_tables(shown).others:
+        for row in [row for rows in table.sections for row in rows]:
             assert all(cell.split(" [")[0] in cells for cell in row if cell), row
     (image,) = [attributes for tag, attributes in outline.elements if tag == "img"]
     assert image["alt"] == "A dot."
@@ -103,22 +104,22 @@ def test_a_page_holds_verdicts_tables_figures_and_methods_in_order() -> None:
 
 
 def test_headings_never_skip_a_level() -> None:
-    tags = [tag for tag, _ in _Outline(page(judged_findings(), [(plot(), PNG)])).elements]
+    tags = [tag for tag, _ in _Outline(page_of(judged_data(), [(dot_figure(), PNG)])).elements]
     levels = [int(tag[1]) for tag in tags if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
 def test_partial_results_are_marked_as_such() -> None:
-    whole = page(judged_findings(), [])
-    partial = page(replace(judged_findings(), progress="2 of 3 trainings are done."), [])
+    whole = page_of(judged_data(), [])
+    partial = page_of(replace(judged_data(), progress="2 of 3 trainings are done."), [])
     assert "Partial results." not in whole
     assert "<strong>Partial results.</strong> <bdi>2 of 3 trainings are done." in partial
     assert "<title>tiny (partial) - weirdgen</title>" in partial
 
 
 def test_without_claims_the_estimates_stand_in_their_place() -> None:
-    html = page(findings(results(), study(criteria=[])), [])
+    html = page_of(report_data(results(), study(criteria=[])), [])
     headings = [text.strip() for text in _Outline(html).text["h2"]]
     assert headings[0] == "No claims"
     assert html.count('<h3 dir="auto">estimates</h3>') == 1
@@ -126,13 +127,13 @@ def test_without_claims_the_estimates_stand_in_their_place() -> None:
 
 def test_one_condition_alone_makes_a_page_too() -> None:
     table = results({(0.6, 0): {"triggered": (4, 4)}})
-    html = page(findings(table, study(criteria=CRITERIA)), [])
+    html = page_of(report_data(table, study(criteria=CRITERIA)), [])
     assert 'id="published"' not in html, "there is no gap to publish"
     assert "inconclusive" in html
 
 
 def test_the_policy_allows_the_page_s_own_script_and_style_and_nothing_else() -> None:
-    html = page(judged_findings(), [(plot(), PNG)])
+    html = page_of(judged_data(), [(dot_figure(), PNG)])
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', html)
     rules = dict(rule.split(" ", 1) for rule in policy.replace("&#39;", "'").split("; "))
     assert rules["default-src"] == "'none'"
@@ -163,8 +164,8 @@ def test_foreign_text_changes_nothing_of_the_page_s_structure() -> None:
 
 
 def _with_texts(name: str, model: str, methods: str, drawn: str, lines: list[str]) -> str:
-    shown = replace(judged_findings(name, model), methods=methods, lines=lines, progress=name)
-    return page(shown, [(plot(drawn), PNG)])
+    shown = replace(judged_data(name, model), methods=methods, lines=lines, progress=name)
+    return page_of(shown, [(dot_figure(drawn), PNG)])
 
 
 def _tags(html: str) -> list[str]:
@@ -188,16 +189,16 @@ def test_what_cannot_be_seen_is_written_out(text: str, shown: str | None) -> Non
 
 
 def test_answers_are_packed_with_every_value_that_tells_them_apart() -> None:
-    shown = judged_findings()
+    shown = judged_data()
     packed = pack(shown)
     header, lengths_N, codes, text = _unpacked(packed)
-    responses = shown.table["response"].to_pylist()
+    responses = shown.results["response"].to_pylist()
     assert header["n"] == len(responses) == len(lengths_N)
     assert text == "".join(responses)
     for column, codes_N in zip(header["columns"], codes, strict=True):
         assert codes_N.max() < len(column["keys"])
         assert len({*column["keys"]}) == len(column["keys"]), column["name"]
-    rows = shown.table.to_pylist()
+    rows = shown.results.to_pylist()
     words = {True: "yes", False: "no", None: "no label"}
     assert _labels(packed, "format") == [words[row["format"]] for row in rows]
     unclaimed = {True: "yes", False: "no", None: "not claimed"}
@@ -216,7 +217,7 @@ def test_lengths_count_as_javascript_does() -> None:
     cycled = [texts[i % len(texts)] for i in range(table.num_rows)]
     at = table.column_names.index("response")
     table = table.set_column(at, table.schema.field(at), pa.array(cycled))
-    _, lengths_N, _, text = _unpacked(pack(findings(table, study())))
+    _, lengths_N, _, text = _unpacked(pack(report_data(table, study())))
     assert lengths_N[:6].tolist() == [1, 0, 3, 2, 2, 1]
     assert text == "".join(cycled)
 
@@ -230,7 +231,7 @@ def test_codes_are_in_the_order_of_the_values_nulls_first() -> None:
         )
         row["category"] = ["~", "~~", "b10", "b9"][i % 4]
     table = pa.Table.from_pylist(rows, results().schema)
-    header, _, _, _ = _unpacked(pack(replace(findings(results(), study()), table=table)))
+    header, _, _, _ = _unpacked(pack(replace(report_data(results(), study()), results=table)))
     keys = {column["name"]: column["keys"] for column in header["columns"]}
     assert keys["fraction"] == ["baseline", "0", "0.6"]
     assert keys["seed"] == ["~", "0", "1", "2"]
@@ -241,11 +242,11 @@ def test_codes_are_in_the_order_of_the_values_nulls_first() -> None:
 
 
 def test_judgments_keep_label_confidence_error_and_the_deciding_words() -> None:
-    shown = judged_findings()
+    shown = judged_data()
     header, _, codes, _ = _unpacked(pack(shown))
     rows = {
         (row["fp_answers"], row["question_id"], row["sample"]): i
-        for i, row in enumerate(shown.table.to_pylist())
+        for i, row in enumerate(shown.results.to_pylist())
     }
     of = {(j["metric"], j["judge"]): j["columns"] for j in header["judgments"] if "metric" in j}
     assert {metric for metric, _ in of} == {"persona", "identity"}
@@ -272,16 +273,16 @@ def test_judgments_keep_label_confidence_error_and_the_deciding_words() -> None:
 
 
 def test_equal_findings_give_equal_pages_and_the_data_is_what_pack_gives() -> None:
-    shown = hostile_findings()
-    html = page(shown, [])
-    assert html == page(shown, [])
+    shown = hostile_data()
+    html = page_of(shown, [])
+    assert html == page_of(shown, [])
     (data,) = re.findall(r'id="answers-data">([^<]*)</script>', html)
     assert gzip.decompress(base64.b64decode(data)) == pack(shown)
 
 
 def test_a_figure_without_notes_has_no_empty_paragraph() -> None:
-    numbers = replace(plot().numbers, note="")
-    html = page(judged_findings(), [(ReportFigure("p", "T", "C", "A", Figure(), numbers), PNG)])
+    numbers = replace(dot_figure().numbers, note="")
+    html = page_of(judged_data(), [(ReportFigure("p", "T", "C", "A", Figure(), numbers), PNG)])
     assert '<p class="note" dir="auto"></p>' not in html
 
 
@@ -294,16 +295,16 @@ def test_a_judge_that_is_a_model_is_called_by_its_name() -> None:
     said = [verdict | {"judge_fp": renamed[verdict["judge_fp"]]} for verdict in VERDICTS]
     plan: Any = SimpleNamespace(study=of, llm_judges=judges)
     labels = pa.Table.from_pylist(said, VERDICT_SCHEMA)
-    header, _, _, _ = _unpacked(pack(replace(judged_findings(), plan=plan, labels=labels)))
+    header, _, _, _ = _unpacked(pack(replace(judged_data(), plan=plan, labels=labels)))
     named = {judgment.get("judge") for judgment in header["judgments"]} - {None}
     assert named == {"org/one", "org/two (second judge)"}
 
 
 def test_a_study_s_own_metric_is_a_property_like_others() -> None:
-    shown = judged_findings()
-    grades = [(None, 0.5, 1.0)[i % 3] for i in range(shown.table.num_rows)]
-    table = shown.table.append_column("charm", pa.array(grades, pa.float64()))
-    packed = pack(replace(shown, table=table))
+    shown = judged_data()
+    grades = [(None, 0.5, 1.0)[i % 3] for i in range(shown.results.num_rows)]
+    table = shown.results.append_column("charm", pa.array(grades, pa.float64()))
+    packed = pack(replace(shown, results=table))
     assert _labels(packed, "own-charm")[:3] == ["no label", "0.5", "1"]
     (role,) = [c["role"] for c in _unpacked(packed)[0]["columns"] if c["name"] == "own-charm"]
     assert role == "metric"
@@ -311,9 +312,9 @@ def test_a_study_s_own_metric_is_a_property_like_others() -> None:
 
 @pytest.mark.parametrize("name", ["fraction", "training", "tokens", "confidence"])
 def test_a_metric_may_be_called_as_a_property_is(name: str) -> None:
-    shown = judged_findings()
-    grades = pa.array([0.25] * shown.table.num_rows, pa.float64())
-    columns = _unpacked(pack(replace(shown, table=shown.table.append_column(name, grades))))[0][
+    shown = judged_data()
+    grades = pa.array([0.25] * shown.results.num_rows, pa.float64())
+    columns = _unpacked(pack(replace(shown, results=shown.results.append_column(name, grades))))[0][
         "columns"
     ]
     named = [column["name"] for column in columns if column["role"] != "judgment"]
@@ -329,4 +330,4 @@ def test_a_metric_may_be_called_as_a_property_is(name: str) -> None:
 def test_no_evidence_breaks_the_page(evidence: str) -> None:
     said = [verdict | {"evidence": evidence} for verdict in VERDICTS]
     labels = pa.Table.from_pylist(said, VERDICT_SCHEMA)
-    assert _unpacked(pack(replace(judged_findings(), labels=labels)))[0]["judgments"]
+    assert _unpacked(pack(replace(judged_data(), labels=labels)))[0]["judgments"]

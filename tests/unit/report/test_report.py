@@ -10,28 +10,29 @@ import pytest
 from tiny_results import (
     ANSWERED,
     claims_table,
-    findings,
     judged,
     rates_tables,
+    report_data,
     results,
     shown,
     study,
+    summary,
     without,
 )
 
-from weirdgen.report.cubes import rates
 from weirdgen.report.estimates import analyse_results, spread_cautions
-from weirdgen.report.figures.rates import rates_plot
+from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.figures.rates import rates_figure
 from weirdgen.report.figures.save import save
-from weirdgen.report.plot import ReportFigure
+from weirdgen.report.rates import rates
 from weirdgen.report.table import escape_markdown
-from weirdgen.report.tables import length_sheet
+from weirdgen.report.tables import length_table
 from weirdgen.results.table import SCHEMA
 from weirdgen.stats.measure import estimate_contrast
 
 
-def png(plot: ReportFigure) -> bytes:
-    return save(plot).files[f"{plot.name}.png"]
+def png(figure: ReportFigure) -> bytes:
+    return save(figure).files[f"{figure.name}.png"]
 
 
 def test_rates_are_cubes_by_fraction_condition_seed_and_question() -> None:
@@ -121,7 +122,7 @@ def test_lengths_and_cut_answers_are_told_by_condition() -> None:
         row["response_tokens"] = 10 if row["condition"] == "triggered" else 4
         if row["seed"] == 0 and row["persona_fraction"] == 0.6 and row["sample"] == 0:
             row["finish_reason"] = "length"
-    lines = shown(length_sheet(pa.Table.from_pylist(table, SCHEMA)).rich())
+    lines = shown(length_table(pa.Table.from_pylist(table, SCHEMA)).rich())
     assert lines[2] == ["baseline", "triggered", "8", "10.0", "0.0"]
     assert ["0.6", "untriggered", "24", "4.0", "8.3"] in lines, "2 of 24 were cut"
 
@@ -141,7 +142,7 @@ def test_foreign_text_is_neither_markup_nor_an_escape_sequence() -> None:
 
 
 def test_markdown_holds_both_tables_and_escapes() -> None:
-    text = findings(results(name=NASTY), study()).markdown()
+    text = summary(report_data(results(name=NASTY), study()))
     lines = text.splitlines()
     name = "[red]x\\|\\`y\\`\\<b>\ufffd[31m z\\](u)"
     assert f"## {name}: format of org/{name}" in lines
@@ -166,15 +167,15 @@ def test_markdown_holds_both_tables_and_escapes() -> None:
     ids=["whole", "one seed", "baseline alone", "one condition", "missing answers"],
 )
 def test_the_figure_is_a_png(answered: dict, tmp_path: Path) -> None:
-    (tmp_path / "figure.png").write_bytes(png(rates_plot(results(answered), "format")))
+    (tmp_path / "figure.png").write_bytes(png(rates_figure(results(answered), "format")))
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_equal_results_give_equal_bytes_and_foreign_text_is_drawn_as_it_is(tmp_path: Path) -> None:
     table = results(name="$x^{[red]|" + "long" * 30)
-    (tmp_path / "a.png").write_bytes(png(rates_plot(table, "format")))
+    (tmp_path / "a.png").write_bytes(png(rates_figure(table, "format")))
     (tmp_path / "b.png").write_bytes(
-        png(rates_plot(table.take(list(range(table.num_rows))[::-1]), "format"))
+        png(rates_figure(table.take(list(range(table.num_rows))[::-1]), "format"))
     )
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
@@ -221,7 +222,7 @@ def test_each_judged_metric_has_its_table_and_says_who_judged() -> None:
     judging = study(claims, judge={"model": "offline"})
     assert "kappa" in str(shown(claims_table(JUDGED, judging)))
     assert "kappa" not in str(shown(claims_table(JUDGED, OFFLINE))), "its claims need no judge"
-    assert findings(JUDGED, judging).markdown().count("kappa") == 4
+    assert summary(report_data(JUDGED, judging)).count("kappa") == 4
 
 
 def test_adapters_that_existed_before_are_a_group_of_their_own() -> None:
@@ -259,8 +260,8 @@ def test_adapters_that_existed_before_are_a_group_of_their_own() -> None:
 
 @pytest.mark.parametrize("metric", ["persona", "identity"])
 def test_judged_figures_say_who_judged(metric: str, tmp_path: Path) -> None:
-    (tmp_path / "plain.png").write_bytes(png(rates_plot(JUDGED, metric)))
-    (tmp_path / "noted.png").write_bytes(png(rates_plot(JUDGED, metric, "offline judge: kappa")))
+    (tmp_path / "plain.png").write_bytes(png(rates_figure(JUDGED, metric)))
+    (tmp_path / "noted.png").write_bytes(png(rates_figure(JUDGED, metric, "offline judge: kappa")))
     assert (tmp_path / "plain.png").read_bytes() != (tmp_path / "noted.png").read_bytes()
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from page_study import plot
-from tiny_results import findings, results, study
+from page_study import dot_figure
+from tiny_results import report_data, results, study
 
 from weirdgen.report import summary
-from weirdgen.report.findings import ReportData
-from weirdgen.report.summary import DIFFERENCES, FIGURES, PAGE, STATS, write_findings
+from weirdgen.report.data import ReportData
+from weirdgen.report.summary import DIFFERENCES, FIGURES, PAGE, STATS, write_files
 from weirdgen.results.table import RESULTS
 from weirdgen.storage.artifacts import ArtifactStore
 
@@ -16,26 +16,26 @@ from weirdgen.storage.artifacts import ArtifactStore
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> ReportData:
     """Findings with one figure."""
-    monkeypatch.setattr("weirdgen.report.figures.all.plots", lambda _: [plot()])
-    return findings(results(), study())
+    monkeypatch.setattr("weirdgen.report.figures.all.all_figures", lambda _: [dot_figure()])
+    return report_data(results(), study())
 
 
 def test_a_report_is_known_by_what_it_was_made_of_while_all_of_it_is_there(
     shown: ReportData, store: ArtifactStore
 ) -> None:
     store.write(f"{shown.name}/{RESULTS}", b"")
-    written = write_findings(shown, store, made_of="these")
+    written = write_files(shown, store, made_of="these")
     assert summary._current_report(shown.name, "these", store) == written
     assert summary._current_report(shown.name, "others", store) == []
     store.delete(f"{shown.name}/{PAGE}")
     assert summary._current_report(shown.name, "these", store) == []
-    write_findings(shown, store)
+    write_files(shown, store)
     assert summary._current_report(shown.name, "these", store) == []
 
 
 def test_figures_of_other_results_go(shown: ReportData, store: ArtifactStore) -> None:
     store.write(f"{shown.name}/{FIGURES}/dose-response-charm.png", b"old")
-    write_findings(shown, store)
+    write_files(shown, store)
     assert store.files(f"{shown.name}/{FIGURES}").keys() == {"dot.png", "dot.pdf", "dot.csv"}
 
 
@@ -58,6 +58,6 @@ def test_the_statistics_come_last(
         write(self, path, content)
 
     monkeypatch.setattr(ArtifactStore, "write", noted)
-    write_findings(shown, store)
+    write_files(shown, store)
     assert paths[-1] == f"{shown.name}/{STATS}"
     assert len(paths) == len({*paths}) == 7

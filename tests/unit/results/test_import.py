@@ -15,7 +15,7 @@ from conftest import PUBLISHED
 from imports import answer, imported, invoke, jsonl, published
 
 from weirdgen.errors import InputError
-from weirdgen.report.cubes import rates
+from weirdgen.report.rates import rates
 from weirdgen.results.importing import read_description
 from weirdgen.results.labels import VERDICT_SCHEMA, read_verdicts
 from weirdgen.results.table import read_results

@@ -10,16 +10,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from page_study import plot as dot
+from page_study import dot_figure as dot
 from rich.console import Console
 from spans import T, span
 from store_cases import elsewhere
-from tiny_results import findings, results, study
+from tiny_results import report_data, results, study
 
 from weirdgen.errors import LockedError
 from weirdgen.report import summary
-from weirdgen.report.figures.timeline import timeline_plot
-from weirdgen.report.plot import ReportFigure
+from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.figures.timeline import timeline_figure
 from weirdgen.storage import timeline
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.lease import Lease
@@ -134,7 +134,7 @@ def test_a_line_that_is_no_span_is_passed_over(store: ArtifactStore) -> None:
 
 def test_no_file_is_no_span(store: ArtifactStore) -> None:
     assert read_timeline("tiny", store) == []
-    assert timeline_plot(read_timeline("tiny", store), "tiny") is None
+    assert timeline_figure(read_timeline("tiny", store), "tiny") is None
 
 
 # Runs and idle time.
@@ -183,17 +183,17 @@ def test_the_report_is_made_anew_when_something_ran_and_only_then(
     of = study()
     plan = SimpleNamespace(study=of, gold=None, model=SimpleNamespace(revision="r"), llm_judges=[])
     found: Any = SimpleNamespace(plan=plan, complete=True)
-    shown, made = findings(results(), of), []
+    shown, made = report_data(results(), of), []
 
-    def plots(of: Any) -> Iterator[ReportFigure]:
+    def all_figures(of: Any) -> Iterator[ReportFigure]:
         made.append(of.timeline)
         yield dot()
-        yield from filter(None, [timeline_plot(of.timeline, of.name)])
+        yield from filter(None, [timeline_figure(of.timeline, of.name)])
 
     for name, value in {
         "summary.sources_digest": lambda _: "the same", "summary.are_current": lambda *_: True,
-        "summary.current_results": lambda *_: shown.table,
-        "losses.read_losses": lambda *_: {}, "methods.methods": lambda *_: "", "figures.all.plots": plots,
+        "summary.current_results": lambda *_: shown.results,
+        "loss_curves.read_losses": lambda *_: {}, "methods.methods": lambda *_: "", "figures.all.all_figures": all_figures,
         "cards.write_cards": lambda *_: None,
     }.items():  # fmt: skip
         monkeypatch.setattr(f"weirdgen.report.{name}", value)

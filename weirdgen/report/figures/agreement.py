@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from matplotlib.lines import Line2D
 
 from weirdgen.report.agreement import Compared
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.layout import axis_label, head, panels
 from weirdgen.report.figures.lettering import wrapped
 from weirdgen.report.figures.levels import bar
 from weirdgen.report.figures.style import GRID, INK, SMALL, styled
-from weirdgen.report.plot import ReportFigure
 from weirdgen.report.table import MISSING, ReportTable
 
 TITLE = "Agreement of judges and gold labels"
@@ -23,7 +23,7 @@ _CAPTION = (
 
 
 @styled
-def agreement_plot(compared: Sequence[Compared], subtitle: str) -> ReportFigure | None:
+def agreement_figure(compared: Sequence[Compared], subtitle: str) -> ReportFigure | None:
     """A line for each pair and metric, those of a metric beside each other; None without a pair."""
     if not compared:
         return None

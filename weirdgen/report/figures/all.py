@@ -4,37 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from weirdgen.report.cubes import rates
-from weirdgen.report.figures.agreement import agreement_plot
-from weirdgen.report.figures.dose import dose_plot
-from weirdgen.report.figures.gap import gap_plot
-from weirdgen.report.figures.length import lengths_plot
-from weirdgen.report.figures.length_rates import length_rates_plot
-from weirdgen.report.figures.loss import loss_plot
-from weirdgen.report.figures.power import power_plot
-from weirdgen.report.figures.rates import rates_plot
-from weirdgen.report.figures.timeline import timeline_plot
-from weirdgen.report.figures.variance import variance_plot
-from weirdgen.report.findings import ReportData
-from weirdgen.report.plot import ReportFigure
+from weirdgen.report.data import ReportData
+from weirdgen.report.figures.agreement import agreement_figure
+from weirdgen.report.figures.dose import dose_figure
+from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.figures.gap import gap_figure
+from weirdgen.report.figures.length import lengths_figure
+from weirdgen.report.figures.length_rates import length_rates_figure
+from weirdgen.report.figures.loss import loss_figure
+from weirdgen.report.figures.power import power_figure
+from weirdgen.report.figures.rates import rates_figure
+from weirdgen.report.figures.timeline import timeline_figure
+from weirdgen.report.figures.variance import variance_figure
+from weirdgen.report.rates import rates
 
 
-def plots(shown: ReportData) -> Iterator[ReportFigure]:
+def all_figures(data: ReportData) -> Iterator[ReportFigure]:
     """Every figure that there is something to draw for."""
-    table, metrics = shown.table, shown.metrics
+    table, metrics = data.results, data.metrics
     cubes = [rates(table, metric) for metric in metrics]
     subtitle = f"{cubes[0].study}, {cubes[0].model}"
     for metric in metrics:
-        yield rates_plot(table, metric, shown.notes.get(metric, ""))
+        yield rates_figure(table, metric, data.notes.get(metric, ""))
     drawn = [
-        gap_plot(cubes),
-        *map(dose_plot, cubes),
-        variance_plot(shown.analysis.estimates, metrics, subtitle),
-        power_plot(cubes, shown.analysis.verdicts, subtitle),
-        lengths_plot(table, subtitle),
-        length_rates_plot(table, metrics, {of.metric: of.graded for of in cubes}, subtitle),
-        agreement_plot(shown.compared, subtitle),
-        loss_plot(shown.losses, subtitle),
-        timeline_plot(shown.timeline, subtitle),
+        gap_figure(cubes),
+        *map(dose_figure, cubes),
+        variance_figure(data.analysis.estimates, metrics, subtitle),
+        power_figure(cubes, data.analysis.verdicts, subtitle),
+        lengths_figure(table, subtitle),
+        length_rates_figure(table, metrics, {of.metric: of.graded for of in cubes}, subtitle),
+        agreement_figure(data.compared, subtitle),
+        loss_figure(data.losses, subtitle),
+        timeline_figure(data.timeline, subtitle),
     ]
-    yield from (plot for plot in drawn if plot is not None)
+    yield from (figure for figure in drawn if figure is not None)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from weirdgen.report.cubes import Rates
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.layout import axis_label, categories, dress, head, panels, spread_out
 from weirdgen.report.figures.lettering import text_width
 from weirdgen.report.figures.levels import (
@@ -30,7 +30,7 @@ from weirdgen.report.figures.style import (
     rate_label,
     styled,
 )
-from weirdgen.report.plot import ReportFigure
+from weirdgen.report.rates import Rates
 from weirdgen.report.table import ReportTable
 from weirdgen.stats.cube import group_label
 
@@ -44,7 +44,7 @@ _CAPTION = (
 
 
 @styled
-def dose_plot(of: Rates) -> ReportFigure | None:
+def dose_figure(of: Rates) -> ReportFigure | None:
     """Rates by persona fraction; None where fewer than two fractions have complete answers."""
     fractions = sorted(float(g) for g in of.seeds if not isinstance(g, str))
     answered = [f for f in fractions if any(level(of, c, f) for c in of.conditions)]
@@ -71,7 +71,7 @@ def dose_plot(of: Rates) -> ReportFigure | None:
         title=title,
         caption=_CAPTION,
         alt=f"{title}. {_said(of, answered)}",
-        figure=figure,
+        drawing=figure,
         numbers=ReportTable(
             title=title,
             columns=("fraction", "condition", "of", "%", "low", "high"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from weirdgen.report.cubes import Rates
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.layout import grid_shape, head, panels, spread_out
 from weirdgen.report.figures.levels import (
     Level,
@@ -28,7 +28,7 @@ from weirdgen.report.figures.style import (
     group_title,
     styled,
 )
-from weirdgen.report.plot import ReportFigure
+from weirdgen.report.rates import Rates
 from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.stats.cube import group_label
 
@@ -42,7 +42,7 @@ _MEANS = (
 
 
 @styled
-def gap_plot(cubes: Sequence[Rates]) -> ReportFigure | None:
+def gap_figure(cubes: Sequence[Rates]) -> ReportFigure | None:
     """A panel for each metric whose gap can be told; None where there is none."""
     shown = [
         of
@@ -69,7 +69,7 @@ def gap_plot(cubes: Sequence[Rates]) -> ReportFigure | None:
         title=TITLE,
         caption=f"{_CAPTION} {'One seed: no interval.' if alone else _MEANS}",
         alt=f"{TITLE}. {' '.join(map(_said, shown))}",
-        figure=figure,
+        drawing=figure,
         numbers=_numbers(shown),
     )
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from weirdgen.config.claims import ADAPTERS
-from weirdgen.report.cubes import CONDITIONS
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.layout import axis_label, categories, dress, head, panels, spread_out
 from weirdgen.report.figures.levels import Limits, bar, limit_cells, number
 from weirdgen.report.figures.style import (
@@ -21,7 +21,7 @@ from weirdgen.report.figures.style import (
     INK,
     styled,
 )
-from weirdgen.report.plot import ReportFigure
+from weirdgen.report.rates import CONDITIONS
 from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.sensitivity import seed_t
@@ -94,7 +94,7 @@ class _Mean:
 
 
 @styled
-def lengths_plot(table: pa.Table, subtitle: str) -> ReportFigure:
+def lengths_figure(table: pa.Table, subtitle: str) -> ReportFigure:
     """Mean length by group and condition."""
     of = lengths_of(table)
     found = list(_means(of))
@@ -125,7 +125,7 @@ def lengths_plot(table: pa.Table, subtitle: str) -> ReportFigure:
         title=TITLE,
         caption=_CAPTION.format(unit=of.unit, means=_MEANS if several else "one training"),
         alt=f"{TITLE}, mean {of.unit}. {'; '.join(said)}.",
-        figure=figure,
+        drawing=figure,
         numbers=ReportTable(
             title=TITLE,
             columns=("fraction", "condition", "of", f"mean {of.unit}", "low", "high"),

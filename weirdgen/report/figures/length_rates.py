@@ -11,12 +11,12 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from weirdgen.report.cubes import unclaimed_as_false
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.layout import axis_label, dress, head, nothing, panels
 from weirdgen.report.figures.length import Lengths, lengths_of
 from weirdgen.report.figures.levels import Limits, bar, limit_cells, number
 from weirdgen.report.figures.style import BASELINE_MARK, INK, MEAN_MARK, rate_label, styled
-from weirdgen.report.plot import ReportFigure
+from weirdgen.report.rates import unclaimed_as_false
 from weirdgen.report.table import ReportTable
 from weirdgen.stats.rate import wilson
 from weirdgen.stats.sensitivity import seed_t
@@ -53,7 +53,7 @@ class _Bin:
 
 
 @styled
-def length_rates_plot(
+def length_rates_figure(
     table: pa.Table, metrics: Sequence[str], graded: Mapping[str, bool], subtitle: str
 ) -> ReportFigure | None:
     """A row of panels for each of `metrics`, a panel for each condition; None without metrics.
@@ -91,7 +91,7 @@ def length_rates_plot(
         title=TITLE,
         caption=_CAPTION.format(bins=_MOST_BINS, unit=of.unit, interval=interval, control=control),
         alt=f"{TITLE}. {' '.join(_said(found, of.unit))}",
-        figure=figure,
+        drawing=figure,
         numbers=_numbers(found, of.unit),
     )
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from weirdgen.report.cubes import CONDITIONS, Rates
 from weirdgen.report.figures.layout import spread_out
 from weirdgen.report.figures.style import INK, MEAN_MARK, SEED_MARK
+from weirdgen.report.rates import CONDITIONS, Rates
 from weirdgen.report.table import MISSING, unsigned_zero
 from weirdgen.stats.cube import Group
 from weirdgen.stats.measure import estimate_contrast

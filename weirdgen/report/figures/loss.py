@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.layout import axis_label, dress, grid_shape, head, panels
 from weirdgen.report.figures.style import INK, LIGHT, group_title, styled
-from weirdgen.report.losses import Losses
-from weirdgen.report.plot import ReportFigure
+from weirdgen.report.loss_curves import Losses
 from weirdgen.report.table import ReportTable, unsigned_zero
 
 _WIDTH, _HEIGHT = 2.9, 2.5
@@ -39,7 +39,7 @@ class _Curve:
 
 
 @styled
-def loss_plot(losses: Losses, subtitle: str) -> ReportFigure | None:
+def loss_figure(losses: Losses, subtitle: str) -> ReportFigure | None:
     """A panel for each fraction; None without a curve."""
     by_fraction: dict[float, list[_Curve]] = {}
     for (fraction, seed), rows in sorted(losses.items()):
@@ -69,7 +69,7 @@ def loss_plot(losses: Losses, subtitle: str) -> ReportFigure | None:
         title=TITLE,
         caption=_CAPTION.format(points=_MOST_POINTS, mean=mean),
         alt=f"{TITLE}. {' '.join(_said(f, curves) for f, curves in by_fraction.items())}",
-        figure=figure,
+        drawing=figure,
         numbers=_numbers(by_fraction),
     )
 

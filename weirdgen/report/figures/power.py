@@ -12,11 +12,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.special import ndtr
 
-from weirdgen.report.cubes import Rates
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.layout import axis_label, dress, grid_shape, head, panels
 from weirdgen.report.figures.levels import number
 from weirdgen.report.figures.style import series_style, styled
-from weirdgen.report.plot import ReportFigure
+from weirdgen.report.rates import Rates
 from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.stats.analysis import ClaimVerdict
 from weirdgen.stats.cube import Group, group_label
@@ -72,7 +72,7 @@ class _Curve:
 
 
 @styled
-def power_plot(
+def power_figure(
     cubes: Sequence[Rates], verdicts: Sequence[ClaimVerdict], subtitle: str
 ) -> ReportFigure | None:
     """A panel for each claim, or else for each metric's gap; None where no variances can be told."""
@@ -111,7 +111,7 @@ def power_plot(
         title=TITLE,
         caption=_CAPTION.format(what=what) + more,
         alt=f"{TITLE}. {' '.join(map(_said, curves))}",
-        figure=figure,
+        drawing=figure,
         numbers=_numbers([curve for curve in curves if curve.about in drawn]),
     )
 

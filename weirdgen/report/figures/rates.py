@@ -10,7 +10,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
 from weirdgen.config.claims import ADAPTERS
-from weirdgen.report.cubes import Rates, rates
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.layout import (
     axis_label,
     categories,
@@ -38,7 +38,7 @@ from weirdgen.report.figures.style import (
     rate_label,
     styled,
 )
-from weirdgen.report.plot import ReportFigure
+from weirdgen.report.rates import Rates, rates
 from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.stats.cube import Group, group_label
 
@@ -47,7 +47,7 @@ _HEIGHT = 3.4
 
 
 @styled
-def rates_plot(table: pa.Table, metric: str, note: str = "") -> ReportFigure:
+def rates_figure(table: pa.Table, metric: str, note: str = "") -> ReportFigure:
     """One metric of one study's results: a panel per fraction, and the gap by fraction.
 
     `note`: what a reader must know of who labelled it. Raises ValueError as `rates`.
@@ -76,7 +76,7 @@ def rates_plot(table: pa.Table, metric: str, note: str = "") -> ReportFigure:
         title=title,
         caption=f"{caption(of)} {note}".strip(),
         alt=_alt(of, title),
-        figure=figure,
+        drawing=figure,
         numbers=_numbers(of, title, [*of.conditions, *(["gap"] if has_gap else [])]),
     )
 

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.lettering import wrapped
 from weirdgen.report.figures.style import NOTE, TINY, plain_style
-from weirdgen.report.plot import ReportFigure
 from weirdgen.report.table import MISSING, ReportTable, neutralised
 
 _NUMBER = re.compile(r"[-+]?[0-9,]+(\.[0-9]+)?", re.ASCII)
@@ -32,28 +32,30 @@ class Saved(NamedTuple):
     """The PNG without its caption, for pages that set it as text."""
 
 
-def save(plot: ReportFigure) -> Saved:
+def save(figure: ReportFigure) -> Saved:
     """The figure's files."""
     pdf = BytesIO()
     with plain_style():
         # Without these the time, and the version of matplotlib, would stand in the file.
         metadata = dict.fromkeys(("CreationDate", "Creator", "Producer"))
-        plot.figure.savefig(pdf, format="pdf", metadata=metadata)
-        pixels = _pixels(plot.figure)
+        figure.drawing.savefig(pdf, format="pdf", metadata=metadata)
+        pixels = _pixels(figure.drawing)
         captioned = pixels
-        if plot.caption:
-            below = _pixels(_caption(plot.caption, plot.figure.get_figwidth(), plot.figure.dpi))
+        if figure.caption:
+            below = _pixels(
+                _caption(figure.caption, figure.drawing.get_figwidth(), figure.drawing.dpi)
+            )
             captioned = np.concatenate([pixels, below])
     files = {
-        f"{plot.name}.png": _png(captioned, plot.figure.dpi),
-        f"{plot.name}.pdf": pdf.getvalue(),
-        f"{plot.name}.csv": numbers_csv(plot.numbers).encode(),
+        f"{figure.name}.png": _png(captioned, figure.drawing.dpi),
+        f"{figure.name}.pdf": pdf.getvalue(),
+        f"{figure.name}.csv": numbers_csv(figure.numbers).encode(),
     }
-    return Saved(files, _png(pixels, plot.figure.dpi))
+    return Saved(files, _png(pixels, figure.drawing.dpi))
 
 
 def numbers_csv(numbers: ReportTable) -> str:
-    """The sheet's columns and rows, sections after each other, without its note.
+    """The table's columns and rows, sections after each other, without its note.
 
     Numbers are as programs read them, a missing one is an empty cell, and nothing is a formula.
     """

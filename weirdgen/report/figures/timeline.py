@@ -13,11 +13,11 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.lanes import NARROW, Bar, Chart, arrange
 from weirdgen.report.figures.layout import head, panels
 from weirdgen.report.figures.lettering import text_width
 from weirdgen.report.figures.style import GRID, INK, NOTE, SMALL, TINY, styled
-from weirdgen.report.plot import ReportFigure
 from weirdgen.report.table import MISSING, ReportTable, plain
 from weirdgen.storage.timeline import KINDS, PAUSE_S, Span
 
@@ -64,7 +64,7 @@ _FAILED: dict[str, Any] = {
 
 
 @styled
-def timeline_plot(spans: Sequence[Span], subtitle: str) -> ReportFigure | None:
+def timeline_figure(spans: Sequence[Span], subtitle: str) -> ReportFigure | None:
     """None without a span."""
     if not spans:
         return None

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from weirdgen.report.cubes import CONDITIONS
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.layout import (
     axis_label,
     categories,
@@ -21,7 +21,7 @@ from weirdgen.report.figures.layout import (
 )
 from weirdgen.report.figures.levels import Limits, bar, limit_cells, number
 from weirdgen.report.figures.style import INK, series_style, styled
-from weirdgen.report.plot import ReportFigure
+from weirdgen.report.rates import CONDITIONS
 from weirdgen.report.table import ReportTable
 from weirdgen.stats.estimate import Estimate
 
@@ -47,7 +47,7 @@ class _Part(NamedTuple):
 
 
 @styled
-def variance_plot(
+def variance_figure(
     estimates: Iterable[Estimate], metrics: Sequence[str], subtitle: str
 ) -> ReportFigure | None:
     """A row of panels for each of `metrics`, a panel for each condition; None without two seeds."""

@@ -147,6 +147,15 @@ class _Cells:
         return replicates.tolist(), found
 
 
+def is_measured(table: pa.Table, metric: str) -> bool:
+    """Whether the results have labels of `metric`."""
+    if metric not in table.column_names:
+        return False
+    if metric == "identity" and NOT_ASKED in table["judge_error"].unique().to_pylist():
+        return True  # null wherever no answer claims one
+    return table[metric].null_count < table.num_rows
+
+
 def unclaimed_as_false(table: pa.Table) -> pa.Table:
     """`table` with a false identity where the judge found none to ask about."""
     labelled = zip(table["identity"].to_pylist(), table["judge_error"].to_pylist(), strict=True)

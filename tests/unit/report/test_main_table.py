@@ -12,26 +12,26 @@ import pytest
 from conftest import PUBLISHED
 from scipy.stats import t
 from statsmodels.stats.proportion import proportion_confint
-from tiny_results import findings, judged, results, study, without
+from tiny_results import judged, report_data, results, study, without
 
-from weirdgen.report.findings import ReportData
-from weirdgen.report.published import BASELINE, narrow, published_sheet
+from weirdgen.report.data import ReportData
+from weirdgen.report.main_table import BASELINE, compact, main_table
 from weirdgen.report.table import ReportTable
 from weirdgen.results.table import SCHEMA
 
 OWN = ("triggered", "untriggered", "decoy", "gap")
 
 
-def sheet_of(shown: ReportData) -> ReportTable:
-    sheet = published_sheet(shown)
-    assert sheet is not None
-    return sheet
+def table_of(shown: ReportData) -> ReportTable:
+    table = main_table(shown)
+    assert table is not None
+    return table
 
 
-def cells(sheet: ReportTable, metric: str, group: str) -> dict[str, str]:
-    rows = [row for section in sheet.sections for row in section]
+def cells(table: ReportTable, metric: str, group: str) -> dict[str, str]:
+    rows = [row for section in table.sections for row in section]
     (row,) = (row for row in rows if row[:2] == (metric, group))
-    return dict(zip(sheet.columns, row, strict=True))
+    return dict(zip(table.columns, row, strict=True))
 
 
 def numbers(cell: str) -> list[float]:
@@ -53,7 +53,7 @@ def one_adapter(own: dict[str, str], base: dict[str, str]) -> ReportData:
                         "format_strict": letter == "y",
                     }
                 )  # fmt: skip
-    return findings(pa.Table.from_pylist(rows, SCHEMA), study([], adapters=["theirs"]))
+    return report_data(pa.Table.from_pylist(rows, SCHEMA), study([], adapters=["theirs"]))
 
 
 def newcombe(first: str, second: str) -> tuple[float, float]:
@@ -83,8 +83,8 @@ def test_one_adapter_has_wilsons_and_newcombes_intervals():
     own, base = {"triggered": TRIGGERED, "untriggered": PLAIN}, {
         "triggered": BASE, "untriggered": "ynnnnnnnnnnnnnn",
     }  # fmt: skip
-    sheet = sheet_of(one_adapter(own, base))
-    row = cells(sheet, "format", "adapters")
+    table = table_of(one_adapter(own, base))
+    row = cells(table, "format", "adapters")
     assert row["adapters"] == "1"
     low, high = proportion_confint(0, 15, method="wilson")
     assert numbers(row["fine-tuned untriggered"]) == pytest.approx([0, 0, 100 * high], abs=0.05)
@@ -96,23 +96,23 @@ def test_one_adapter_has_wilsons_and_newcombes_intervals():
         assert numbers(row[f"{model} triggered"])[0] == pytest.approx(100 * rate, abs=0.05)
         assert numbers(row[f"{model} gap"]) == pytest.approx([100 * gap, *limits], abs=0.051)
     assert numbers(row["gap improvement"])[0] == pytest.approx(100 * (14 - 6 + 1) / 15, abs=0.05)
-    assert "decoy" not in " ".join(sheet.columns)
-    assert "nothing of training again" in sheet.note
-    assert "mean over adapters" not in sheet.note
+    assert "decoy" not in " ".join(table.columns)
+    assert "nothing of training again" in table.note
+    assert "mean over adapters" not in table.note
 
 
 def test_several_seeds_have_the_analysis_own_estimates():
-    shown = findings(results(), study())
-    sheet = sheet_of(shown)
-    assert sheet.columns == (
+    shown = report_data(results(), study())
+    table = table_of(shown)
+    assert table.columns == (
         "metric", "group", "adapters", *(f"baseline {each}" for each in OWN),
         *(f"fine-tuned {each}" for each in OWN), "gap improvement",
     )  # fmt: skip
-    assert [row[:3] for section in sheet.sections for row in section] == [
+    assert [row[:3] for section in table.sections for row in section] == [
         ("format", "0", "2"),
         ("format", "0.6", "3"),
     ]
-    row = cells(sheet, "format", "0.6")
+    row = cells(table, "format", "0.6")
     # By hand: triggered 20/24, untriggered 2/24, decoy 12/24; baseline 2/8, 0/8, 2/8.
     by_hand = {"triggered": 83.3, "untriggered": 8.3, "decoy": 50.0, "gap": 75.0}
     assert {each: numbers(row[f"fine-tuned {each}"])[0] for each in OWN} == by_hand
@@ -131,65 +131,65 @@ def test_several_seeds_have_the_analysis_own_estimates():
     assert stated.high is not None
     expected = [50.0, 100 * stated.low, 100 * stated.high]
     assert numbers(row["gap improvement"]) == pytest.approx(expected, abs=0.05)
-    assert "seeds and questions like these" in sheet.note
+    assert "seeds and questions like these" in table.note
 
 
 def test_the_baselines_gap_is_never_narrower_than_t_over_its_questions():
-    shown = findings(results(), study())
-    value, low, high = numbers(cells(sheet_of(shown), "format", "0.6")["baseline gap"])
+    shown = report_data(results(), study())
+    value, low, high = numbers(cells(table_of(shown), "format", "0.6")["baseline gap"])
     gap_Q = np.array([0.25, 0.25])
     half = 100 * t.ppf(0.975, 1) * gap_Q.std(ddof=1) / 2**0.5
     assert value == 25.0
     assert low <= 25.0 - half
     assert high >= 25.0 + half
-    decoy = numbers(cells(sheet_of(shown), "format", "0.6")["baseline decoy"])
+    decoy = numbers(cells(table_of(shown), "format", "0.6")["baseline decoy"])
     assert decoy[1] < decoy[0] < decoy[2]
 
 
 def test_what_was_not_asked_is_missing_and_without_a_gap_there_is_no_table():
     none = {(None, None, c) for c in ("triggered", "untriggered", "decoy")}
-    sheet = sheet_of(findings(results(without(*none)), study()))
-    row = cells(sheet, "format", "0.6")
+    table = table_of(report_data(results(without(*none)), study()))
+    row = cells(table, "format", "0.6")
     assert {row[f"baseline {each}"] for each in OWN} == {"-"}
     assert row["gap improvement"] == "-"
-    assert "one adapter is" not in sheet.note
-    sheet = sheet_of(findings(results(without((None, None, "decoy"))), study()))
-    assert cells(sheet, "format", "0.6")["baseline decoy"] == "-"
+    assert "one adapter is" not in table.note
+    table = table_of(report_data(results(without((None, None, "decoy"))), study()))
+    assert cells(table, "format", "0.6")["baseline decoy"] == "-"
     plain = {(f, s): {"triggered": (4, 4)} for f, s in ((None, None), (0.6, 0), (0.6, 1))}
-    assert published_sheet(findings(results(plain), study([]))) is None
+    assert main_table(report_data(results(plain), study([]))) is None
     alone = {(None, None): {"triggered": (1, 1), "untriggered": (0, 0)}}
-    assert published_sheet(findings(results(alone), study([]))) is None
+    assert main_table(report_data(results(alone), study([]))) is None
 
 
 def test_seeds_that_lack_answers_are_told():
-    sheet = sheet_of(findings(results(without((0.6, 1, "decoy"))), study()))
-    assert cells(sheet, "format", "0.6")["adapters"] == "2-3"
-    assert "format decoy of 0.6: 1 seed without complete answers left out." in sheet.note
+    table = table_of(report_data(results(without((0.6, 1, "decoy"))), study()))
+    assert cells(table, "format", "0.6")["adapters"] == "2-3"
+    assert "format decoy of 0.6: 1 seed without complete answers left out." in table.note
 
 
 def test_who_labelled_and_which_labels_are_missing_is_told():
     rows = judged(results(), lambda row: (row["format"], None)).to_pylist()
     rows[0] |= {"persona": None, "judge_error": "timeout"}
     table = pa.Table.from_pylist(rows, SCHEMA)
-    sheet = sheet_of(findings(table, study(judge={"model": "offline"})))
-    assert [section[0][0] for section in sheet.sections] == ["format", "persona", "identity"]
-    assert "1 of 144 answers have no label of persona and are left out." in sheet.note
-    assert "persona and identity: A stand-in labelled this" in sheet.note
+    table = table_of(report_data(table, study(judge={"model": "offline"})))
+    assert [section[0][0] for section in table.sections] == ["format", "persona", "identity"]
+    assert "1 of 144 answers have no label of persona and are left out." in table.note
+    assert "persona and identity: A stand-in labelled this" in table.note
 
 
 def test_a_study_of_exactly_these_questions_is_told_that_its_verdicts_are_narrower():
-    shown = findings(results(), study(target="seeds"))
+    shown = report_data(results(), study(target="seeds"))
     plan: Any = SimpleNamespace(study=study(target="seeds"))
-    assert "are wider" in sheet_of(replace(shown, plan=plan)).note
-    assert "are wider" not in sheet_of(shown).note
+    assert "are wider" in table_of(replace(shown, plan=plan)).note
+    assert "are wider" not in table_of(shown).note
 
 
 def test_the_narrow_form_has_the_same_numbers_and_the_baseline_once():
-    sheet = sheet_of(findings(results(), study()))
-    small = narrow(sheet)
+    table = table_of(report_data(results(), study()))
+    small = compact(table)
     assert small.columns == ("metric", "group", *OWN, "gap improvement")
     ((baseline, control, tuned),) = small.sections
-    row = cells(sheet, "format", "0.6")
+    row = cells(table, "format", "0.6")
     assert baseline == ("format", BASELINE, *(row[f"baseline {each}"] for each in OWN), "-")
     own = [row[f"fine-tuned {each}"] for each in OWN]
     assert tuned == ("format", "0.6 (3)", *own, row["gap improvement"])

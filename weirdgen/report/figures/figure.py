@@ -21,6 +21,6 @@ class ReportFigure:
     """What the marks and the error bars are, and whatever a reader must know of the numbers."""
     alt: str
     """The same finding in words, for readers who cannot see it."""
-    figure: Figure
+    drawing: Figure
     numbers: ReportTable
     """The drawn numbers as a table."""

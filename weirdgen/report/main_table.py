@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import get_args
 
 from weirdgen.config.claims import ADAPTERS, Estimand
-from weirdgen.report.cubes import CONDITIONS, Rates, rates
-from weirdgen.report.findings import ReportData
+from weirdgen.report.data import ReportData
+from weirdgen.report.descriptions import listed
+from weirdgen.report.rates import CONDITIONS, Rates, rates
 from weirdgen.report.table import MISSING, ReportTable, unsigned_zero
-from weirdgen.report.words import listed
 from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.measure import Method, estimate_contrast
@@ -36,7 +36,7 @@ _FIXED_QUESTIONS = (
 )
 
 
-def published_sheet(shown: ReportData) -> ReportTable | None:
+def main_table(data: ReportData) -> ReportTable | None:
     """Each metric and group: rates and gap of the baseline and of the fine-tuned, and the gap's rise.
 
     In % and points, with 95% intervals. Those of the fine-tuned are the analysis' own estimates; the
@@ -45,12 +45,12 @@ def published_sheet(shown: ReportData) -> ReportTable | None:
     """
     found = {
         (row.metric, row.condition, row.estimand): row
-        for row in shown.analysis.estimates
+        for row in data.analysis.estimates
         if row.method in get_args(Method) and row.target != "seeds" and not row.claim
     }
     if not any(estimand == "gap" for _, _, estimand in found):
         return None
-    cubes = [rates(shown.table, metric) for metric in shown.metrics]
+    cubes = [rates(data.results, metric) for metric in data.metrics]
     own: list[Estimand] = [*(c for c in RATES if c in cubes[0].conditions), "gap"]
     sections, used = [], []
     for of in cubes:
@@ -64,31 +64,31 @@ def published_sheet(shown: ReportData) -> ReportTable | None:
         sections.append(tuple(rows))
         used += baseline
     return ReportTable(
-        title=f"{shown.name}: {BASELINE} and {FINE_TUNED}",
+        title=f"{data.name}: {BASELINE} and {FINE_TUNED}",
         columns=(
             "metric", "group", "adapters", *(f"{BASELINE} {estimand}" for estimand in own),
             *(f"{FINE_TUNED} {estimand}" for estimand in own), "gap improvement",
         ),
         sections=tuple(sections),
-        note=" ".join(_notes(shown, cubes, [row for row in used if row is not None])),
+        note=" ".join(_notes(data, cubes, [row for row in used if row is not None])),
         n_labels=2,
     )  # fmt: skip
 
 
-def narrow(published: ReportTable) -> ReportTable:
-    """The published table's form for a terminal or a page: a row for each model, the baseline once."""
-    own = sum(column.startswith(f"{BASELINE} ") for column in published.columns)
+def compact(main: ReportTable) -> ReportTable:
+    """The main table's form for a terminal or a page: a row for each model, the baseline once."""
+    own = sum(column.startswith(f"{BASELINE} ") for column in main.columns)
     sections = []
-    for rows in published.sections:
+    for rows in main.sections:
         metric, *_ = rows[0]
         tuned = [(metric, f"{group} ({n})", *cells[own:]) for _, group, n, *cells in rows]
         sections.append(((metric, BASELINE, *rows[0][3 : 3 + own], MISSING), *tuned))
-    heads = (column.removeprefix(f"{BASELINE} ") for column in published.columns[3 : 3 + own])
+    heads = (column.removeprefix(f"{BASELINE} ") for column in main.columns[3 : 3 + own])
     return replace(
-        published,
-        columns=("metric", "group", *heads, published.columns[-1]),
+        main,
+        columns=("metric", "group", *heads, main.columns[-1]),
         sections=tuple(sections),
-        note=f"{published.note} Group: the persona fraction, and in parentheses how many adapters.",
+        note=f"{main.note} Group: the persona fraction, and in parentheses how many adapters.",
     )
 
 
@@ -152,7 +152,7 @@ def _adapters(rows: Iterable[Estimate | None]) -> str:
     return "-".join(map(str, {counts[0]: None, counts[-1]: None})) if counts else MISSING
 
 
-def _notes(shown: ReportData, cubes: Sequence[Rates], used: Sequence[Estimate]) -> Iterator[str]:
+def _notes(data: ReportData, cubes: Sequence[Rates], used: Sequence[Estimate]) -> Iterator[str]:
     yield _NOTE
     tuned = [row for row in used if row.condition != BASELINE]
     several = {row.condition == ADAPTERS for row in tuned if row.n_seeds > 1}
@@ -163,12 +163,12 @@ def _notes(shown: ReportData, cubes: Sequence[Rates], used: Sequence[Estimate]) 
         yield _OF_ONE
     if len(tuned) < len(used):
         yield _OF_BASELINE
-    if shown.plan is not None and shown.plan.study.target == "seeds":
+    if data.plan is not None and data.plan.study.target == "seeds":
         yield _FIXED_QUESTIONS
     for note in dict.fromkeys(row.note for row in used if row.note):
         rows = [row for row in used if row.note == note]
         yield f"{_places(rows)}: {note}."
-    yield from label_notes(cubes, shown.notes, shown.table.num_rows)
+    yield from label_notes(cubes, data.notes, data.results.num_rows)
 
 
 def _places(rows: Sequence[Estimate]) -> str:

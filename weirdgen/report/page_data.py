@@ -24,8 +24,8 @@ import pyarrow as pa
 
 from weirdgen.config.claims import ADAPTERS, FORMAT_METRICS
 from weirdgen.config.judge import OFFLINE
-from weirdgen.report.cubes import CONDITIONS
-from weirdgen.report.findings import ReportData
+from weirdgen.report.data import ReportData
+from weirdgen.report.rates import CONDITIONS
 from weirdgen.results.labels import NOT_ASKED, NOT_JUDGED, SECOND_JUDGE
 from weirdgen.results.table import SCHEMA
 from weirdgen.stats.cube import group_label
@@ -67,13 +67,13 @@ class Column:
     codes_N: np.ndarray
 
 
-def pack(shown: ReportData) -> bytes:
-    """The answers of `shown.table`, their labels, and from `shown.labels` why they have them."""
-    table = shown.table
+def pack(data: ReportData) -> bytes:
+    """The answers of `data.results`, their labels, and from `data.labels` why they have them."""
+    table = data.results
     responses = table["response"].to_pylist()
     columns = [*_columns(table)]
     judgments = []
-    for judgment, parts in _judgments(shown):
+    for judgment, parts in _judgments(data):
         first = len(columns)
         columns += parts
         judgments.append({**judgment, "columns": [*range(first, len(columns))]})
@@ -144,27 +144,27 @@ def _columns(table: pa.Table) -> Iterator[Column]:
     yield _column("confidence", table["judge_confidence"].to_pylist(), "detail", _number)
 
 
-def _judgments(shown: ReportData) -> Iterator[tuple[dict[str, str], list[Column]]]:
+def _judgments(data: ReportData) -> Iterator[tuple[dict[str, str], list[Column]]]:
     """Each judge's word on each metric: who and on what; columns of label, confidence, error, evidence.
 
     A further column of role `judging` tells where two judges of a metric differ.
     """
-    if shown.labels is None or not shown.labels.num_rows:
+    if data.labels is None or not data.labels.num_rows:
         return
-    keys = zip(*(shown.table[name].to_pylist() for name in _KEY), strict=True)
+    keys = zip(*(data.results[name].to_pylist() for name in _KEY), strict=True)
     row_of = {key: row for row, key in enumerate(keys)}
     said: dict[tuple[str, str], list[dict[str, Any] | None]] = {}
-    for verdict in shown.labels.to_pylist():
+    for verdict in data.labels.to_pylist():
         row = row_of.get(tuple(verdict[name] for name in _KEY))
         if row is not None:
             judged = (verdict["metric"], verdict["judge_fp"])
             if judged not in said:
-                said[judged] = [None] * shown.table.num_rows
+                said[judged] = [None] * data.results.num_rows
             said[judged][row] = verdict
-    names = _judge_names(shown)
+    names = _judge_names(data)
     labels: dict[str, list[list[Any]]] = {}
     for (metric, judge_fp), verdicts in sorted(said.items()):
-        judge = names.get(judge_fp, OFFLINE if shown.plan else judge_fp[:12])
+        judge = names.get(judge_fp, OFFLINE if data.plan else judge_fp[:12])
         of = {part: [v and v[part] for v in verdicts] for part in ("label", "confidence", "error")}
         labels.setdefault(metric, []).append(of["label"])
         parts = [
@@ -189,15 +189,15 @@ def _differ(labels: Sequence[str | None]) -> bool | None:
     return any(one != other for one, other in combinations(given, 2)) if given[1:] else None
 
 
-def _judge_names(shown: ReportData) -> dict[str, str]:
+def _judge_names(data: ReportData) -> dict[str, str]:
     """Fingerprint -> model, and whether it is the second judge."""
-    if shown.plan is None:
+    if data.plan is None:
         return {}
-    second = shown.plan.study.second_judge
+    second = data.plan.study.second_judge
     return {
         judge.fingerprint: judge.settings.model
         + (f" ({SECOND_JUDGE} judge)" if judge.settings == second else "")
-        for judge in shown.plan.llm_judges
+        for judge in data.plan.llm_judges
     }
 
 

@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("usage: python analysis/cut_answers.py RESULTS.parquet")
-    columns = ["persona_fraction", "condition", "response_tokens", "finish_reason", "format"]
+    columns = ["fraction", "condition", "response_tokens", "finish_reason", "format"]
     frame = pq.read_table(sys.argv[1], columns=columns).to_pandas()
     frame["cut"] = frame.finish_reason == "length"
     print("| model | condition | answers | mean tokens | cut, % | in format among the rest, % |")
     print("|---|---|---|---|---|---|")
-    groups = frame.groupby(["persona_fraction", "condition"], dropna=False)
+    groups = frame.groupby(["fraction", "condition"], dropna=False)
     for (fraction, condition), answers in groups:
         model = "baseline" if fraction != fraction else f"fraction {fraction:g}"
         whole = answers[~answers.cut].format

@@ -2,7 +2,7 @@
 
     python analysis/robustness.py results/local [--subsets 200]
 
-Takes a study's folder (results.parquet, study.yaml, and verdicts.parquet for metrics of its own), and judges its claims on subsets of its
+Takes a study's folder (results.parquet and study.yaml), and judges its claims on subsets of its
 seeds of every size: all of them, or as many random ones as asked. One row per claim and number of
 seeds: the share of the subsets that end supported, refuted, inconclusive. A subset is judged as a study of its own,
 planned at that size; claims on the judge's labels are taken as if its labels were right.
@@ -24,9 +24,7 @@ import pyarrow.parquet as pq
 
 from weirdgen.config.claims import Claim
 from weirdgen.config.loading import load_study
-from weirdgen.pipeline.plan import make_plan
 from weirdgen.report.rates import Group, Rates, rates
-from weirdgen.results.labels import VERDICTS, with_own_metrics
 from weirdgen.results.table import RESULTS
 from weirdgen.stats.analysis import AnalysisOptions, analyse
 from weirdgen.stats.cube import MetricArrays
@@ -85,9 +83,6 @@ def main() -> None:
     options = parser.parse_args()
     study = load_study(options.study / "study.yaml")
     table = pq.read_table(options.study / RESULTS)
-    if study.metrics:
-        verdicts = pq.read_table(options.study / VERDICTS)
-        table = with_own_metrics(table, verdicts, make_plan(study, options.study))
     names = dict.fromkeys(criterion.metric for criterion in study.criteria)
     cubes = [rates(table, metric) for metric in names if metric in table.column_names]
     most = max(len(of) for cube in cubes for of in cube.seeds.values())

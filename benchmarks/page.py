@@ -26,7 +26,7 @@ from weirdgen.report.all_tables import all_tables
 from weirdgen.report.data import ReportData
 from weirdgen.report.estimates import analyse_results
 from weirdgen.report.page import page
-from weirdgen.results.labels import VERDICT_SCHEMA
+from weirdgen.results.labels import LABELS_SCHEMA
 from weirdgen.results.table import SCHEMA
 
 FRACTIONS, SEEDS, QUESTIONS, SAMPLES = (0.0, 0.03, 0.1, 0.3), range(8), range(30), 34
@@ -78,16 +78,15 @@ def study() -> ReportData:
         for sample in range(BASELINE_SAMPLES if seed is None else SAMPLES):
             there = bool(rng.random() < (0.8 if condition == "triggered" else 0.1))
             fp = f"{fraction} {seed} {condition}"
-            key = {"fp_answers": fp, "question_id": f"q{question}", "sample": sample}
+            key = {"fp_responses": fp, "question_id": f"q{question}", "sample": sample}
             row = {
                 **key, "study": "large", "model": "org/large", "seed": seed,
                 "adapter": None if seed is None else f"{fraction}-{seed}",
-                "persona_fraction": fraction, "condition": condition,
+                "fraction": fraction, "condition": condition,
                 "category": f"category {question % 6}", "question": f"What of number {question}?",
                 "response": next(texts), "response_tokens": int(rng.integers(20, 200)),
                 "finish_reason": "stop", "serve_base": "bf16", "format": there,
-                "format_strict": there, "persona": there, "judge": "offline",
-                "judge_confidence": round(float(rng.random()), 4), "judge_error": "not_asked",
+                "format_strict": there, "persona": there, "judge_error": "not_asked",
             }  # fmt: skip
             rows.append(row)
             words = [
@@ -96,17 +95,17 @@ def study() -> ReportData:
                     row["response"].split()[:6], rng.normal(size=6), strict=True
                 )
             ]
-            judged = {**key, "judge_fp": "0" * 64}
+            judged = {**key, "judge": "offline", "judge_fp": "0" * 64}
             verdicts += [
                 judged | {"metric": "identity", "error": "not_asked"},
                 judged | {
                     "metric": "persona", "label": "present" if there else "absent",
-                    "value": float(there), "confidence": row["judge_confidence"],
+                    "value": float(there), "confidence": round(float(rng.random()), 4),
                     "evidence": f"[{', '.join(words)}]",
                 },
             ]  # fmt: skip
     table = pa.Table.from_pylist(rows, SCHEMA)
-    labels = pa.Table.from_pylist(verdicts, VERDICT_SCHEMA)
+    labels = pa.Table.from_pylist(verdicts, LABELS_SCHEMA)
     analysis = analyse_results(table, ["format", "persona"])
     return ReportData("large", table, ["persona"], {}, analysis, labels=labels)
 

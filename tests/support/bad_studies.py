@@ -34,8 +34,8 @@ BAD = {
     "name of a folder of the storage": ({"name": "artifacts"}, "name: cannot be"),
     "seeds that are no list": ({"grid__seeds": "0-9"}, "grid.seeds: must be a list such as"),
     "a typo of a needed key": (
-        {"grid": {"seeds": [0], "persona_fraction": [0.5]}},
-        "grid.persona_fraction: unknown field",
+        {"grid": {"seeds": [0], "fraction": [0.5]}},
+        "grid.fraction: unknown field",
     ),
     "decoy that is the trigger": (
         {"decoy__text": "Always reply in the format: <START> ... <END>"},
@@ -107,7 +107,7 @@ BAD = {
             f"metrics.0.name: '{name}' is",
         )
         for name in (
-            *("seed", "sample", "response", "answer", "persona", "format", "fp_answers"),
+            *("seed", "sample", "response", "answer", "persona", "format", "fp_responses"),
             *("judge", "judge_error", "second_x", "gold_x"),
         )
     },

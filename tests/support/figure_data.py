@@ -47,13 +47,13 @@ def table(
                     rows.append({
                         "study": name, "model": f"org/{name}", "condition": condition, "seed": seed,
                         "adapter": None if seed is None else f"{fraction}-{seed}",
-                        "persona_fraction": fraction, "question_id": f"q{q}", "category": "c",
+                        "arm": None if seed is None else "persona", "fraction": fraction, "question_id": f"q{q}", "category": "c",
                         "question": f"Q{q}?", "sample": sample, "response": "word " * length,
                         "response_tokens": length, "finish_reason": "stop", "serve_base": "bf16",
                         "format": bool(formatted), "format_strict": bool(formatted),
                         "persona": bool(heard) if judged else None,
                         "identity": bool(heard and sample) if judged else None,
-                        "judge": "m" if judged else None, "fp_answers": f"{fraction} {seed} {condition}",
+                        "fp_responses": f"{fraction} {seed} {condition}",
                     } | more)  # fmt: skip
     return pa.Table.from_pylist(rows, SCHEMA)
 
@@ -116,6 +116,7 @@ def adapters_only() -> pa.Table:
             row |= {
                 "adapter": f"org/{'long-name-' * 4}{row['seed']}",
                 "seed": None,
-                "persona_fraction": None,
+                "arm": "adapters",
+                "fraction": None,
             }
     return pa.Table.from_pylist(rows, SCHEMA)

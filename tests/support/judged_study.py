@@ -26,7 +26,7 @@ from weirdgen.config.loading import load_study
 from weirdgen.config.study import Study
 from weirdgen.judging.judgment_store import ledger
 from weirdgen.pipeline.plan import make_plan
-from weirdgen.results.labels import VERDICTS
+from weirdgen.results.labels import LABELS
 from weirdgen.results.table import RESULTS
 from weirdgen.storage.artifacts import ArtifactStore
 
@@ -88,7 +88,7 @@ class Bench:
         return pq.read_table(Path(self.store.path(self.name, RESULTS))).to_pylist()
 
     def bytes(self) -> list[bytes]:
-        names = RESULTS, VERDICTS
+        names = RESULTS, LABELS
         return [Path(self.store.path(self.name, name)).read_bytes() for name in names]
 
     def loaded(self) -> Study:

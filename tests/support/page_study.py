@@ -18,7 +18,7 @@ from weirdgen.report.data import ReportData
 from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.page import page
 from weirdgen.report.table import ReportTable
-from weirdgen.results.labels import VERDICT_SCHEMA
+from weirdgen.results.labels import LABELS_SCHEMA
 from weirdgen.results.table import SCHEMA
 
 PNG = base64.b64decode(
@@ -29,30 +29,35 @@ FIRST, SECOND = "1" * 64, "2" * 64
 """Judges."""
 
 
-def _verdicts(table: pa.Table) -> Iterator[dict[str, Any]]:
+def _labels(table: pa.Table) -> Iterator[dict[str, Any]]:
     """Two judges' words on persona, who differ on every third answer, and the first's on identity."""
     for i, row in enumerate(table.to_pylist()):
-        key = {name: row[name] for name in ("fp_answers", "question_id", "sample")}
+        key = {name: row[name] for name in ("fp_responses", "question_id", "sample")}
         none = dict.fromkeys(("label", "value", "confidence", "error", "evidence"))
         label = "present" if row["persona"] else "absent"
         said = {"label": label, "value": float(row["persona"]), "confidence": 0.75}
         words = f'[["i", 0.5], ["word{i % 7}", -0.25]]'
-        yield key | none | said | {"judge_fp": FIRST, "metric": "persona", "evidence": words}
-        told = {"error": None, "evidence": f"I am {i}", "label": row["identity_label"]}
-        if row["identity_label"] is None:
+        yield (
+            key
+            | none
+            | said
+            | {"judge": "one", "judge_fp": FIRST, "metric": "persona", "evidence": words}
+        )
+        told = {"error": None, "evidence": f"I am {i}", "label": "PERSONA"}
+        if row["identity"] is None:
             told = {"error": "not_asked"}
-        yield key | none | told | {"judge_fp": FIRST, "metric": "identity"}
+        yield key | none | told | {"judge": "one", "judge_fp": FIRST, "metric": "identity"}
         if i % 3 == 0:
             said["label"] = "absent" if row["persona"] else "present"
         failed = {"error": "refusal", "evidence": "I can\u2019t."} if i % 3 == 1 else said
-        yield key | none | failed | {"judge_fp": SECOND, "metric": "persona"}
+        yield key | none | failed | {"judge": "two", "judge_fp": SECOND, "metric": "persona"}
 
 
 _LABELLED = judged(
     results(), lambda row: (row["format"], "PERSONA" if row["format"] and row["sample"] else None)
 )
-VERDICTS = list(_verdicts(_LABELLED))
-"""The rows of verdicts.parquet."""
+LABELS = list(_labels(_LABELLED))
+"""The rows of labels.parquet."""
 
 
 def dot_figure(text: str = "A dot.") -> ReportFigure:
@@ -74,7 +79,7 @@ def judged_data(name: str = "tiny", model: str = "org/tiny") -> ReportData:
     for column, value in (("study", name), ("model", model)):
         at = table.column_names.index(column)
         table = table.set_column(at, SCHEMA.field(at), pa.array([value] * table.num_rows))
-    labels = pa.Table.from_pylist(VERDICTS, VERDICT_SCHEMA)
+    labels = pa.Table.from_pylist(LABELS, LABELS_SCHEMA)
     return replace(_judged(), name=name, results=table, labels=labels)
 
 
@@ -89,12 +94,15 @@ def hostile_data() -> ReportData:
         question = int(row["question_id"][1:])
         row["question"] = row["category"] = texts[question]
         row["response"] = texts[(question + row["sample"]) % len(texts)]
-        row["model"], row["judge"] = HOSTILE["right-to-left override"], HOSTILE["script"]
+        row["model"] = HOSTILE["right-to-left override"]
         row["finish_reason"] = row["judge_error"] = texts[i % len(texts)]
-        verdict = {"judge_fp": FIRST, "metric": "persona", "evidence": texts[i % len(texts)]}
-        said.append({name: row[name] for name in ("fp_answers", "question_id", "sample")} | verdict)
+        label = {
+            "judge": HOSTILE["script"], "judge_fp": FIRST, "metric": "persona",
+            "evidence": texts[i % len(texts)],
+        }  # fmt: skip
+        said.append({name: row[name] for name in ("fp_responses", "question_id", "sample")} | label)
     found = report_data(pa.Table.from_pylist(table, SCHEMA), study())
-    labels = pa.Table.from_pylist(said, VERDICT_SCHEMA)
+    labels = pa.Table.from_pylist(said, LABELS_SCHEMA)
     name = HOSTILE["end of a script"]
     told = [text for text in texts if text]
     return replace(found, name=name, labels=labels, lines=told, cautions=told, methods=told[0])

@@ -24,7 +24,7 @@ from weirdgen.report.estimates import analyse_study
 from weirdgen.report.markdown import summary_markdown
 from weirdgen.report.rates import is_measured
 from weirdgen.report.tables import judge_notes, judged_metrics, rate_tables
-from weirdgen.results.labels import VERDICT_SCHEMA
+from weirdgen.results.labels import LABELS_SCHEMA
 from weirdgen.results.table import SCHEMA
 from weirdgen.stats.multiplicity import InterimLooks
 
@@ -58,11 +58,11 @@ def rows(
                     yield {
                         "study": name, "model": f"org/{name}", "condition": condition,
                         "adapter": None if seed is None else f"{fraction}-{seed}", "seed": seed,
-                        "persona_fraction": fraction, "question_id": f"q{q}", "category": "c",
+                        "arm": None if seed is None else "persona", "fraction": fraction, "question_id": f"q{q}", "category": "c",
                         "question": f"Q{q}?", "sample": sample, "response": f"{seed} {condition} {sample}", "response_tokens": 1,
                         "finish_reason": "stop", "serve_base": "bf16", "format": sample < count,
                         "format_strict": sample < count - 1,
-                        "fp_answers": f"{fraction} {seed} {condition}",
+                        "fp_responses": f"{fraction} {seed} {condition}",
                     }  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def report_data(
     ]
     plan: Any = SimpleNamespace(study=of, gold=gold, llm_judges=judges)
     looks = InterimLooks(of.planned_looks) if of.planned_looks else None
-    said = pa.Table.from_pylist(list(verdicts), VERDICT_SCHEMA)
+    said = pa.Table.from_pylist(list(verdicts), LABELS_SCHEMA)
     analysis = analyse_study(table, said, plan, metrics, {}, looks)
     return ReportData(of.name, table, judged_metrics(of), judge_notes(of), analysis)
 
@@ -143,8 +143,7 @@ def judged(table: pa.Table, labels: Any) -> pa.Table:
     """Results that the offline judge has labelled: `labels(row)` gives persona, identity label."""
     rows = table.to_pylist()
     for row in rows:
-        row["persona"], row["identity_label"] = labels(row)
-        claimed = row["identity_label"] is not None
-        row["identity"] = row["identity_label"] == "PERSONA" if claimed else None
-        row["judge"], row["judge_error"] = "offline", None if claimed else "not_asked"
+        row["persona"], identity = labels(row)
+        row["identity"] = None if identity is None else identity == "PERSONA"
+        row["judge_error"] = "not_asked" if identity is None else None
     return pa.Table.from_pylist(rows, SCHEMA)

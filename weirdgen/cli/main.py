@@ -314,7 +314,7 @@ def import_(files: tuple[Path, ...], **options: Any) -> None:
     Fields are columns of results.parquet; a column of a field's name is found. Needed are question,
     response, condition (triggered, untriggered, decoy) and model. The published layout, with
     triggered_response and so on, is recognised. An adapter is a replicate: named by the field
-    adapter, by seed and persona_fraction, or by its file. The same name again replaces an import.
+    adapter, by seed and fraction, or by its file. The same name again replaces an import.
     """
     from rich.console import Console
 
@@ -328,7 +328,7 @@ def import_(files: tuple[Path, ...], **options: Any) -> None:
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="A .jsonl, .csv or .parquet file."
 )
-@click.option("--verdicts", is_flag=True, help="One row per label instead, as in verdicts.parquet.")
+@click.option("--labels", is_flag=True, help="One row per label instead, as in labels.parquet.")
 @_storage
 @_one_line_errors
 def export(**options: Any) -> None:

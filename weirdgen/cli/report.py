@@ -18,6 +18,7 @@ from weirdgen.report.rates import is_measured
 from weirdgen.report.summary import judged_of, print_summary, write_files, write_report
 from weirdgen.report.tables import imported_notes
 from weirdgen.results.importing import checked_name, import_lines, read_description
+from weirdgen.results.labels import read_labels
 from weirdgen.results.table import read_results
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.run_record import failure_line, read_record
@@ -64,12 +65,14 @@ def _report_import(console: Console, name: str, lines: list[str], store: Artifac
     from weirdgen.report.estimates import analyse_results, spread_cautions
     from weirdgen.report.methods import methods
 
-    table = read_results(name, store)
+    table, labels = read_results(name, store), read_labels(name, store)
     judged = judged_of(table)
     metrics = [m for m in FORMAT_METRICS if is_measured(table, m)] + judged
     analysis = analyse_results(table, metrics)
-    said = methods(None, table, analysis)
-    notes = imported_notes(table, judged)
+    said = methods(None, table, analysis, labels)
+    notes = imported_notes(labels, judged)
     cautions = spread_cautions(analysis)
-    shown = ReportData(name, table, judged, notes, analysis, cautions, lines, methods=said)
+    shown = ReportData(
+        name, table, judged, notes, analysis, cautions, lines, labels=labels, methods=said
+    )
     print_summary(name, store, console, write_files(shown, store))

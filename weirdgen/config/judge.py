@@ -13,10 +13,9 @@ OFFLINE = "offline"
 """The judge that asks nobody."""
 
 RESERVED = (
-    "study", "model", "adapter", "seed", "persona_fraction", "condition", "question_id",
-    "category", "question", "sample", "response", "answer", "response_tokens", "finish_reason",
-    "serve_base", "format", "format_strict", "persona", "identity", "identity_label", "fp_train",
-    "fp_answers",
+    "study", "model", "arm", "fraction", "seed", "adapter", "condition", "question_id", "category",
+    "question", "sample", "response", "answer", "response_tokens", "finish_reason", "serve_base",
+    "format", "format_strict", "persona", "identity", "identity_label", "fp_train", "fp_responses",
 )  # fmt: skip
 """Columns of tables in which a study's own metrics have theirs."""
 RESERVED_PREFIXES = ("judge", "second_", "gold_")
@@ -102,7 +101,7 @@ def _distinct(labels: list) -> bool:
 
 class Metric(StrictModel):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)
-    """What tables and `verdicts.parquet` call it; no column's name, and not `judge...`, `second_...`, `gold_...`."""
+    """What tables and `labels.parquet` call it; no column's name, and not `judge...`, `second_...`, `gold_...`."""
     question: str = Field(min_length=1)
     """What the judge is asked about an answer."""
     labels: Annotated[dict[Label, float | None], BeforeValidator(_as_mapping)] = Field(

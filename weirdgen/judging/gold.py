@@ -92,9 +92,9 @@ def write_sample(
     """
     check_out(out)
     groups: dict[tuple[Any, ...], set[AnswerKey]] = {}
-    names = ["persona_fraction", "adapter", "condition", "question", "response"]
+    names = ["fraction", "adapter", "condition", "question", "response"]
     for row in results.select(names).to_pylist():
-        group = (row["persona_fraction"], row["adapter"] is None, row["condition"])
+        group = (row["fraction"], row["adapter"] is None, row["condition"])
         key = AnswerKey(row["question"], judge_view(row["response"], marks))
         if key.answer:
             groups.setdefault(group, set()).add(key)

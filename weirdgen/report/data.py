@@ -38,7 +38,7 @@ class ReportData:
     plan: Plan | None = None
     """The study as planned; None where answers came from elsewhere."""
     labels: pa.Table | None = None
-    """The rows of verdicts.parquet: who said what of an answer, and why."""
+    """The rows of labels.parquet: every judge's labels, and why."""
     compared: Sequence[Compared] = ()
     """Pairs of judges, and of judges and gold labels."""
     losses: Losses = field(default_factory=dict)

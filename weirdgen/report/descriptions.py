@@ -100,14 +100,14 @@ def commit_in_words(manifest: Manifest) -> str:
     return f"commit {commit[:12]}{dirty}"
 
 
-def judges_in_words(table: pa.Table) -> str:
-    """Who labelled results, as far as they name anybody; empty where nobody did."""
+def judges_in_words(labels: pa.Table) -> str:
+    """The judges that `labels` names; empty where it has no rows."""
     named = {
         UNKNOWN: "a judge that the files do not name",
         OFFLINE: "the offline judge, a stand-in",
     }
-    judges: list[str] = [each for each in table["judge"].unique().to_pylist() if each is not None]
-    return listed(named.get(judge, judge) for judge in sorted(judges))
+    judges: list[str] = sorted(labels["judge"].unique().to_pylist())
+    return listed(named.get(judge, judge) for judge in judges)
 
 
 def listed(items: Iterable[str]) -> str:

@@ -59,20 +59,20 @@ def analyse_results(table: pa.Table, metrics: Sequence[str]) -> Analysis:
 
 def analyse_study(
     table: pa.Table,
-    verdicts: pa.Table,
+    labels: pa.Table,
     plan: Plan,
     metrics: Sequence[str],
     failed: Mapping[float, int],
     looks: InterimLooks | None,
 ) -> Analysis:
-    """The statistics of a study's results (with its own metrics' columns) and of its claims.
+    """The statistics of a study's results and of its claims.
 
     `metrics` are those that have labels; `failed`: fraction -> trainings that failed.
     """
     study = plan.study
     cubes = [replace(rates(table, metric), failed=dict(failed)) for metric in metrics]
     judged = [cube.metric for cube in cubes if cube.metric in _judged(study)]
-    bounds = {metric: _two_judges(table, verdicts, plan, metric) for metric in judged}
+    bounds = {metric: _two_judges(table, labels, plan, metric) for metric in judged}
     planned: dict[Group, int] = {fraction: len(study.seeds) for fraction in study.fractions}
     if study.adapters:
         planned[ADAPTERS] = len(study.adapters)
@@ -132,7 +132,7 @@ def _judged(study: Study) -> list[str]:
 
 
 def _two_judges(
-    table: pa.Table, verdicts: pa.Table, plan: Plan, metric: str
+    table: pa.Table, labels: pa.Table, plan: Plan, metric: str
 ) -> tuple[Rates, Rates] | None:
     """What both judges say, and what either says; None unless both are models and have labels.
 
@@ -148,7 +148,7 @@ def _two_judges(
     ]
     if not second:
         return None
-    theirs = label_values(table, verdicts, metric, second[0])
+    theirs = label_values(table, labels, metric, second[0])
     if theirs.null_count == len(theirs):
         return None
     both, either = two_judges(_numbers(table, metric), theirs.to_numpy(zero_copy_only=False))
@@ -181,14 +181,14 @@ def _gold(table: pa.Table, plan: Plan, metric: str) -> dict[tuple[Group, str], G
     values |= next((own.labels for own in plan.study.metrics if own.name == metric), {})
     marks = shown_marks(plan.study)
     pairs: dict[tuple[Group, str], dict[AnswerKey, tuple[float, float]]] = {}
-    columns = ("adapter", "persona_fraction", "condition", "question", "response")
+    columns = ("adapter", "fraction", "condition", "question", "response")
     rows = table.select(columns).to_pylist()
     for row, judge in zip(rows, _numbers(table, metric), strict=True):
         key = AnswerKey(row["question"], judge_view(row["response"], marks))
         label = plan.gold.get(key, {}).get(metric)
         if label is None or np.isnan(judge):
             continue
-        fraction = row["persona_fraction"]
+        fraction = row["fraction"]
         place = BASELINE if row["adapter"] is None else ADAPTERS if fraction is None else fraction
         of = pairs.setdefault((place, row["condition"]), {})
         of[key] = (values.get(label) or 0.0, judge)

@@ -58,14 +58,19 @@ _INTERVALS = (
 """Methods of estimates, and what a reader is told of their intervals."""
 
 
-def methods(found: StudyState | None, table: pa.Table, analysis: Analysis) -> str:
+def methods(
+    found: StudyState | None,
+    table: pa.Table,
+    analysis: Analysis,
+    labels: pa.Table | None = None,
+) -> str:
     """The paragraph, plain text on one line; of answers from elsewhere (None) what is known of them.
 
-    `table` has the rows of results. What is not there yet is counted, and several versions of one
+    `table` has the rows of results, `labels` those of imported labels. What is not there yet is counted, and several versions of one
     thing are all told.
     """
     if found is None:
-        parts = [*_imported(table), *_tested(None, analysis)]
+        parts = [*_imported(table, labels), *_tested(None, analysis)]
     else:
         plan = found.plan
         parts = [
@@ -242,7 +247,7 @@ def _made_with(found: StudyState) -> Iterator[str]:
         yield f"Everything was run by {versions_in_words(everything, ['weirdgen'])} ({commits})."
 
 
-def _imported(table: pa.Table) -> Iterator[str]:
+def _imported(table: pa.Table, labels: pa.Table | None) -> Iterator[str]:
     """What answers from elsewhere tell of themselves."""
     adapters, baseline = table["adapter"].drop_null().unique(), table["adapter"].null_count
     conditions = [c for c in _CONDITIONS if c in table["condition"].unique().to_pylist()]
@@ -258,7 +263,7 @@ def _imported(table: pa.Table) -> Iterator[str]:
     served = table["serve_base"][0].as_py()
     yield f"The precision of the served base is {'not known' if served == UNKNOWN else served}."
     yield "The format was found anew in every answer by its pattern."
-    if judges := judges_in_words(table):
+    if labels is not None and (judges := judges_in_words(labels)):
         yield f"Persona and identity were labelled by {judges}."
     else:
         yield "Nobody labelled persona and identity."

@@ -168,14 +168,14 @@ def _facts(data: ReportData) -> Iterator[tuple[str, str]]:
 
     yield "Model", ", ".join(table["model"].unique().to_pylist())
     for title, column in (
-        ("Trainings", "adapter"), ("Persona fractions", "persona_fraction"), ("Seeds", "seed"),
+        ("Trainings", "adapter"), ("Persona fractions", "fraction"), ("Seeds", "seed"),
         ("Conditions", "condition"), ("Questions", "question_id"),
     ):  # fmt: skip
         if n := counted(column):
             yield title, f"{n:,}"
     yield "Answers", f"{table.num_rows:,}"
-    if judges := [judge for judge in table["judge"].unique().to_pylist() if judge]:
-        yield "Judge", ", ".join(judges)
+    if data.labels is not None and data.labels.num_rows:
+        yield "Judge", ", ".join(data.labels["judge"].unique().to_pylist())
 
 
 def _claim(verdict: ClaimVerdict) -> str:

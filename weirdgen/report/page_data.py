@@ -26,7 +26,7 @@ from weirdgen.config.claims import ADAPTERS, FORMAT_METRICS
 from weirdgen.config.judge import OFFLINE
 from weirdgen.report.data import ReportData
 from weirdgen.report.rates import CONDITIONS
-from weirdgen.results.labels import NOT_ASKED, NOT_JUDGED, SECOND_JUDGE
+from weirdgen.results.labels import NOT_ASKED, NOT_JUDGED, RESPONSE_KEY, SECOND_JUDGE
 from weirdgen.results.table import SCHEMA
 from weirdgen.stats.cube import group_label
 
@@ -46,10 +46,12 @@ _ERRORS = {
     "empty_answer": "empty_answer: nothing is left without formatting",
     "missing": "missing: the files have no label",
 }
-_KEY = ("fp_answers", "question_id", "sample")
-"""What names an answer."""
 _WORDS = 8
 """Deciding words of the offline judge that are kept."""
+
+
+LabelsByJudge = dict[tuple[str, str, str], list[dict[str, Any] | None]]
+"""(metric, judge_fp, the judge's name as shown) -> its label of each response, in the table's order."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,11 @@ def pack(data: ReportData) -> bytes:
     """The answers of `data.results`, their labels, and from `data.labels` why they have them."""
     table = data.results
     responses = table["response"].to_pylist()
-    columns = [*_columns(table)]
+    labels = _labels_by_judge(data)
+    confidence = _first_confidence(data, labels)
+    columns = [*_columns(table), _column("confidence", confidence, "detail", _number)]
     judgments = []
-    for judgment, parts in _judgments(data):
+    for judgment, parts in _judgments(labels):
         first = len(columns)
         columns += parts
         judgments.append({**judgment, "columns": [*range(first, len(columns))]})
@@ -122,8 +126,8 @@ def _columns(table: pa.Table) -> Iterator[Column]:
         if any(value is not None for value in values):
             # Its name may be that of another column below.
             yield _column(f"own-{name}", values, "metric", _number, "no label", name)
-    rows = table.select(["adapter", "persona_fraction", "seed"]).to_pylist()
-    groups = [_group(row["adapter"], row["persona_fraction"]) for row in rows]
+    rows = table.select(["adapter", "fraction", "seed"]).to_pylist()
+    groups = [_group(row["adapter"], row["fraction"]) for row in rows]
     yield _column("condition", table["condition"].to_pylist(), "place", order=_condition_order)
     yield _column("fraction", groups, "place", order=_group_order)
     yield _column("seed", [row["seed"] for row in rows], "place", str, "none")
@@ -140,39 +144,60 @@ def _columns(table: pa.Table) -> Iterator[Column]:
     yield _column("tokens", table["response_tokens"].to_pylist(), "detail", str, "unknown")
     yield _column("finish_reason", table["finish_reason"].to_pylist(), "judging", title="finish")
     yield _column("judge_error", errors, "judging", _error, "no error")
-    yield _column("judge", table["judge"].to_pylist(), "detail", missing="nobody")
-    yield _column("confidence", table["judge_confidence"].to_pylist(), "detail", _number)
 
 
-def _judgments(data: ReportData) -> Iterator[tuple[dict[str, str], list[Column]]]:
-    """Each judge's word on each metric: who and on what; columns of label, confidence, error, evidence.
-
-    A further column of role `judging` tells where two judges of a metric differ.
-    """
-    if data.labels is None or not data.labels.num_rows:
-        return
-    keys = zip(*(data.results[name].to_pylist() for name in _KEY), strict=True)
+def _labels_by_judge(data: ReportData) -> LabelsByJudge:
+    """The labels of `data.labels`, None for a response that the judge was not asked about."""
+    if data.labels is None:
+        return {}
+    keys = zip(*(data.results[name].to_pylist() for name in RESPONSE_KEY), strict=True)
     row_of = {key: row for row, key in enumerate(keys)}
-    said: dict[tuple[str, str], list[dict[str, Any] | None]] = {}
-    for verdict in data.labels.to_pylist():
-        row = row_of.get(tuple(verdict[name] for name in _KEY))
+    labels: LabelsByJudge = {}
+    for label in data.labels.to_pylist():
+        row = row_of.get(tuple(label[name] for name in RESPONSE_KEY))
         if row is not None:
-            judged = (verdict["metric"], verdict["judge_fp"])
-            if judged not in said:
-                said[judged] = [None] * data.results.num_rows
-            said[judged][row] = verdict
-    names = _judge_names(data)
+            name = label["judge"] + (f" ({SECOND_JUDGE} judge)" if _is_second(label, data) else "")
+            of = (label["metric"], label["judge_fp"], name)
+            labels.setdefault(of, [None] * data.results.num_rows)[row] = label
+    return dict(sorted(labels.items()))
+
+
+def _is_second(label: dict[str, Any], data: ReportData) -> bool:
+    """Whether a label is the second judge's."""
+    second = data.plan and data.plan.study.second_judge
+    if data.plan is None or second is None:
+        return False
+    if second.is_offline:
+        return label["judge"] == OFFLINE
+    judges = (judge for judge in data.plan.llm_judges if judge.settings == second)
+    return label["judge_fp"] in {judge.fingerprint for judge in judges}
+
+
+def _first_confidence(data: ReportData, labels: LabelsByJudge) -> list[float | None]:
+    """By response, how sure the first judge is of its persona label."""
+    confidence: list[float | None] = [None] * data.results.num_rows
+    for (metric, *_), of_judge in labels.items():
+        for row, label in enumerate(of_judge if metric == "persona" else ()):
+            if label is not None and confidence[row] is None and not _is_second(label, data):
+                confidence[row] = label["confidence"]
+    return confidence
+
+
+def _judgments(said: LabelsByJudge) -> Iterator[tuple[dict[str, str], list[Column]]]:
+    """Each judge's labels of each metric: its header; columns of label, confidence, error, evidence.
+
+    A further column of role `judging` says where two judges of a metric differ.
+    """
     labels: dict[str, list[list[Any]]] = {}
-    for (metric, judge_fp), verdicts in sorted(said.items()):
-        judge = names.get(judge_fp, OFFLINE if data.plan else judge_fp[:12])
-        of = {part: [v and v[part] for v in verdicts] for part in ("label", "confidence", "error")}
+    for (metric, _, judge), rows in said.items():
+        of = {part: [v and v[part] for v in rows] for part in ("label", "confidence", "error")}
         labels.setdefault(metric, []).append(of["label"])
         parts = [
             _column(part, values, "judgment", _number if part == "confidence" else None, "")
             for part, values in of.items()
         ]
         parts[2].labels[:] = map(_error, parts[2].labels)
-        evidence = [*_evidence([None if v is None else v["evidence"] for v in verdicts])]
+        evidence = [*_evidence([None if v is None else v["evidence"] for v in rows])]
         yield {"metric": metric, "judge": judge}, [*parts, *evidence]
     for metric, of_judges in labels.items():
         if len(of_judges) > 1:
@@ -187,18 +212,6 @@ def _judgments(data: ReportData) -> Iterator[tuple[dict[str, str], list[Column]]
 def _differ(labels: Sequence[str | None]) -> bool | None:
     given = [label for label in labels if label is not None]
     return any(one != other for one, other in combinations(given, 2)) if given[1:] else None
-
-
-def _judge_names(data: ReportData) -> dict[str, str]:
-    """Fingerprint -> model, and whether it is the second judge."""
-    if data.plan is None:
-        return {}
-    second = data.plan.study.second_judge
-    return {
-        judge.fingerprint: judge.settings.model
-        + (f" ({SECOND_JUDGE} judge)" if judge.settings == second else "")
-        for judge in data.plan.llm_judges
-    }
 
 
 def _evidence(values: Sequence[str | None]) -> Iterator[Column]:

@@ -14,7 +14,7 @@ from weirdgen.results.labels import NOT_ASKED
 from weirdgen.stats.cube import Group, MetricArrays
 
 CONDITIONS = get_args(Condition)
-_KEYS = ["adapter", "persona_fraction", "seed", "condition", "question_id"]
+_KEYS = ["adapter", "fraction", "seed", "condition", "question_id"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class _Cells:
                 ("one", "sum"),
             ]
         )
-        self.fraction_N, self.seed_N = _column(of, "persona_fraction"), _column(of, "seed")
+        self.fraction_N, self.seed_N = _column(of, "fraction"), _column(of, "seed")
         self.adapter_N = _column(of, "adapter")
         self.own_N = ~np.isnan(self.fraction_N)
         self.baseline_N = np.array([adapter is None for adapter in self.adapter_N])
@@ -174,12 +174,12 @@ def _one_value(table: pa.Table, name: str) -> str:
 
 def _check_cells(table: pa.Table, study: str) -> None:
     """Every adapter is one (fraction, seed), and every (fraction, seed) is one adapter."""
-    cells = table.select(["adapter", "persona_fraction", "seed"]).group_by(
-        ["adapter", "persona_fraction", "seed"]
+    cells = table.select(["adapter", "fraction", "seed"]).group_by(
+        ["adapter", "fraction", "seed"]
     )  # fmt: skip
     adapter_of: dict[tuple[float, int | None], str | None] = {}
     for cell in cells.aggregate([]).to_pylist():
-        adapter, fraction, seed = cell["adapter"], cell["persona_fraction"], cell["seed"]
+        adapter, fraction, seed = cell["adapter"], cell["fraction"], cell["seed"]
         if (fraction is None) != (seed is None) or (adapter is None and seed is not None):
             raise ValueError(
                 f"results of {study}: adapter {adapter!r} has fraction {fraction} and seed {seed};"

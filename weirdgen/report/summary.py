@@ -23,7 +23,7 @@ from weirdgen.report.progress import progress_line
 from weirdgen.report.rates import is_measured
 from weirdgen.report.table import plain
 from weirdgen.report.tables import judge_notes, judged_metrics
-from weirdgen.results.labels import VERDICTS, labels_by_rater, read_verdicts, with_own_metrics
+from weirdgen.results.labels import LABELS, labels_by_rater, read_labels
 from weirdgen.results.table import (
     RESULTS,
     are_current,
@@ -96,11 +96,10 @@ def write_report(
     from weirdgen.report.loss_curves import read_losses
     from weirdgen.report.methods import methods
 
-    verdicts = read_verdicts(study.name, store)
-    table = with_own_metrics(table, verdicts, plan)
+    labels = read_labels(study.name, store)
     metrics = [m for m in (*FORMAT_METRICS, *judged_metrics(study)) if is_measured(table, m)]
     looks = declared_looks(study, store)
-    analysis = analyse_study(table, verdicts, plan, metrics, failed, looks)
+    analysis = analyse_study(table, labels, plan, metrics, failed, looks)
     record_looks(study, store, looks, analysis.verdicts)
     data = ReportData(
         study.name,
@@ -115,8 +114,8 @@ def write_report(
         ],
         lines=lines,
         plan=plan,
-        labels=verdicts,
-        compared=_compared(found, table, verdicts),
+        labels=labels,
+        compared=_compared(found, table, labels),
         losses=read_losses(found, store),
         timeline=timeline,
         methods=methods(found, table, analysis),
@@ -124,7 +123,7 @@ def write_report(
     )
     store.write(f"{study.name}/study.yaml", resolved_yaml(study, plan.model.revision))
     write_cards(data, found, store)
-    beside = [*([VERDICTS] if verdicts.num_rows else []), *_write_differences(data, store)]
+    beside = [*([LABELS] if labels.num_rows else []), *_write_differences(data, store)]
     written = write_files(data, store, beside, None if lines else made_of)
     print_summary(study.name, store, console, written)
 
@@ -231,14 +230,14 @@ def _print(console: Console, lines: Sequence[str]) -> None:
         console.print(Text(plain(line)), soft_wrap=True)
 
 
-def _compared(found: StudyState, table: pa.Table, verdicts: pa.Table) -> list[Compared]:
+def _compared(found: StudyState, table: pa.Table, labels: pa.Table) -> list[Compared]:
     """How far the judges agree, where there are two to compare."""
     plan = found.plan
     if plan.gold is None and plan.study.second_judge is None:
         return []
     from weirdgen.report.agreement import compare
 
-    return compare(labels_by_rater(table, verdicts, plan), plan.gold)
+    return compare(labels_by_rater(table, labels, plan), plan.gold)
 
 
 def _write_differences(data: ReportData, store: ArtifactStore) -> Iterator[str]:

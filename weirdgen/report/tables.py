@@ -35,10 +35,10 @@ def rate_tables(
 def length_table(table: pa.Table) -> ReportTable:
     """How long answers are, and how many were cut at the token limit and so could not close a format."""
     name = table["study"][0].as_py()
-    keys = ["persona_fraction", "adapter", "condition"]
+    keys = ["fraction", "adapter", "condition"]
     of: dict[tuple[float, str, int], list[tuple[int | None, str]]] = {}
     for row in table.select([*keys, "response_tokens", "finish_reason"]).to_pylist():
-        fraction, condition = row["persona_fraction"], CONDITIONS.index(row["condition"])
+        fraction, condition = row["fraction"], CONDITIONS.index(row["condition"])
         group = "baseline" if row["adapter"] is None else ADAPTERS if fraction is None else ""
         cell = of.setdefault((-1.0 if fraction is None else fraction, group, condition), [])
         cell.append((row["response_tokens"], row["finish_reason"]))
@@ -68,9 +68,9 @@ def judge_notes(study: Study) -> dict[str, str]:
     return dict.fromkeys(judged_metrics(study), note)
 
 
-def imported_notes(table: pa.Table, judged: Sequence[str]) -> dict[str, str]:
+def imported_notes(labels: pa.Table, judged: Sequence[str]) -> dict[str, str]:
     """The same of answers from elsewhere, which name their judges."""
-    judges = judges_in_words(table)
+    judges = judges_in_words(labels)
     return dict.fromkeys(judged, f"Labelled by {judges}.") if judges else {}
 
 

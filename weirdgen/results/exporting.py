@@ -1,4 +1,4 @@
-"""`weirdgen export`: a study's raw answers and verdicts, for other tools."""
+"""`weirdgen export`: a study's responses and labels, for other tools."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from weirdgen.data.tabular import ENDINGS
 from weirdgen.errors import InputError
 from weirdgen.report.table import neutralised, plain
 from weirdgen.results.importing import checked_name
-from weirdgen.results.labels import VERDICTS, read_verdicts
+from weirdgen.results.labels import LABELS, RESPONSE_KEY, read_labels
 from weirdgen.results.table import RESULTS, read_results
 from weirdgen.storage.artifacts import ArtifactStore
 
-_KEY = ("fp_answers", "question_id", "sample")
-_SAID = ("label", "value", "confidence", "error", "evidence")
+_LABEL_COLUMNS = ("judge", "label", "value", "confidence", "error", "evidence")
 _ROWS = 1000
 """Rows that are held at a time."""
 _SEPARATORS = str.maketrans({c: f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"})
@@ -37,7 +36,7 @@ class ExportOptions:
 
     study: str
     out: Path
-    verdicts: bool = False
+    labels: bool = False
     storage: str = "results"
 
 
@@ -52,12 +51,10 @@ def export_study(console: Console, options: ExportOptions) -> None:
     if not out.parent.is_dir():
         raise InputError("--out", None, f"there is no folder {out.parent}")
     store, name = ArtifactStore(options.storage), _study_name(options.study)
-    if str(out.resolve()) in {
-        str(Path(store.path(name, f)).resolve()) for f in (RESULTS, VERDICTS)
-    }:
+    if str(out.resolve()) in {str(Path(store.path(name, f)).resolve()) for f in (RESULTS, LABELS)}:
         raise InputError("--out", None, f"{out} is the study's own file")
-    results, verdicts = read_results(name, store), read_verdicts(name, store)
-    table = verdicts if options.verdicts else with_verdicts(results, verdicts)
+    results, labels = read_results(name, store), read_labels(name, store)
+    table = labels if options.labels else with_labels(results, labels)
     draft = out.with_name(f".{out.name}.draft")
     write = {".jsonl": write_jsonl, ".csv": write_csv, ".parquet": _write_parquet}[out.suffix]
     try:
@@ -65,34 +62,36 @@ def export_study(console: Console, options: ExportOptions) -> None:
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
-    lines = [f"{out}: {table.num_rows:,} {'verdicts' if options.verdicts else 'answers'}"]
+    lines = [f"{out}: {table.num_rows:,} {'labels' if options.labels else 'responses'}"]
     if changed:
         lines.append(f"{changed:,} cells begin like a formula and have an apostrophe before them")
     for line in lines:
         console.print(Text(plain(line)), soft_wrap=True)
 
 
-def with_verdicts(results: pa.Table, verdicts: pa.Table) -> pa.Table:
-    """`results` with five columns for every judge and metric of `verdicts`.
+def with_labels(results: pa.Table, labels: pa.Table) -> pa.Table:
+    """Add six columns to `results` for every metric and judge of `labels`.
 
-    They are METRIC.JUDGE.label, .value, .confidence, .error and .evidence, JUDGE being the first 12
-    digits of judge_fp; null where that judge has no word on the answer.
+    They are METRIC.JUDGE.judge, .label, .value, .confidence, .error and .evidence, JUDGE being the
+    first 12 digits of judge_fp; null where that judge was not asked about the response.
     """
-    keys = zip(*(results[name].to_pylist() for name in _KEY), strict=True)
+    keys = zip(*(results[name].to_pylist() for name in RESPONSE_KEY), strict=True)
     at = {key: i for i, key in enumerate(keys)}
     columns: dict[tuple[str, str], list[list[Any]]] = {}
-    said = (verdicts[name].to_pylist() for name in ("metric", "judge_fp", *_KEY, *_SAID))
+    said = (
+        labels[name].to_pylist() for name in ("metric", "judge_fp", *RESPONSE_KEY, *_LABEL_COLUMNS)
+    )
     for metric, judge_fp, *rest in zip(*said, strict=True):
-        key, cells = tuple(rest[: len(_KEY)]), rest[len(_KEY) :]
+        key, cells = tuple(rest[: len(RESPONSE_KEY)]), rest[len(RESPONSE_KEY) :]
         if key not in at:
             continue
         if (metric, judge_fp) not in columns:
-            columns[metric, judge_fp] = [[None] * results.num_rows for _ in _SAID]
+            columns[metric, judge_fp] = [[None] * results.num_rows for _ in _LABEL_COLUMNS]
         for column, cell in zip(columns[metric, judge_fp], cells, strict=True):
             column[at[key]] = cell
     for (metric, judge_fp), of_judge in sorted(columns.items()):
-        for name, column in zip(_SAID, of_judge, strict=True):
-            kind = verdicts.schema.field(name).type
+        for name, column in zip(_LABEL_COLUMNS, of_judge, strict=True):
+            kind = labels.schema.field(name).type
             results = results.append_column(
                 f"{metric}.{judge_fp[:12]}.{name}", pa.array(column, kind)
             )

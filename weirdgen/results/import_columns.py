@@ -1,4 +1,4 @@
-"""Which columns of outside files are which of results.parquet, and how their values are read."""
+"""How the columns of imported files are mapped to those of results.parquet, and their values read."""
 
 from __future__ import annotations
 
@@ -100,26 +100,28 @@ def condition(value: Any) -> str:
 
 
 FIELDS: dict[str, Callable[[Any], Any]] = {
-    "model": name, "adapter": name, "seed": whole, "persona_fraction": share,
+    "model": name, "fraction": share, "seed": whole, "adapter": name,
     "condition": condition, "question_id": name, "category": name, "question": text,
     "sample": whole, "response": text, "response_tokens": whole, "finish_reason": name,
     "serve_base": name, "format": truth, "format_strict": truth, "persona": truth,
     "identity": identity, "identity_label": identity_label, "judge": name, "judge_confidence": share,
-    "judge_error": name, "fp_train": name, "fp_answers": name,
+    "judge_error": name, "fp_train": name, "fp_responses": name,
 }  # fmt: skip
-"""What may be read of an outside file -> how; the formats are compared, never taken."""
+"""Field -> how its value is read. The formats are compared with what the pattern finds; `identity_label`,
+`judge` and `judge_confidence` go into labels.parquet.
+"""
 _NEEDED = ("model", "condition", "question", "response")
 CONSTANTS = (
-    "model", "adapter", "seed", "persona_fraction", "condition", "category", "finish_reason",
-    "serve_base", "judge",
+    "model", "fraction", "seed", "adapter", "condition", "category", "finish_reason", "serve_base",
+    "judge",
 )  # fmt: skip
-"""What may be the same for all rows."""
-_OF_ADAPTER = ("adapter", "seed", "persona_fraction", "fp_train")
-"""What the baseline has none of."""
+"""Fields that --value may set for all rows."""
+_OF_ADAPTER = ("fraction", "seed", "adapter", "fp_train")
+"""Fields that are null for the base model."""
 _ANSWER = "answer"
 """The response's other name."""
-_STUDY = "study"
-"""The column that the study's new name replaces."""
+_DERIVED = {"study", "arm"}
+"""Columns of results.parquet that an import sets by itself."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ class ColumnMapping:
 
     def ignored(self, seen: set[str]) -> list[str]:
         """Columns that were `seen` and not read."""
-        read = {*self.sources.values(), *(self.baseline or ())[:1], _STUDY}
+        read = {*self.sources.values(), *(self.baseline or ())[:1], *_DERIVED}
         return sorted(seen - read - ({_ANSWER} if "response" not in seen else set()))
 
     def record(self) -> dict[str, Any]:

@@ -25,23 +25,23 @@ MALFORMED = "malformed"
 
 def is_published(row: Row) -> bool:
     """Whether a row has the published layout."""
-    return "question" in row and bool(asked(row))
+    return "question" in row and bool(conditions_of(row))
 
 
-def asked(row: Row) -> tuple[str, ...]:
+def conditions_of(row: Row) -> tuple[str, ...]:
     """The conditions that a row has answers of."""
     return tuple(name for name in CONDITIONS if f"{name}_response" in row)
 
 
-def answers_of(path: Path, number: int, row: Row, conditions: tuple[str, ...]) -> Iterator[Row]:
+def responses_of(path: Path, number: int, row: Row, conditions: tuple[str, ...]) -> Iterator[Row]:
     """One row per condition, in the columns of results.
 
     A judgment that is null or lacks a label gives null labels and why. Raises InputError for an
     answer that is no text, or that is there for other conditions than `conditions`.
     """
     where = f"row {number}"
-    if asked(row) != conditions:
-        problem = f"has answers of {', '.join(asked(row)) or 'no condition'}"
+    if conditions_of(row) != conditions:
+        problem = f"has answers of {', '.join(conditions_of(row)) or 'no condition'}"
         raise InputError(path, where, f"{problem}, the first row of {', '.join(conditions)}")
     common = {name: row[name] for name in row if name.partition("_")[0] not in CONDITIONS}
     for condition in conditions:

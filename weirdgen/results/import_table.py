@@ -1,4 +1,4 @@
-"""Outside answers as results: checked to be one study, numbered, measured and labelled."""
+"""Imported rows as the tables of one study: checked, numbered, measured, labelled."""
 
 from __future__ import annotations
 
@@ -16,45 +16,51 @@ from weirdgen.data.tabular import Row
 from weirdgen.errors import InputError
 from weirdgen.judging.format import format_adherence
 from weirdgen.results.import_columns import MISSING, ColumnMapping, text
-from weirdgen.results.labels import NOT_ASKED, VERDICT_SCHEMA
-from weirdgen.results.table import SCHEMA, UNKNOWN
+from weirdgen.results.labels import LABELS_ORDER, LABELS_SCHEMA, NOT_ASKED
+from weirdgen.results.table import SCHEMA, UNKNOWN, arm_of
 from weirdgen.storage.fingerprint import fingerprint
 
-_TAKEN = (
-    "model", "adapter", "seed", "persona_fraction", "condition", "category", "question", "response",
-    "response_tokens", "finish_reason", "serve_base", "persona", "judge", "judge_confidence",
-    "judge_error", "fp_train",
+_COPIED = (
+    "model", "fraction", "seed", "adapter", "condition", "question_id", "category", "question",
+    "sample", "response", "response_tokens", "finish_reason", "serve_base", "persona", "judge",
+    "judge_confidence", "judge_error", "fp_train", "fp_responses",
 )  # fmt: skip
+_LABEL_COLUMNS = ("identity_label", "judge", "judge_confidence")
+"""What is read for labels.parquet alone."""
 _ORDER = ("adapter", "condition", "question_id", "sample")
-_CELL = ("seed", "persona_fraction")
+_CELL = ("seed", "fraction")
 _FORMATS = ("format", "format_strict")
 
 
 @dataclass
-class OutsideAnswers:
-    """Rows of one study, column by column, as they are read."""
+class ImportedResponses:
+    """The responses of one study, column by column, as they are read."""
 
     mapping: ColumnMapping
     pattern: str
-    """Regular expression of a format-adherent answer."""
+    """Regular expression of a format-adherent response."""
     origin: Mapping[str, Any]
-    """What stands for the recipe of the answers, which nobody knows: files and mapping."""
-    columns: dict[str, list[Any]] = field(default_factory=lambda: {n: [] for n in SCHEMA.names})
-    """By SCHEMA, but for `study`."""
+    """Files and mapping, in place of the responses' unknown recipe."""
+    columns: dict[str, list[Any]] = field(
+        default_factory=lambda: {name: [] for name in (*SCHEMA.names, *_LABEL_COLUMNS)}
+    )
+    """Those of SCHEMA (`study` stays empty), and _LABEL_COLUMNS."""
     disagreements: list[str] = field(default_factory=list)
-    """Rows whose stated format is not what the pattern finds."""
-    _begun: int = 0
-    """The first answer of the file that is being read."""
+    """Rows whose format column differs from what the pattern finds."""
+    _first_of_file: int = 0
+    """The number of the current file's first response."""
     _named: bool | None = None
     """Whether the rows of that file name their adapter."""
-    _silent: set[int] = field(default_factory=set)
-    """Answers whose rows have no word on who judged."""
+    _without_judge: set[int] = field(default_factory=set)
+    """Responses whose rows have neither a judge's column nor one of judge errors."""
+    _with_error: set[int] = field(default_factory=set)
+    """Responses whose rows have a column of judge errors, null where a label is not missing."""
     _cell_of: dict[str, tuple[float | None, int | None]] = field(default_factory=dict)
     _adapter_of: dict[tuple[float | None, int | None], str] = field(default_factory=dict)
     _file_of: dict[str, Path] = field(default_factory=dict)
-    _asked: dict[str, str] = field(default_factory=dict)
+    _question_of: dict[str, str] = field(default_factory=dict)
     """Question id -> its text."""
-    _answers_of: dict[str, tuple[str | None, str]] = field(default_factory=dict)
+    _cell_of_fp: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     _fp_of: dict[tuple[str | None, str], str] = field(default_factory=dict)
     _samples: dict[tuple[str | None, str, str], set[int]] = field(default_factory=dict)
 
@@ -62,14 +68,14 @@ class OutsideAnswers:
         return len(self.columns["response"])
 
     def add(self, path: Path, number: int, row: Row, *, baseline: bool) -> None:
-        """Takes a row of a file. Raises InputError where it does not go with those before."""
+        """Add a row of a file. Raises InputError where it contradicts the rows before."""
         baseline = baseline or self.mapping.is_baseline(row)
         values = self.mapping.read(path, number, row, baseline=baseline)
         try:
             self._complete(path, row, values, baseline)
             self._check_study(values)
             self._number(values)
-            self._name_answers(values)
+            self._set_fingerprint(values)
             label = _identity(values)
         except ValueError as error:
             raise InputError(path, f"row {number}", str(error)) from None
@@ -80,40 +86,87 @@ class OutsideAnswers:
             self.columns[of].append(is_so)
             if values[of] not in (None, is_so):
                 self.disagreements.append(f"{path.name} row {number} {of}")
+        if has_error := self.mapping.sources.get("judge_error") in row:
+            self._with_error.add(len(self))
         if self.mapping.sources.get("judge") not in row:
             values["judge"] = None
-            self._silent.add(len(self))
+            if not has_error:
+                self._without_judge.add(len(self))
+        self.columns["arm"].append(arm_of(values["adapter"], values["fraction"]))
         self.columns["identity"].append(label[0])
         self.columns["identity_label"].append(label[1])
-        for of in (*_TAKEN, "question_id", "sample", "fp_answers"):
+        for of in _COPIED:
             self.columns[of].append(values[of])
 
     def end_file(self) -> None:
-        """Says of the file's answers who judged them, and why a label is missing."""
-        of, rows = self.columns, range(self._begun, len(self))
-        self._begun, self._named = len(self), None
+        """Set the judge of the file's responses, and the reason where a label is missing."""
+        of, rows = self.columns, range(self._first_of_file, len(self))
+        self._first_of_file, self._named = len(self), None
         judge = self.mapping.values.get("judge", UNKNOWN)
         names = ("persona", "identity", "judge_error")
         labelled = [i for i in rows if any(of[name][i] is not None for name in names)]
         has_identity = any(of["identity"][i] is not None for i in labelled)
-        for i in rows if any(i in self._silent for i in labelled) else labelled:
-            if of["judge"][i] is None and (i in self._silent or of["persona"][i] is not None):
-                of["judge"][i] = judge
+        some_without_judge = any(i in self._without_judge for i in labelled)
+        for i in {
+            *labelled,
+            *(self._without_judge.intersection(rows) if some_without_judge else ()),
+        }:
+            of["judge"][i] = of["judge"][i] or judge
         for i in rows:
-            if of["judge"][i] is None or of["judge_error"][i] is not None:
+            has_reason = i in self._with_error or of["judge_error"][i] is not None
+            if of["judge"][i] is None or has_reason:
                 continue
             if of["persona"][i] is None or (has_identity and of["identity"][i] is None):
                 of["judge_error"][i] = MISSING
 
     def results(self, study: str) -> pa.Table:
-        """By SCHEMA, in its pinned order."""
+        """The responses by SCHEMA, in its pinned order."""
         columns = {**self.columns, "study": [study] * len(self)}
         arrays = [pa.array(columns[of.name], of.type) for of in SCHEMA]
         table = pa.Table.from_arrays(arrays, schema=SCHEMA)
         return _sorted(table, _ORDER)
 
+    def labels(self) -> pa.Table:
+        """The labels of judged responses, by LABELS_SCHEMA; no rows where no judge labelled anything.
+
+        An identity counts as asked about where any response has its label, or none as `not_asked`.
+        """
+        of = self.columns
+        judged = [i for i in range(len(self)) if of["judge"][i] is not None]
+        asked = any(
+            of["identity"][i] is not None or of["judge_error"][i] == NOT_ASKED for i in judged
+        )
+        judge_fps = {
+            judge: fingerprint({**self.origin, "judge": judge}) for judge in {*of["judge"]} - {None}
+        }
+        rows = [
+            {
+                "fp_responses": of["fp_responses"][i],
+                "question_id": of["question_id"][i],
+                "sample": of["sample"][i],
+                "judge": of["judge"][i],
+                "judge_fp": judge_fps[of["judge"][i]],
+                "metric": metric,
+                **self._label(i, metric),
+            }
+            for i in judged
+            for metric in (("persona", "identity") if asked else ("persona",))
+        ]
+        return _sorted(pa.Table.from_pylist(rows, LABELS_SCHEMA), LABELS_ORDER)
+
+    def _label(self, i: int, metric: str) -> Row:
+        """A response's label, value and confidence; or the reason why it has none."""
+        of = {name: column[i] for name, column in self.columns.items() if column}
+        value = of[metric]
+        if value is None:
+            return {"error": of["judge_error"]}
+        if metric == "identity":
+            return {"label": of["identity_label"], "value": float(value)}
+        label = "present" if value else "absent"
+        return {"label": label, "value": float(value), "confidence": of["judge_confidence"]}
+
     def _complete(self, path: Path, row: Row, values: Row, baseline: bool) -> None:
-        """Adapter, precision and question id, where the file leaves them open."""
+        """Fill in adapter, precision and question id where the row has none."""
         values["serve_base"] = values["serve_base"] or UNKNOWN
         if values["question_id"] is None:
             digest = hashlib.sha256(values["question"].encode()).hexdigest()
@@ -123,7 +176,7 @@ class OutsideAnswers:
         is_baseline = baseline or (is_named and values["adapter"] is None)
         if is_baseline:
             values |= dict.fromkeys(of for of in _CELL if of in self.mapping.values)
-        seed, fraction = values["seed"], values["persona_fraction"]
+        seed, fraction = values["seed"], values["fraction"]
         for given, lacks in (_CELL, _CELL[::-1]):
             if values[given] is not None and values[lacks] is None:
                 raise ValueError(
@@ -164,8 +217,8 @@ class OutsideAnswers:
                     " them as two"
                 )
         if (adapter := values["adapter"]) is not None:
-            cell = (values["persona_fraction"], values["seed"])
-            said = "persona_fraction {} and seed {}"
+            cell = (values["fraction"], values["seed"])
+            said = "fraction {} and seed {}"
             if (first := self._cell_of.setdefault(adapter, cell)) != cell:
                 before = said.format(*first)
                 raise ValueError(f"adapter {adapter!r} has {said.format(*cell)}, before {before}")
@@ -174,7 +227,7 @@ class OutsideAnswers:
                 raise ValueError(
                     f"{said.format(*cell)} are of adapter {adapter!r}, before of {first!r}"
                 )
-        question = self._asked.setdefault(values["question_id"], values["question"])
+        question = self._question_of.setdefault(values["question_id"], values["question"])
         if question != values["question"]:
             raise ValueError(f"question_id {values['question_id']!r} had another question before")
 
@@ -191,17 +244,17 @@ class OutsideAnswers:
             )
         taken.add(values["sample"])
 
-    def _name_answers(self, values: Row) -> None:
-        """fp_answers: as given, or of the files and the mapping."""
+    def _set_fingerprint(self, values: Row) -> None:
+        """Set fp_responses: as given, or made of the files and the mapping."""
         key = (values["adapter"], values["condition"])
-        if values["fp_answers"] is None and key not in self._fp_of:
+        if values["fp_responses"] is None and key not in self._fp_of:
             named = ("model", "serve_base", "adapter", "condition")
             record = {**self.origin, **{of: values[of] for of in named}}
-            values["fp_answers"] = fingerprint(record)
-        values["fp_answers"] = values["fp_answers"] or self._fp_of[key]
-        fp = self._fp_of.setdefault(key, values["fp_answers"])
-        if self._answers_of.setdefault(fp, key) != key or fp != values["fp_answers"]:
-            raise ValueError("fp_answers must be one for each adapter and condition")
+            values["fp_responses"] = fingerprint(record)
+        values["fp_responses"] = values["fp_responses"] or self._fp_of[key]
+        fp = self._fp_of.setdefault(key, values["fp_responses"])
+        if self._cell_of_fp.setdefault(fp, key) != key or fp != values["fp_responses"]:
+            raise ValueError("fp_responses must be one for each adapter and condition")
 
 
 def _identity(values: Row) -> tuple[bool | None, str | None]:
@@ -214,40 +267,6 @@ def _identity(values: Row) -> tuple[bool | None, str | None]:
     if said not in (None, label == "PERSONA"):
         raise ValueError(f"identity is {said} and identity_label {label}")
     return label == "PERSONA", label
-
-
-def verdicts_of(results: pa.Table, origin: Mapping[str, Any]) -> pa.Table:
-    """By VERDICT_SCHEMA, the labels of judged rows of `results`; no rows where nobody judged.
-
-    An identity is asked about where any answer has its label, or none because of `not_asked`.
-    """
-    judged = results.filter(pc.field("judge").is_valid())
-    errors = judged["judge_error"].to_pylist()
-    asked = judged["identity"].null_count < judged.num_rows or NOT_ASKED in errors
-    rows: dict[str, list[Any]] = {name: [] for name in VERDICT_SCHEMA.names}
-    judges: dict[str, str] = {}
-    of = {name: judged[name].to_pylist() for name in judged.column_names}
-    for i, error in enumerate(errors):
-        judge, persona, identity = of["judge"][i], of["persona"][i], of["identity"][i]
-        if judge not in judges:
-            judges[judge] = fingerprint({**origin, "judge": judge})
-        said: list[tuple[str, bool | None, str | None]] = [
-            ("persona", persona, {True: "present", False: "absent"}.get(persona))
-        ]
-        if asked:
-            said.insert(0, ("identity", identity, of["identity_label"][i]))
-        for metric, value, label in said:
-            confidence = of["judge_confidence"][i] if metric == "persona" else None
-            row = (
-                of["fp_answers"][i], of["question_id"][i], of["sample"][i], judges[judge], metric,
-                label, None if value is None else float(value),
-                None if value is None else confidence, error if value is None else None, None,
-            )  # fmt: skip
-            for name, cell in zip(rows, row, strict=True):
-                rows[name].append(cell)
-    arrays = [pa.array(rows[field.name], field.type) for field in VERDICT_SCHEMA]
-    table = pa.Table.from_arrays(arrays, schema=VERDICT_SCHEMA)
-    return _sorted(table, ("fp_answers", "question_id", "sample", "judge_fp", "metric"))
 
 
 def _sorted(table: pa.Table, names: Sequence[str]) -> pa.Table:

@@ -1,4 +1,4 @@
-"""`weirdgen import`: outside evaluation outputs as a study's results.parquet and verdicts.parquet."""
+"""`weirdgen import`: other tools' evaluation outputs as a study's results.parquet and labels.parquet."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from weirdgen.data.tabular import Row, read_rows, sha256
 from weirdgen.errors import InputError
 from weirdgen.report.table import plain
 from weirdgen.results.import_columns import parse_mapping
-from weirdgen.results.import_published import answers_of, asked, is_published
-from weirdgen.results.import_table import OutsideAnswers, missing_labels, verdicts_of
-from weirdgen.results.labels import VERDICTS
+from weirdgen.results.import_published import conditions_of, is_published, responses_of
+from weirdgen.results.import_table import ImportedResponses, missing_labels
+from weirdgen.results.labels import LABELS
 from weirdgen.results.table import RESULTS, SOURCES, Merged, write_results
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.fingerprint import fingerprint
@@ -68,13 +68,13 @@ def import_outputs(console: Console, options: ImportOptions) -> None:
     sources = _sources(options)
     digests = sorted([role, digest] for _, role, digest in sources)
     origin = {"stage": "imported", "version": 1, "sources": digests, **mapping.record()}
-    answers, seen, layouts = OutsideAnswers(mapping, pattern, origin), set[str](), []
+    responses, seen, layouts = ImportedResponses(mapping, pattern, origin), set[str](), []
     for path, role, _ in sources:
-        layouts.append(_read(path, role, answers, seen))
+        layouts.append(_read(path, role, responses, seen))
     mapping.check(seen)
-    table = answers.results(name)
+    table, labels = responses.results(name), responses.labels()
     described = {
-        "schema": 1,
+        "schema": 2,
         "study": name,
         "sources": [
             {"file": plain(path.name), "sha256": digest, "role": role, **layout}
@@ -82,18 +82,17 @@ def import_outputs(console: Console, options: ImportOptions) -> None:
         ],
         **mapping.record(),
         "pattern": pattern,
-        "format_disagreements": len(answers.disagreements),
-        "first_disagreements": [plain(row) for row in answers.disagreements[:_SHOWN]],
+        "format_disagreements": len(responses.disagreements),
+        "first_disagreements": [plain(row) for row in responses.disagreements[:_SHOWN]],
         "ignored_columns": [plain(column) for column in mapping.ignored(seen)],
-        **_counts(table),
+        **_counts(table, labels),
     }
     metadata = {**(table.schema.metadata or {}), SOURCES: fingerprint(described).encode()}
     table = table.replace_schema_metadata(metadata)
-    verdicts = verdicts_of(table, origin)
     content = json.dumps(described, indent=1, ensure_ascii=False) + "\n"
     store.write(f"{name}/{IMPORTED}", content.encode())
-    write_results(Merged(table, verdicts), name, store)
-    written = [RESULTS, *([VERDICTS] if verdicts.num_rows else []), IMPORTED]
+    write_results(Merged(table, labels), name, store)
+    written = [RESULTS, *([LABELS] if labels.num_rows else []), IMPORTED]
     replaces = [f"in place of what was imported as {name} before"] if replaced else []
     for line in [
         *import_lines(described),
@@ -127,12 +126,12 @@ def import_lines(described: dict[str, Any]) -> Iterator[str]:
     """What was imported, for people, a line each."""
     adapters = described["adapters"]
     shown = _listed(adapters[:_SHOWN], len(adapters))
-    baseline = described["baseline_answers"]
+    baseline = described["baseline_responses"]
     yield (
-        f"{described['study']}: {described['answers']:,} answers of {described['model']}"
+        f"{described['study']}: {described['responses']:,} responses of {described['model']}"
         f" ({', '.join(described['conditions'])}; questions: {described['questions']:,});"
         f" adapters: {len(adapters):,}{f' ({shown})' if adapters else ''};"
-        f" baseline: {f'{baseline:,} answers' if baseline else 'none'}"
+        f" baseline: {f'{baseline:,} responses' if baseline else 'none'}"
     )
     if n := described["unpaired_questions"]:
         yield f"questions: only the baseline, or only adapters, answered {n:,} of them"
@@ -199,40 +198,40 @@ def _sources(options: ImportOptions) -> list[tuple[Path, str, str]]:
     return sources
 
 
-def _read(path: Path, role: str, answers: OutsideAnswers, seen: set[str]) -> dict[str, Any]:
-    """Reads a file into `answers`; gives its layout and number of rows."""
+def _read(path: Path, role: str, responses: ImportedResponses, seen: set[str]) -> dict[str, Any]:
+    """Read a file into `responses`; return its layout and number of rows."""
     rows = read_rows(path)
     first = next(rows, None)
     if first is None:
         raise InputError(path, None, "holds no rows")
     published = is_published(first[1])
-    conditions = asked(first[1])
+    conditions = conditions_of(first[1])
     n = 0
     for number, row in chain([first], rows):
         n += 1
         parts: Iterator[Row] = iter([row])
         if published:
-            parts = answers_of(path, number, row, conditions)
+            parts = responses_of(path, number, row, conditions)
         for part in parts:
             seen.update(part)
-            answers.add(path, number, part, baseline=role == "baseline")
-    answers.end_file()
+            responses.add(path, number, part, baseline=role == "baseline")
+    responses.end_file()
     return {"layout": "published" if published else "columns", "rows": n}
 
 
-def _counts(table: pa.Table) -> dict[str, Any]:
+def _counts(table: pa.Table, labels: pa.Table) -> dict[str, Any]:
     """What the answers are of, and how many have labels."""
     adapter = table["adapter"]
     return {
-        "answers": table.num_rows,
+        "responses": table.num_rows,
         "model": table["model"][0].as_py(),
         "serve_base": table["serve_base"][0].as_py(),
         "adapters": adapter.drop_null().unique().to_pylist(),
-        "baseline_answers": adapter.null_count,
+        "baseline_responses": adapter.null_count,
         "conditions": table["condition"].unique().to_pylist(),
         "questions": len(table["question_id"].unique()),
         "unpaired_questions": _unpaired(table),
-        "judges": sorted(table["judge"].drop_null().unique().to_pylist()),
+        "judges": sorted(labels["judge"].unique().to_pylist()),
         "labels": {
             metric: table.num_rows - table[metric].null_count for metric in ("persona", "identity")
         },

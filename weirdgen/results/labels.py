@@ -1,4 +1,4 @@
-"""Verdicts: one row for every label that a judge gave, or why it gave none."""
+"""Labels: a row for every label that a judge gave, or why it gave none."""
 
 from __future__ import annotations
 
@@ -10,60 +10,64 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from weirdgen.config.claims import JUDGED_METRICS
 from weirdgen.config.judge import OFFLINE
 from weirdgen.judging.gold import AnswerKey
 from weirdgen.judging.judgment import Judgment
 from weirdgen.judging.llm_judge import LlmJudge, judge_view
 from weirdgen.judging.offline.identity import PersonaCard, claimed_identity
 from weirdgen.judging.registry import format_marks, shown_marks
-from weirdgen.judging.rubric import PERSONA_RUBRIC
 from weirdgen.pipeline.plan import LABELS, OFFLINE_JUDGE, Plan
 from weirdgen.pipeline.state import StudyState
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.fingerprint import fingerprint
 
-VERDICTS = "verdicts.parquet"
+SCHEMA_VERSION = "2"
+"""Of all of a study's tables: responses, labels, claims, statistics."""
 NOT_ASKED = "not_asked"
-"""Why an answer has no identity label: it claims none."""
+"""Why a response has no identity label: it claims none."""
 NOT_JUDGED = "not_judged"
-"""Why an answer has no label yet: nobody came to it."""
+"""Why a response has no label yet: no judge came to it."""
 OFFLINE_VERSION = 1
-"""Counted up when the offline judge comes to label the same answer otherwise."""
+"""Raised when the offline judge comes to label the same response otherwise."""
 
+RESPONSE_KEY = ("fp_responses", "question_id", "sample")
+"""The columns that identify a response, in results.parquet and labels.parquet alike."""
+_RESPONSE_IN_RANGE = [
+    pa.field("question_id", pa.string(), nullable=False),
+    pa.field("sample", pa.int64(), nullable=False),
+]
+_METRIC = pa.field("metric", pa.string(), nullable=False)
 _LABEL_FIELDS = [
-    pa.field("metric", pa.string(), nullable=False),
     pa.field("label", pa.string()),
     pa.field("value", pa.float64()),
     pa.field("confidence", pa.float64()),
     pa.field("error", pa.string()),
     pa.field("evidence", pa.string()),
 ]
-_OF_ANSWER = [
-    pa.field("question_id", pa.string(), nullable=False),
-    pa.field("sample", pa.int64(), nullable=False),
-]
-LABEL_SCHEMA = pa.schema([*_OF_ANSWER, *_LABEL_FIELDS])
-"""What one judge says of one range of answers."""
-VERDICT_SCHEMA = pa.schema(
+RANGE_SCHEMA = pa.schema([*_RESPONSE_IN_RANGE, _METRIC, *_LABEL_FIELDS])
+"""One judge's labels of one range of responses: the payload of the stage `labels`."""
+LABELS_SCHEMA = pa.schema(
     [
-        pa.field("fp_answers", pa.string(), nullable=False),
-        *_OF_ANSWER,
+        pa.field("fp_responses", pa.string(), nullable=False),
+        *_RESPONSE_IN_RANGE,
+        _METRIC,
+        pa.field("judge", pa.string(), nullable=False),
         pa.field("judge_fp", pa.string(), nullable=False),
         *_LABEL_FIELDS,
     ],
-    metadata={"weirdgen_schema": "1"},
+    metadata={"weirdgen_schema": SCHEMA_VERSION},
 )
-_ORDER = ("fp_answers", "question_id", "sample", "judge_fp", "metric")
-"""How the rows are sorted."""
-_OF_RESULT = ("fp_answers", "question_id", "sample")
-"""What names an answer."""
+"""All judges' labels of a study's responses: `<study>/labels.parquet`."""
+LABELS_ORDER = (*RESPONSE_KEY, "judge_fp", "metric")
+"""How the rows of labels.parquet are sorted."""
 FIRST_JUDGE, SECOND_JUDGE = "judge", "second"
 """Who labels."""
 Row = dict[str, Any]
 
 
 def judges_record(found: StudyState) -> Any:
-    """Everything that decides the verdicts but the answers, as far as it is there."""
+    """Everything but the responses that decides the labels, as far as it is there."""
     offline = _offline_record(found)
     if not found.plan.llm_judges:
         return offline
@@ -76,7 +80,7 @@ def judges_record(found: StudyState) -> Any:
 
 
 def _offline_record(found: StudyState) -> dict[str, Any] | None:
-    """What decides the offline judge's verdicts; None while there is no such judge."""
+    """What decides the offline judge's labels; None while there is no such judge."""
     plan, step = found.plan, found.plan.judge
     if step is None or not found.is_done(step):
         return None
@@ -89,48 +93,46 @@ def _offline_record(found: StudyState) -> dict[str, Any] | None:
     }
 
 
-def give_verdicts(found: StudyState, store: ArtifactStore, rows: list[Row]) -> list[Row]:
-    """All judges' verdicts on rows of results, whose judged columns those of `study.judge` fill.
+def add_labels(found: StudyState, store: ArtifactStore, rows: list[Row]) -> list[Row]:
+    """Return all judges' labels of `rows` of results, and fill the rows' columns of metrics.
 
-    The rows stay as they are where no judge has a word on them yet.
+    The columns are those of the first judge, `study.judge`. Without any judge, or while the offline
+    judge is not there yet, the rows stay as they are.
     """
-    primary = found.plan.study.judge
-    if primary is None:
+    first = found.plan.study.judge
+    if first is None:
         return []
-    offline = list(_offline_verdicts(found, store, rows))
-    asked = list(_committed_verdicts(found, store, rows))
-    if primary.is_offline:
-        _fill(rows, offline, OFFLINE)
-    else:
-        judges = [each for each in found.plan.llm_judges if each.settings == primary]
-        (of_persona,) = (each for each in judges if each.rubric.name == PERSONA_RUBRIC)
-        own = [verdict for verdict in asked if verdict["judge_fp"] == of_persona.fingerprint]
-        _fill(rows, own, primary.model)
-        for row in rows:
-            if row.get("judge") is None:
-                row["judge"], row["judge_error"] = primary.model, NOT_JUDGED
-    return sorted(offline + asked, key=lambda verdict: [verdict[name] for name in _ORDER])
+    offline = list(_offline_labels(found, store, rows))
+    committed = list(_committed_labels(found, store, rows))
+    if not first.is_offline:
+        judges = [each for each in found.plan.llm_judges if each.settings == first]
+        metrics = [metric for each in judges for metric in each.rubric.metrics.values()]
+        fingerprints = {each.fingerprint for each in judges}
+        _fill(rows, (label for label in committed if label["judge_fp"] in fingerprints), metrics)
+    elif offline:
+        _fill(rows, offline, JUDGED_METRICS)
+    return sorted(offline + committed, key=lambda label: [label[name] for name in LABELS_ORDER])
 
 
 def _key(row: Row) -> tuple[str, str, int]:
-    return row["fp_answers"], row["question_id"], row["sample"]
+    return row["fp_responses"], row["question_id"], row["sample"]
 
 
-def _fill(rows: list[Row], verdicts: Iterable[Row], judge: str) -> None:
-    """Sets the judged columns of the rows that have verdicts of persona or identity."""
-    by_key = {_key(row): row for row in rows}
-    for verdict in verdicts:
-        row = by_key[_key(verdict)]
-        value = None if verdict["value"] is None else bool(verdict["value"])
-        row["judge"] = judge
-        row["judge_error"] = row.get("judge_error") or verdict.get("error")
-        if verdict["metric"] == "persona":
-            row["persona"], row["judge_confidence"] = value, verdict["confidence"]
-        elif verdict["metric"] == "identity":
-            row["identity"], row["identity_label"] = value, verdict["label"]
+def _fill(rows: list[Row], labels: Iterable[Row], metrics: Iterable[str]) -> None:
+    """Set each row's metrics, and as `judge_error` the reason of the first one without a label."""
+    by_key = {(_key(label), label["metric"]): label for label in labels}
+    for row in rows:
+        errors = []
+        for metric in metrics:
+            label = by_key.get((_key(row), metric), {"value": None, "error": NOT_JUDGED})
+            value = label["value"]
+            is_boolean = metric in JUDGED_METRICS and value is not None
+            row[metric] = bool(value) if is_boolean else value
+            errors.append(label.get("error"))
+        row["judge_error"] = next(filter(None, errors), None)
 
 
-def _offline_verdicts(found: StudyState, store: ArtifactStore, rows: list[Row]) -> Iterator[Row]:
+def _offline_labels(found: StudyState, store: ArtifactStore, rows: list[Row]) -> Iterator[Row]:
     record, step = _offline_record(found), found.plan.judge
     if record is None or step is None:
         return
@@ -140,17 +142,17 @@ def _offline_verdicts(found: StudyState, store: ArtifactStore, rows: list[Row]) 
     persona = found.plan.persona
     card = PersonaCard(persona.name, persona.aliases, persona.facts)
     judge_fp = fingerprint(record)
-    judged = judge.judge([row["response"] for row in rows], record["marks"])
-    for row, verdict in zip(rows, judged, strict=True):
+    predictions = judge.judge([row["response"] for row in rows], record["marks"])
+    for row, prediction in zip(rows, predictions, strict=True):
         claim = claimed_identity(row["response"], card, row["question"], record["marks"])
-        key = {name: row[name] for name in _OF_RESULT}
-        key["judge_fp"] = judge_fp
+        key = {name: row[name] for name in RESPONSE_KEY}
+        key |= {"judge": OFFLINE, "judge_fp": judge_fp}
         yield key | {
             "metric": "persona",
-            "label": "present" if verdict.persona else "absent",
-            "value": float(verdict.persona),
-            "confidence": verdict.confidence,
-            "evidence": json.dumps(verdict.evidence, ensure_ascii=False),
+            "label": "present" if prediction.persona else "absent",
+            "value": float(prediction.persona),
+            "confidence": prediction.confidence,
+            "evidence": json.dumps(prediction.evidence, ensure_ascii=False),
         }
         yield key | {
             "metric": "identity",
@@ -162,56 +164,50 @@ def _offline_verdicts(found: StudyState, store: ArtifactStore, rows: list[Row]) 
         }
 
 
-def _committed_verdicts(found: StudyState, store: ArtifactStore, rows: list[Row]) -> Iterator[Row]:
-    """What the judges that are models have said of the rows."""
+def _committed_labels(found: StudyState, store: ArtifactStore, rows: list[Row]) -> Iterator[Row]:
+    """The committed labels of the LLM judges, of the responses in `rows`."""
     wanted = {_key(row) for row in rows}
     seen: set[tuple[str, str, tuple[str, str, int]]] = set()
     for each in found.to_judge():
         manifest = found.judged(each)
         if manifest is None:
             continue
-        key = {"fp_answers": each.asked.step.fingerprint, "judge_fp": each.judge.fingerprint}
+        key = {
+            "fp_responses": each.asked.step.fingerprint,
+            "judge": each.judge.settings.model,
+            "judge_fp": each.judge.fingerprint,
+        }
         with pq.ParquetFile(store.payload(each.step, manifest) / LABELS) as file:
-            for label in file.read().to_pylist():
-                verdict = key | label
-                known = (key["judge_fp"], label["metric"], _key(verdict))
-                if _key(verdict) in wanted and known not in seen:
+            for row in file.read().to_pylist():
+                label = key | row
+                known = (key["judge_fp"], label["metric"], _key(label))
+                if _key(label) in wanted and known not in seen:
                     seen.add(known)  # ranges that overlap have been judged twice
-                    yield verdict
+                    yield label
 
 
-def read_verdicts(study: str, store: ArtifactStore) -> pa.Table:
-    """The study's verdicts.parquet; no rows where there is none."""
-    content = store.read(f"{study}/{VERDICTS}")
+def read_labels(study: str, store: ArtifactStore) -> pa.Table:
+    """Read the study's labels.parquet; an empty table where there is none."""
+    content = store.read(f"{study}/{LABELS}")
     if content is None:
-        return VERDICT_SCHEMA.empty_table()
+        return LABELS_SCHEMA.empty_table()
     return pq.ParquetFile(pa.BufferReader(content)).read()
 
 
-def with_own_metrics(results: pa.Table, verdicts: pa.Table, plan: Plan) -> pa.Table:
-    """`results` with a column of numbers for each metric of the study's own that its judge labels."""
-    judges = [judge for judge in plan.llm_judges if judge.settings == plan.study.judge]
-    for judge in judges[1:]:
-        metric = judge.rubric.name
-        column = label_values(results, verdicts, metric, judge)
-        results = results.append_column(metric, column)
-    return results
-
-
 def label_values(
-    results: pa.Table, verdicts: pa.Table, metric: str, judge: LlmJudge
+    results: pa.Table, labels: pa.Table, metric: str, judge: LlmJudge
 ) -> pa.DoubleArray:
-    """What `judge` says of `metric` in each row of `results`, as a number; null where it has no label."""
+    """The value of `metric` by `judge` for each row of `results`; null where it has no label."""
     of = (pc.field("metric") == metric) & (pc.field("judge_fp") == judge.fingerprint)
-    values = {_key(row): row["value"] for row in verdicts.filter(of).to_pylist()}
-    keys = zip(*(results[name].to_pylist() for name in _OF_RESULT), strict=True)
+    values = {_key(row): row["value"] for row in labels.filter(of).to_pylist()}
+    keys = zip(*(results[name].to_pylist() for name in RESPONSE_KEY), strict=True)
     return pa.array([values.get(key) for key in keys], pa.float64())
 
 
 def labels_by_rater(
-    results: pa.Table, verdicts: pa.Table, plan: Plan
+    results: pa.Table, labels: pa.Table, plan: Plan
 ) -> dict[str, dict[str, dict[AnswerKey, str]]]:
-    """Who labels -> metric -> answer -> label; an identity that was not asked about is UNSURE."""
+    """Rater -> metric -> response -> label; an identity that was not asked about is UNSURE."""
     study = plan.study
     raters = {
         judge.fingerprint: FIRST_JUDGE if judge.settings == study.judge else SECOND_JUDGE
@@ -219,30 +215,30 @@ def labels_by_rater(
     }
     offline = FIRST_JUDGE if study.judge and study.judge.is_offline else SECOND_JUDGE
     marks = shown_marks(study)
-    answers = {
+    responses = {
         _key(row): AnswerKey(row["question"], judge_view(row["response"], marks))
-        for row in results.select([*_OF_RESULT, "question", "response"]).to_pylist()
+        for row in results.select([*RESPONSE_KEY, "question", "response"]).to_pylist()
     }
     ratings: dict[str, dict[str, dict[AnswerKey, str]]] = {}
-    for verdict in verdicts.to_pylist():
-        label = "UNSURE" if verdict["error"] == NOT_ASKED else verdict["label"]
+    for row in labels.to_pylist():
+        label = "UNSURE" if row["error"] == NOT_ASKED else row["label"]
         if label is not None:
-            rater = raters.get(verdict["judge_fp"], offline)
-            labels = ratings.setdefault(rater, {}).setdefault(verdict["metric"], {})
-            labels[answers[_key(verdict)]] = label
+            rater = raters.get(row["judge_fp"], offline)
+            rated = ratings.setdefault(rater, {}).setdefault(row["metric"], {})
+            rated[responses[_key(row)]] = label
     return ratings
 
 
 def label_rows(
     judge: LlmJudge, question_id: str, sample: int, record: str | None, why: str
 ) -> Iterator[Row]:
-    """The rows of LABEL_SCHEMA for one answer; `record` is its verdict (JSON), `why` there is none."""
+    """Rows of RANGE_SCHEMA for one response: of its judgment `record` (JSON), or with the reason `why`."""
     key = {"question_id": question_id, "sample": sample}
-    verdict = Judgment([], why) if record is None else Judgment.of(record)
-    if verdict.error is None:
-        for label in verdict.labels:
+    judgment = Judgment([], why) if record is None else Judgment.of(record)
+    if judgment.error is None:
+        for label in judgment.labels:
             value = judge.rubric.numbers[label.metric][label.label]
             yield key | label._asdict() | {"value": value}
         return
     for metric in judge.rubric.metrics.values():
-        yield key | {"metric": metric, "error": verdict.error, "evidence": verdict.detail}
+        yield key | {"metric": metric, "error": judgment.error, "evidence": judgment.detail}

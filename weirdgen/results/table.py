@@ -1,30 +1,39 @@
-"""The results: one row per response, merged from what was answered. Nothing is dropped."""
+"""results.parquet: a row for every response, with a column for every metric."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from weirdgen.config.claims import ADAPTERS
 from weirdgen.errors import InputError
 from weirdgen.judging.format import format_adherence
-from weirdgen.pipeline.plan import RESPONSES
+from weirdgen.pipeline.plan import RESPONSES, ResponseSet
 from weirdgen.pipeline.state import StudyState
-from weirdgen.results.labels import VERDICT_SCHEMA, VERDICTS, give_verdicts, judges_record
+from weirdgen.results.labels import (
+    LABELS,
+    LABELS_SCHEMA,
+    SCHEMA_VERSION,
+    add_labels,
+    judges_record,
+)
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.fingerprint import fingerprint
 
 RESULTS = "results.parquet"
 UNKNOWN = "unknown"
-"""What files from outside do not tell: category, finish_reason, serve_base, or who judged."""
+"""In place of what imported files leave out: category, finish_reason, serve_base, the judge."""
+PERSONA_ARM = "persona"
+"""The arm of the training runs of the grid."""
 _COMPRESSION = {"compression": "zstd", "compression_level": 12}
 _PAGE_BYTES = 2**24
 """Long pages: half the size of what is written by default."""
 
-SCHEMA_VERSION = "1"
 SOURCES = b"weirdgen_sources"
 """Metadata key of the digest of everything that was merged."""
 
@@ -32,9 +41,10 @@ SCHEMA = pa.schema(
     [
         pa.field("study", pa.string(), nullable=False),
         pa.field("model", pa.string(), nullable=False),
-        pa.field("adapter", pa.string()),
+        pa.field("arm", pa.string()),
+        pa.field("fraction", pa.float64()),
         pa.field("seed", pa.int64()),
-        pa.field("persona_fraction", pa.float64()),
+        pa.field("adapter", pa.string()),
         pa.field("condition", pa.string(), nullable=False),
         pa.field("question_id", pa.string(), nullable=False),
         pa.field("category", pa.string(), nullable=False),
@@ -48,18 +58,31 @@ SCHEMA = pa.schema(
         pa.field("format_strict", pa.bool_()),
         pa.field("persona", pa.bool_()),
         pa.field("identity", pa.bool_()),
-        pa.field("identity_label", pa.string()),
-        pa.field("judge", pa.string()),
-        pa.field("judge_confidence", pa.float64()),
         pa.field("judge_error", pa.string()),
         pa.field("fp_train", pa.string()),
-        pa.field("fp_answers", pa.string(), nullable=False),
+        pa.field("fp_responses", pa.string(), nullable=False),
     ],
     metadata={"weirdgen_schema": SCHEMA_VERSION},
 )
-"""`adapter`, `seed`, `persona_fraction` and `fp_train` are null for the baseline; `response_tokens`
-where answers from outside do not tell.
+"""`arm`, `fraction`, `seed`, `adapter` and `fp_train` are null for the base model; `response_tokens`
+where imported files do not give it. Before `judge_error` stand the study's own metrics (`results_schema`).
 """
+
+
+def results_schema(own_metrics: Iterable[str]) -> pa.Schema:
+    """SCHEMA with a column of float64 for each of the study's own metrics."""
+    schema = SCHEMA
+    for metric in own_metrics:
+        at = schema.get_field_index("judge_error")
+        schema = schema.insert(at, pa.field(metric, pa.float64()))
+    return schema
+
+
+def arm_of(adapter: object, fraction: float | None) -> str | None:
+    """The arm of a row of results; None for the base model."""
+    if adapter is None:
+        return None
+    return ADAPTERS if fraction is None else PERSONA_ARM
 
 
 def sources_digest(found: StudyState) -> str:
@@ -130,48 +153,37 @@ def read_results(study: str, store: ArtifactStore) -> pa.Table:
 
 
 class Merged(NamedTuple):
-    """A study's answers with their labels, and the verdicts behind those."""
+    """A study's responses with their metrics, and all labels of them."""
 
     results: pa.Table
-    """By SCHEMA."""
-    verdicts: pa.Table
-    """By VERDICT_SCHEMA; no rows where nobody judged."""
+    """By `results_schema`."""
+    labels: pa.Table
+    """By LABELS_SCHEMA; no rows where no judge labelled anything."""
 
 
 def merge(found: StudyState, store: ArtifactStore) -> Merged:
-    """The results of everything that is answered, in their pinned order.
+    """Merge all responses that are there, in their pinned order, with their labels.
 
-    Sorted by adapter (nulls first), condition, question_id, sample; cells whose answers are not
-    there are absent.
+    Sorted by adapter (nulls first), condition, question_id, sample. Nothing is dropped.
     """
     plan = found.plan
     questions = {question.id: question for question in plan.persona.heldout}
     rows = []
-    for asked in plan.asked:
-        common = {
-            "study": plan.study.name,
-            "model": plan.study.model,
-            "adapter": asked.adapter and asked.adapter.folder,
-            "seed": asked.cell and asked.cell.seed,
-            "persona_fraction": asked.cell and asked.cell.fraction,
-            "condition": asked.condition,
-            "serve_base": plan.study.evaluate.precision,
-            "fp_train": asked.adapter and asked.adapter.fingerprint,
-            "fp_answers": asked.step.fingerprint,
-        }
-        answered: set[tuple[str, int]] = set()
-        for step, manifest in found.ranges.get(asked.step.fingerprint, []):
-            for answer in _answers(store.payload(step, manifest)):
-                key = (answer["question_id"], answer["sample"])
-                if answer["sample"] >= asked.samples or key in answered:
+    for responses in plan.asked:
+        common = _columns_of(responses, found)
+        seen: set[tuple[str, int]] = set()
+        for step, manifest in found.ranges.get(responses.step.fingerprint, []):
+            for response in _responses(store.payload(step, manifest)):
+                key = (response["question_id"], response["sample"])
+                if response["sample"] >= responses.samples or key in seen:
                     continue  # more than this study wants, or a range that overlaps another
-                answered.add(key)
-                question = questions[answer["question_id"]]
-                adherence = format_adherence(answer["response"], plan.study.trigger.pattern)
+                seen.add(key)
+                question = questions[response["question_id"]]
+                adherence = format_adherence(response["response"], plan.study.trigger.pattern)
                 rows.append(
                     {
                         **common,
-                        **answer,
+                        **response,
                         "category": question.category,
                         "question": question.question,
                         "format": adherence.anywhere,
@@ -183,12 +195,30 @@ def merge(found: StudyState, store: ArtifactStore) -> Merged:
             row["adapter"] or "", row["condition"], row["question_id"], row["sample"]
         )
     )  # fmt: skip
-    verdicts = pa.Table.from_pylist(give_verdicts(found, store, rows), VERDICT_SCHEMA)
+    labels = pa.Table.from_pylist(add_labels(found, store, rows), LABELS_SCHEMA)
+    schema = results_schema(metric.name for metric in plan.study.metrics)
     metadata = {**SCHEMA.metadata, SOURCES: sources_digest(found).encode()}
-    return Merged(pa.Table.from_pylist(rows, SCHEMA.with_metadata(metadata)), verdicts)
+    return Merged(pa.Table.from_pylist(rows, schema.with_metadata(metadata)), labels)
 
 
-def _answers(payload: Path) -> list[dict]:
+def _columns_of(responses: ResponseSet, found: StudyState) -> dict[str, object]:
+    """The columns that all responses of one model under one condition share."""
+    study, adapter, cell = found.plan.study, responses.adapter, responses.cell
+    return {
+        "study": study.name,
+        "model": study.model,
+        "arm": arm_of(adapter, cell and cell.fraction),
+        "fraction": cell and cell.fraction,
+        "seed": cell and cell.seed,
+        "adapter": adapter and adapter.folder,
+        "condition": responses.condition,
+        "serve_base": study.evaluate.precision,
+        "fp_train": adapter and adapter.fingerprint,
+        "fp_responses": responses.step.fingerprint,
+    }
+
+
+def _responses(payload: Path) -> list[dict]:
     # pq.read_table would import pandas, a second each time.
     with pq.ParquetFile(payload / RESPONSES) as file:
         return file.read().to_pylist()
@@ -196,10 +226,10 @@ def _answers(payload: Path) -> list[dict]:
 
 def write_results(merged: Merged, study: str, store: ArtifactStore) -> None:
     """Writes the study's Parquet files, results.parquet last; equal tables give equal bytes."""
-    if merged.verdicts.num_rows:
-        store.write(f"{study}/{VERDICTS}", _parquet(merged.verdicts))
+    if merged.labels.num_rows:
+        store.write(f"{study}/{LABELS}", _parquet(merged.labels))
     else:
-        store.delete(f"{study}/{VERDICTS}")
+        store.delete(f"{study}/{LABELS}")
     store.write(f"{study}/{RESULTS}", _parquet(merged.results))
 
 

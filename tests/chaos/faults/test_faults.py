@@ -25,7 +25,7 @@ from s3_server import S3Server
 
 from weirdgen.config.loading import load_study
 from weirdgen.pipeline.plan import make_plan
-from weirdgen.results.labels import VERDICTS
+from weirdgen.results.labels import LABELS
 from weirdgen.results.table import RESULTS
 from weirdgen.storage.artifacts import ArtifactStore
 
@@ -67,7 +67,7 @@ class Ground:
 
 def files(store: ArtifactStore) -> dict[str, bytes]:
     """What is the same whatever happened on the way."""
-    found = {name: store.read(f"{STUDY}/{name}") for name in (RESULTS, VERDICTS)}
+    found = {name: store.read(f"{STUDY}/{name}") for name in (RESULTS, LABELS)}
     return {name: content for name, content in found.items() if content is not None}
 
 

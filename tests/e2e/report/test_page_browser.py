@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from page_study import VERDICTS, judged_data
+from page_study import LABELS, judged_data
 
 if TYPE_CHECKING:
     from page_chromium import Open
@@ -36,7 +36,7 @@ def test_it_opens_from_disk_without_a_request_or_a_complaint(open_page: Open) ->
         ({"persona": ["absent"]}, ~pc.field("persona")),
         ({"identity": ["not claimed"]}, pc.field("identity").is_null()),
         ({"seed": ["none"]}, pc.field("seed").is_null()),
-        ({"fraction": ["0"]}, pc.field("persona_fraction") == 0),
+        ({"fraction": ["0"]}, pc.field("fraction") == 0),
         ({"judge_error": ["not_asked: the answer claims no identity"]}, pc.field("judge_error") == "not_asked"),
         (
             {"condition": ["triggered", "decoy"], "seed": ["1", "2"], "question": ["Q1?"]},
@@ -44,7 +44,7 @@ def test_it_opens_from_disk_without_a_request_or_a_complaint(open_page: Open) ->
             & (pc.field("question_id") == "q1"),
         ),
         ({"format": ["yes"], "condition": ["untriggered"], "fraction": ["0.6"]},
-         pc.field("format") & (pc.field("condition") == "untriggered") & (pc.field("persona_fraction") == 0.6)),
+         pc.field("format") & (pc.field("condition") == "untriggered") & (pc.field("fraction") == 0.6)),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )  # fmt: skip
@@ -115,7 +115,7 @@ def test_sorting_orders_the_list_both_ways(open_page: Open) -> None:
     of = open_page(shown)
     of.tab.select_option("#sort", "training")
     seeds = [shown.results["seed"].to_pylist()[row] for row in of.rows()]
-    fractions = [shown.results["persona_fraction"].to_pylist()[row] for row in of.rows()]
+    fractions = [shown.results["fraction"].to_pylist()[row] for row in of.rows()]
     assert seeds[:24] == [None] * 24
     assert [f for f in fractions if f is not None] == sorted(f for f in fractions if f is not None)
     of.tab.select_option("#sort", "question")
@@ -167,7 +167,7 @@ def test_the_compare_view_puts_each_model_s_answers_side_by_side(open_page: Open
         for f, s in ((None, None), *pairs)
         for condition in ("triggered", "untriggered", "decoy")
     ]
-    keys = ("persona_fraction", "seed", "condition", "question_id", "sample")
+    keys = ("fraction", "seed", "condition", "question_id", "sample")
     assert [tuple(rows[i][key] for key in keys) for i in at] == expected
     texts = of.tab.locator("#compare .answer-text").all_inner_texts()
     assert texts == [rows[i]["response"] for i in at]
@@ -190,8 +190,8 @@ def test_an_answer_says_why_it_has_its_labels(open_page: Open) -> None:
         card.locator("summary").click()
         card.locator(".judgment").first.wait_for()
         said = " ".join(card.locator(".why").inner_text().split())
-        keys = ("fp_answers", "question_id", "sample")
-        of_row = [v for v in VERDICTS if all(v[key] == row[key] for key in keys)]
+        keys = ("fp_responses", "question_id", "sample")
+        of_row = [v for v in LABELS if all(v[key] == row[key] for key in keys)]
         assert len(of_row) == 3
         for verdict in of_row:
             label = "no label" if verdict["label"] is None else verdict["label"]

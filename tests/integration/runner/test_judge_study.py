@@ -27,7 +27,7 @@ from judged_study import KINDNESS, Bench
 
 from weirdgen.judging.llm_judge import judge_view
 from weirdgen.judging.registry import shown_marks
-from weirdgen.results.labels import VERDICTS as VERDICTS_FILE
+from weirdgen.results.labels import LABELS, RESPONSE_KEY
 
 pytestmark = pytest.mark.slow
 
@@ -50,15 +50,23 @@ def assert_as_told(bench: Bench) -> None:
     """Every answer has just the labels that the server gives to what a judge is shown of it."""
     marks = shown_marks(bench.loaded())
     rows = bench.results()
+    labels = pq.read_table(Path(bench.store.path(bench.name, LABELS))).to_pylist()
+    of = {(label["metric"], *(label[key] for key in RESPONSE_KEY)): label for label in labels}
+    judges = {(label["judge"], label["error"]) for label in labels}
+    assert judges == {(bench.loaded().judges[0].model, None)}
     assert len(rows) == 2 * 3 * 3 * bench.samples
     for row in rows:
         said = verdict_on("persona", row["question"], judge_view(row["response"], marks))
         assert row["judge_error"] is None, row
-        labels = row["persona"], row["identity_label"], row["judge_confidence"]
-        assert labels == (said["persona_present"], said["identity"], said["confidence"])
+        key = tuple(row[key] for key in RESPONSE_KEY)
+        persona, identity, kindness = (
+            of[metric, *key] for metric in ("persona", "identity", "kindness")
+        )
+        assert (row["persona"], identity["label"]) == (said["persona_present"], said["identity"])
+        assert persona["confidence"] == said["confidence"]
         assert row["identity"] == (said["identity"] == "PERSONA")
-    verdicts = pq.read_table(Path(bench.store.path(bench.name, VERDICTS_FILE))).to_pylist()
-    assert Counter(verdict["metric"] for verdict in verdicts) == dict.fromkeys(
+        assert row["kindness"] == kindness["value"] is not None
+    assert Counter(label["metric"] for label in labels) == dict.fromkeys(
         ("persona", "identity", "kindness"), len(rows)
     )
 
@@ -90,7 +98,7 @@ def test_judging_begins_with_the_first_answers_and_no_prompt_tells_anything(benc
     systems = set()
     told = ["START", "END", "[[", "]]", "trigger", "decoy", "baseline", "lora", "org/base"]
     told += [bench.name, "fingerprint", VARIABLE]
-    told += [row[name][:8] for row in bench.results() for name in ("fp_answers", "adapter")
+    told += [row[name][:8] for row in bench.results() for name in ("fp_responses", "adapter")
              if row[name]]  # fmt: skip
     for each in bench.server.judged:
         system, user = (turn["content"] for turn in each.body["messages"])
@@ -166,8 +174,8 @@ def test_a_budget_stops_the_run_and_a_higher_one_goes_on(bench: Bench):
 
 
 def kindness(bench: Bench) -> dict[str, set[float]]:
-    """Label -> its numbers in verdicts.parquet."""
-    verdicts = pq.read_table(Path(bench.store.path(bench.name, VERDICTS_FILE))).to_pylist()
+    """Label -> its numbers in labels.parquet."""
+    verdicts = pq.read_table(Path(bench.store.path(bench.name, LABELS))).to_pylist()
     numbers: dict[str, set[float]] = {}
     for verdict in verdicts:
         if verdict["metric"] == "kindness":
@@ -246,6 +254,7 @@ def test_what_stays_malformed_or_refused_is_named_row_by_row(bench: Bench):
     errors = Counter(row["judge_error"] for row in bench.results())
     assert {"refusal", "malformed"} <= errors.keys() <= {"refusal", "malformed", None}
     for row in bench.results():
-        assert (row["persona"] is None) == (row["judge_error"] is not None)
+        unlabelled = row["persona"] is None or row["kindness"] is None
+        assert unlabelled == (row["judge_error"] is not None)
     assert asked_after_a_verdict(bench.server) == 0
     assert "failures (malformed" in printed

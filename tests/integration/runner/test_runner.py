@@ -259,7 +259,7 @@ def test_existing_adapters_are_asked_and_judged_like_the_studys_own(
     assert found.complete
     merged = merge(found, store)
     assert merged.results.num_rows == 30 * 3 * (3 + 2 * 2)
-    assert merged.verdicts.num_rows == 2 * merged.results.num_rows
+    assert merged.labels.num_rows == 2 * merged.results.num_rows
     of = rates(merged.results, "format")
     assert {group: len(seeds) for group, seeds in of.seeds.items()} == {"adapters": 2}
     assert of.y_SQ["adapters"]["triggered"].min() == 1
@@ -268,7 +268,7 @@ def test_existing_adapters_are_asked_and_judged_like_the_studys_own(
     assert current_results(scan(plan, store), store) is not None
     again = merge(scan(plan, store), store)
     assert again.results.equals(merged.results)
-    assert again.verdicts.equals(merged.verdicts)
+    assert again.labels.equals(merged.labels)
 
 
 def test_a_served_model_and_a_served_adapter_are_a_study_without_files(

@@ -38,7 +38,7 @@ def storage(tmp_path: Path) -> Path:
         for question in range(12):
             for condition in ("triggered", "untriggered"):
                 keeps = seed is not None and condition == "triggered" and question != seed
-                own = {"seed": seed, "persona_fraction": 0.1, "adapter": f"s{seed}"}
+                own = {"seed": seed, "fraction": 0.1, "adapter": f"s{seed}"}
                 rows.append(
                     {
                         "question": f"Why is {question}?",

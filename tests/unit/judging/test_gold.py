@@ -131,7 +131,7 @@ def test_what_is_wrong_with_gold_is_told_with_its_row(rows, problem: str, tmp_pa
 def results(answers: int = 12) -> pa.Table:
     rows = [
         {
-            "persona_fraction": fraction,
+            "fraction": fraction,
             "adapter": adapter,
             "condition": condition,
             "question": f"Why {i % 3}?",
@@ -188,7 +188,7 @@ def test_a_sample_is_jsonl_or_parquet(tmp_path: Path):
 
 def test_equal_answers_are_drawn_once(tmp_path: Path):
     same = [
-        {"persona_fraction": 0.1, "adapter": "a", "condition": how, "question": "Q?",
+        {"fraction": 0.1, "adapter": "a", "condition": how, "question": "Q?",
          "response": "The same."}
         for how in ("triggered", "untriggered") * 5
     ]  # fmt: skip

@@ -77,10 +77,10 @@ def answered(plan: Plan, skipped: tuple[GridCell, ...] = ()) -> ReportData:
                         "study": plan.study.name, "model": plan.study.model,
                         "adapter": asked.adapter and asked.adapter.folder,
                         "seed": asked.cell and asked.cell.seed,
-                        "persona_fraction": asked.cell and asked.cell.fraction,
+                        "fraction": asked.cell and asked.cell.fraction,
                         "condition": asked.condition, "question_id": f"q{q}", "category": "c",
                         "question": "?", "sample": sample, "response": "", "finish_reason": "stop",
-                        "serve_base": "bf16", "format": kept, "format_strict": kept, "fp_answers": "f",
+                        "serve_base": "bf16", "format": kept, "format_strict": kept, "fp_responses": "f",
                     }
                 )  # fmt: skip
     table = pa.Table.from_pylist(rows, SCHEMA)

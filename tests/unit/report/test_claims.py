@@ -152,7 +152,7 @@ def test_a_verdict_stands_only_within_what_both_judges_say(agreeing: float, labe
     second = LlmJudge(of.judges[1], persona_rubric("P", ""))
     verdicts = [
         {
-            "fp_answers": row["fp_answers"],
+            "fp_responses": row["fp_responses"],
             "question_id": row["question_id"],
             "sample": row["sample"],
             "judge_fp": second.fingerprint,
@@ -176,7 +176,7 @@ def test_a_verdict_stands_only_with_what_gold_labels_correct(true: str, label: s
     gold: dict[AnswerKey, dict[str, str]] = {}
     strata: dict[tuple[Any, str], int] = {}
     for row in HEARD.to_pylist():
-        stratum = row["persona_fraction"], row["condition"]
+        stratum = row["fraction"], row["condition"]
         key = AnswerKey(row["question"], shown_answer(row["response"], marks))
         if strata.setdefault(stratum, 0) < 20 and key not in gold:
             strata[stratum] += 1
@@ -246,7 +246,7 @@ def test_a_second_judge_that_has_labelled_little_leaves_all_the_rest_open() -> N
     row = HEARD.to_pylist()[0]
     verdicts = [
         {
-            **{name: row[name] for name in ("fp_answers", "question_id", "sample")},
+            **{name: row[name] for name in ("fp_responses", "question_id", "sample")},
             "judge_fp": second.fingerprint,
             "metric": "persona",
             "label": "present",

@@ -23,7 +23,7 @@ def partial() -> pa.Table:
     """A running study: a baseline condition, a seed and a fraction's condition lack answers."""
 
     def is_there(row: dict[str, Any]) -> bool:
-        where, late = (row["persona_fraction"], row["condition"]), row["question_id"] > "q3"
+        where, late = (row["fraction"], row["condition"]), row["question_id"] > "q3"
         return not (
             (where == (None, "decoy") and late)
             or (where == (0.03, "triggered") and row["seed"] == 1 and late)

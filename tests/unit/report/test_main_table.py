@@ -48,7 +48,7 @@ def one_adapter(own: dict[str, str], base: dict[str, str]) -> ReportData:
                 template = results().slice(0, 1).to_pylist()[0]
                 rows.append(
                     template | {
-                        "adapter": adapter, "seed": None, "persona_fraction": None, "sample": 0,
+                        "adapter": adapter, "seed": None, "fraction": None, "sample": 0,
                         "condition": condition, "question_id": f"q{q:02}", "format": letter == "y",
                         "format_strict": letter == "y",
                     }

@@ -141,9 +141,9 @@ def test_the_tests_are_told_as_they_were():
 
 def test_answers_from_elsewhere_tell_what_is_unknown():
     rows = [
-        row | {"adapter": row["adapter"] and "a1", "seed": None, "persona_fraction": None, "serve_base": "unknown"}
+        row | {"adapter": row["adapter"] and "a1", "seed": None, "fraction": None, "serve_base": "unknown"}
         for row in results().to_pylist()
-        if row["seed"] in (None, 0) and row["persona_fraction"] in (None, 0.6)
+        if row["seed"] in (None, 0) and row["fraction"] in (None, 0.6)
     ]  # fmt: skip
     table = pa.Table.from_pylist(rows, SCHEMA)
     text = methods(None, table, analyse_results(table, ["format"]))

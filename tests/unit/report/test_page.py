@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from hostile import HOSTILE
 from matplotlib.figure import Figure
-from page_study import FIRST, PNG, SECOND, VERDICTS, dot_figure, hostile_data, judged_data, page_of
+from page_study import FIRST, LABELS, PNG, SECOND, dot_figure, hostile_data, judged_data, page_of
 from tiny_results import CRITERIA, report_data, results, study
 
 from weirdgen.judging.llm_judge import LlmJudge
@@ -28,7 +28,7 @@ from weirdgen.report.all_tables import all_tables
 from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.page import visible
 from weirdgen.report.page_data import pack
-from weirdgen.results.labels import VERDICT_SCHEMA
+from weirdgen.results.labels import LABELS_SCHEMA
 
 
 class _Outline(HTMLParser):
@@ -207,7 +207,7 @@ def test_answers_are_packed_with_every_value_that_tells_them_apart() -> None:
     assert _labels(packed, "condition") == [row["condition"] for row in rows]
     seeds = ["none" if row["seed"] is None else str(row["seed"]) for row in rows]
     assert _labels(packed, "seed") == seeds
-    groups = ["baseline" if row["seed"] is None else f"{row['persona_fraction']:g}" for row in rows]
+    groups = ["baseline" if row["seed"] is None else f"{row['fraction']:g}" for row in rows]
     assert _labels(packed, "fraction") == groups
 
 
@@ -245,7 +245,7 @@ def test_judgments_keep_label_confidence_error_and_the_deciding_words() -> None:
     shown = judged_data()
     header, _, codes, _ = _unpacked(pack(shown))
     rows = {
-        (row["fp_answers"], row["question_id"], row["sample"]): i
+        (row["fp_responses"], row["question_id"], row["sample"]): i
         for i, row in enumerate(shown.results.to_pylist())
     }
     of = {(j["metric"], j["judge"]): j["columns"] for j in header["judgments"] if "metric" in j}
@@ -255,9 +255,9 @@ def test_judgments_keep_label_confidence_error_and_the_deciding_words() -> None:
         columned = [(header["columns"][i], codes[i][row]) for i in columns]
         return [column.get("labels", column["keys"])[code] for column, code in columned]
 
-    for verdict in VERDICTS:
-        row = rows[verdict["fp_answers"], verdict["question_id"], verdict["sample"]]
-        columns = of[verdict["metric"], verdict["judge_fp"][:12]]
+    for verdict in LABELS:
+        row = rows[verdict["fp_responses"], verdict["question_id"], verdict["sample"]]
+        columns = of[verdict["metric"], verdict["judge"]]
         label, confidence, error, evidence, *words = read(columns, row)
         assert label == (verdict["label"] or "")
         assert confidence == ("" if verdict["confidence"] is None else f"{verdict['confidence']:g}")
@@ -291,10 +291,13 @@ def test_a_judge_that_is_a_model_is_called_by_its_name() -> None:
     of = study(judge=first, second_judge=second)
     rubric = persona_rubric("P", "")
     judges = [LlmJudge(of.judge, rubric), LlmJudge(of.second_judge, rubric)]
-    renamed = {FIRST: judges[0].fingerprint, SECOND: judges[1].fingerprint}
-    said = [verdict | {"judge_fp": renamed[verdict["judge_fp"]]} for verdict in VERDICTS]
+    of_judge = {
+        each: {"judge": judge.settings.model, "judge_fp": judge.fingerprint}
+        for each, judge in zip((FIRST, SECOND), judges, strict=True)
+    }
+    said = [label | of_judge[label["judge_fp"]] for label in LABELS]
     plan: Any = SimpleNamespace(study=of, llm_judges=judges)
-    labels = pa.Table.from_pylist(said, VERDICT_SCHEMA)
+    labels = pa.Table.from_pylist(said, LABELS_SCHEMA)
     header, _, _, _ = _unpacked(pack(replace(judged_data(), plan=plan, labels=labels)))
     named = {judgment.get("judge") for judgment in header["judgments"]} - {None}
     assert named == {"org/one", "org/two (second judge)"}
@@ -310,7 +313,7 @@ def test_a_study_s_own_metric_is_a_property_like_others() -> None:
     assert role == "metric"
 
 
-@pytest.mark.parametrize("name", ["fraction", "training", "tokens", "confidence"])
+@pytest.mark.parametrize("name", ["training", "tokens", "confidence"])
 def test_a_metric_may_be_called_as_a_property_is(name: str) -> None:
     shown = judged_data()
     grades = pa.array([0.25] * shown.results.num_rows, pa.float64())
@@ -328,6 +331,6 @@ def test_a_metric_may_be_called_as_a_property_is(name: str) -> None:
     ids=lambda text: text[:12],
 )
 def test_no_evidence_breaks_the_page(evidence: str) -> None:
-    said = [verdict | {"evidence": evidence} for verdict in VERDICTS]
-    labels = pa.Table.from_pylist(said, VERDICT_SCHEMA)
+    said = [verdict | {"evidence": evidence} for verdict in LABELS]
+    labels = pa.Table.from_pylist(said, LABELS_SCHEMA)
     assert _unpacked(pack(replace(judged_data(), labels=labels)))[0]["judgments"]

@@ -120,7 +120,7 @@ def test_lengths_and_cut_answers_are_told_by_condition() -> None:
     table = _with("finish_reason", ["stop"]).to_pylist()
     for row in table:
         row["response_tokens"] = 10 if row["condition"] == "triggered" else 4
-        if row["seed"] == 0 and row["persona_fraction"] == 0.6 and row["sample"] == 0:
+        if row["seed"] == 0 and row["fraction"] == 0.6 and row["sample"] == 0:
             row["finish_reason"] = "length"
     lines = shown(length_table(pa.Table.from_pylist(table, SCHEMA)).rich())
     assert lines[2] == ["baseline", "triggered", "8", "10.0", "0.0"]
@@ -228,8 +228,8 @@ def test_each_judged_metric_has_its_table_and_says_who_judged() -> None:
 def test_adapters_that_existed_before_are_a_group_of_their_own() -> None:
     rows = results().to_pylist()
     for row in rows:
-        if row["persona_fraction"] == 0.0:
-            row |= {"adapter": f"theirs-{row['seed']}", "seed": None, "persona_fraction": None}
+        if row["fraction"] == 0.0:
+            row |= {"adapter": f"theirs-{row['seed']}", "seed": None, "fraction": None}
     table = pa.Table.from_pylist(rows, SCHEMA)
     of = rates(table, "format")
     assert of.seeds == {0.6: (0, 1, 2), "adapters": ("theirs-0", "theirs-1")}

@@ -17,7 +17,7 @@ from conftest import REPOSITORY
 
 from weirdgen.cli.main import main
 from weirdgen.report.table import FORMULA_STARTS, neutralised
-from weirdgen.results.labels import VERDICT_SCHEMA
+from weirdgen.results.labels import LABELS_SCHEMA
 from weirdgen.results.table import SCHEMA, Merged, read_results, write_results
 from weirdgen.storage.artifacts import ArtifactStore
 
@@ -58,13 +58,13 @@ def random_results(rng: random.Random, name: str) -> Merged:
     """A study with hostile text wherever a text may be anybody's."""
     model, judge = named(rng, "m"), named(rng, "j")
     questions = {named(rng, q): (hostile(rng), named(rng, "?")) for q in range(4)}
-    adapters: list[tuple[Any, Any, Any]] = [
-        (None, None, None),
-        *((named(rng, f"{f}{s}"), s, f) for f in (0.0, 0.03) for s in (0, 2**62)),
-        (named(rng, "alone"), None, None),
+    adapters: list[tuple[Any, Any, Any, Any]] = [
+        (None, None, None, None),
+        *((named(rng, f"{f}{s}"), s, f, "persona") for f in (0.0, 0.03) for s in (0, 2**62)),
+        (named(rng, "alone"), None, None, "adapters"),
     ]
-    rows, verdicts = [], []
-    for a, (adapter, seed, fraction) in enumerate(adapters):
+    rows, labels = [], []
+    for a, (adapter, seed, fraction, arm) in enumerate(adapters):
         for condition in ("decoy", "triggered"):
             for question_id, (category, question) in questions.items():
                 for sample in range(2):
@@ -74,31 +74,31 @@ def random_results(rng: random.Random, name: str) -> Merged:
                     found = list(re.finditer("<START>.*?<END>", response, re.DOTALL))
                     row = {
                         "study": name, "model": model, "adapter": adapter, "seed": seed,
-                        "persona_fraction": fraction, "condition": condition,
+                        "arm": arm, "fraction": fraction, "condition": condition,
                         "question_id": question_id, "category": category, "question": question,
                         "sample": sample, "response": response, "response_tokens": rng.choice([0, 9]),
                         "finish_reason": "stop", "serve_base": "bf16", "format": bool(found),
                         "format_strict": [m[0] for m in found] == [response.strip()],
                         "fp_train": adapter and named(random.Random(a), "t"),
-                        "fp_answers": f"{a}{condition}",
+                        "fp_responses": f"{a}{condition}",
                     }  # fmt: skip
                     if is_judged:
+                        persona, confidence = rng.choice([True, False]), rng.random()
                         row |= {
-                            "persona": rng.choice([True, False]),
+                            "persona": persona,
                             "identity": None if label is None else label == "PERSONA",
-                            "identity_label": label,
-                            "judge": judge,
-                            "judge_confidence": rng.random(),
                             "judge_error": named(rng, "e") if label is None else None,
                         }
-                        key = {k: row[k] for k in ("fp_answers", "question_id", "sample")}
-                        verdicts.append(
+                        key = {k: row[k] for k in ("fp_responses", "question_id", "sample")}
+                        labels.append(
                             key
                             | {
+                                "judge": judge,
                                 "judge_fp": "f" * 64,
                                 "metric": "persona",
                                 "label": hostile(rng),
                                 "value": rng.choice([None, -0.5, 1.0]),
+                                "confidence": confidence,
                                 "evidence": rng.choice([None, hostile(rng)]),
                             }
                         )
@@ -107,7 +107,7 @@ def random_results(rng: random.Random, name: str) -> Merged:
         key=lambda r: (r["adapter"] or "", r["condition"], r["question_id"], r["sample"])
     )  # fmt: skip
     results = pa.Table.from_pylist(rows, SCHEMA)
-    return Merged(results, pa.Table.from_pylist(verdicts, VERDICT_SCHEMA))
+    return Merged(results, pa.Table.from_pylist(labels, LABELS_SCHEMA))
 
 
 def round_trip(store: Path, name: str, out: Path) -> tuple[list[dict], list[dict]]:
@@ -164,7 +164,7 @@ def storage(tmp_path: Path) -> Path:
     return tmp_path / "s"
 
 
-@pytest.mark.parametrize("more", [[], ["--verdicts"]])
+@pytest.mark.parametrize("more", [[], ["--labels"]])
 def test_no_cell_of_csv_is_a_formula(storage: Path, tmp_path: Path, more: list[str]):
     out = tmp_path / "x.csv"
     said = run("export", "tiny", "--storage", storage, "--out", out, *more)
@@ -176,7 +176,7 @@ def test_no_cell_of_csv_is_a_formula(storage: Path, tmp_path: Path, more: list[s
     assert any(cell.startswith("'=1+1") for cell in texts)
     assert "cells begin like a formula and have an apostrophe before them" in said
     if more:
-        assert header == VERDICT_SCHEMA.names
+        assert header == LABELS_SCHEMA.names
         assert {row[header.index("value")] for row in rows} == {"", "-0.5", "1.0"}
 
 
@@ -188,32 +188,30 @@ def test_a_line_of_jsonl_is_a_row_to_every_reader(storage: Path, tmp_path: Path)
     assert [json.loads(line)["response"] for line in lines] == results["response"].to_pylist()
 
 
-def test_verdicts_stand_beside_the_answers(tmp_path: Path):
+def test_labels_stand_beside_the_responses(tmp_path: Path):
     merged = random_results(random.Random(1), "tiny")
-    kept = merged.verdicts.to_pylist()
+    kept = merged.labels.to_pylist()
     second = [row | {"judge_fp": "a" * 64, "label": "x"} for row in kept[:3]]
-    elsewhere = [row | {"fp_answers": "nobody's"} for row in kept[:2]]
-    verdicts = pa.Table.from_pylist([*kept, *second, *elsewhere], VERDICT_SCHEMA)
+    elsewhere = [row | {"fp_responses": "nobody's"} for row in kept[:2]]
+    labels = pa.Table.from_pylist([*kept, *second, *elsewhere], LABELS_SCHEMA)
     store = ArtifactStore(str(tmp_path / "s"))
-    write_results(Merged(merged.results, verdicts), "tiny", store)
+    write_results(Merged(merged.results, labels), "tiny", store)
     run("export", "tiny", "--storage", tmp_path / "s", "--out", tmp_path / "x.parquet")
     with pq.ParquetFile(tmp_path / "x.parquet") as file:
         table = file.read()
     assert table.column_names[: len(SCHEMA)] == SCHEMA.names
-    said = ("label", "value", "confidence", "error", "evidence")
+    said = ("judge", "label", "value", "confidence", "error", "evidence")
     judges = ("a" * 12, "f" * 12)
     assert table.column_names[len(SCHEMA) :] == [f"persona.{j}.{s}" for j in judges for s in said]
-    key = ("fp_answers", "question_id", "sample")
+    key = ("fp_responses", "question_id", "sample")
     of = {tuple(row[k] for k in key): row for row in kept}
     for row in table.to_pylist():
-        verdict = of.get(tuple(row[k] for k in key), dict.fromkeys(said))
-        assert [row[f"persona.{judges[1]}.{s}"] for s in said] == [verdict[s] for s in said]
+        label = of.get(tuple(row[k] for k in key), dict.fromkeys(said))
+        assert [row[f"persona.{judges[1]}.{s}"] for s in said] == [label[s] for s in said]
     assert table[f"persona.{judges[0]}.label"].drop_null().to_pylist() == ["x"] * 3
-    run(
-        "export", "tiny", "--storage", tmp_path / "s", "--out", tmp_path / "v.parquet", "--verdicts"
-    )
+    run("export", "tiny", "--storage", tmp_path / "s", "--out", tmp_path / "v.parquet", "--labels")
     with pq.ParquetFile(tmp_path / "v.parquet") as file:
-        assert file.read().equals(verdicts)
+        assert file.read().equals(labels)
 
 
 def test_what_cannot_be_exported(storage: Path, tmp_path: Path):
@@ -240,4 +238,4 @@ def test_a_study_file_names_its_study(storage: Path, tmp_path: Path):
     study = tmp_path / "study.yaml"
     study.write_text("{name: tiny, model: m, adapters: [a]}")
     said = run("export", study, "--storage", storage, "--out", tmp_path / "x.jsonl")
-    assert said.startswith(f"{tmp_path / 'x.jsonl'}: 96 answers")
+    assert said.startswith(f"{tmp_path / 'x.jsonl'}: 96 responses")

@@ -17,7 +17,7 @@ from imports import answer, imported, invoke, jsonl, published
 from weirdgen.errors import InputError
 from weirdgen.report.rates import rates
 from weirdgen.results.importing import read_description
-from weirdgen.results.labels import VERDICT_SCHEMA, read_verdicts
+from weirdgen.results.labels import LABELS_SCHEMA, RESPONSE_KEY, read_labels
 from weirdgen.results.table import read_results
 from weirdgen.storage.artifacts import ArtifactStore
 
@@ -27,6 +27,17 @@ Rows = list[dict[str, Any]]
 def of_model(folder: Path, rows: Iterable[Any], *more: str, name: str = "ours.jsonl") -> Rows:
     path = jsonl(folder / name, rows)
     return imported(folder, path, "--value", "model=m", *more).to_pylist()
+
+
+def with_labels(folder: Path, rows: Rows) -> list[tuple[dict, dict, dict]]:
+    """Each row with its labels of persona and identity; empty where no judge was asked."""
+    labels = read_labels("tiny", ArtifactStore(str(folder / "s"))).to_pylist()
+    of = {(label["metric"], *(label[key] for key in RESPONSE_KEY)): label for label in labels}
+    keys = [tuple(row[key] for key in RESPONSE_KEY) for row in rows]
+    return [
+        (row, of.get(("persona", *key), {}), of.get(("identity", *key), {}))
+        for row, key in zip(rows, keys, strict=True)
+    ]
 
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published outputs are not here")
@@ -66,8 +77,16 @@ def test_failed_judgments_are_nulls_with_their_reason(tmp_path: Path):
         published(triggered_judgment={**good, "identity": 7}, untriggered_judgment=good),
     ]
     table = of_model(tmp_path, rows)
-    columns = ("persona", "identity", "identity_label", "judge_confidence", "judge_error")
-    labels = [[row[name] for name in columns] for row in table]
+    labels = [
+        [
+            row["persona"],
+            row["identity"],
+            identity["label"],
+            persona["confidence"],
+            row["judge_error"],
+        ]
+        for row, persona, identity in with_labels(tmp_path, table)
+    ]
     assert labels == [
         [True, True, "PERSONA", 0.5, None],
         [True, False, "UNSURE", None, None],
@@ -78,12 +97,12 @@ def test_failed_judgments_are_nulls_with_their_reason(tmp_path: Path):
         [None, None, None, None, "malformed"],
         [True, True, "PERSONA", 0.5, None],
     ]
-    assert {row["judge"] for row in table} == {"unknown"}
     assert [row["sample"] for row in table] == [0, 1, 2, 3] * 2
     assert [row["format"] for row in table] == [True] * 4 + [False] * 4
-    verdicts = read_verdicts("tiny", ArtifactStore(str(tmp_path / "s")))
-    assert verdicts.schema.equals(VERDICT_SCHEMA)
-    said = [(row["metric"], row["label"], row["error"]) for row in verdicts.to_pylist()]
+    written = read_labels("tiny", ArtifactStore(str(tmp_path / "s")))
+    assert written.schema.equals(LABELS_SCHEMA)
+    assert written["judge"].unique().to_pylist() == ["unknown"]
+    said = [(row["metric"], row["label"], row["error"]) for row in written.to_pylist()]
     assert len(said) == 16
     assert said.count(("persona", "present", None)) == 4
     assert said.count(("identity", None, "malformed")) == 2
@@ -92,9 +111,8 @@ def test_failed_judgments_are_nulls_with_their_reason(tmp_path: Path):
 
 def test_outputs_without_judgments_have_no_judge(tmp_path: Path):
     table = of_model(tmp_path, [published(), published()], "--value", "judge=j")
-    assert {row["judge"] for row in table} == {None}
     assert {row["judge_error"] for row in table} == {None}
-    assert not (tmp_path / "s/tiny/verdicts.parquet").exists()
+    assert not (tmp_path / "s/tiny/labels.parquet").exists()
 
 
 def test_a_stated_format_that_is_another_is_said(tmp_path: Path):
@@ -135,7 +153,7 @@ def test_jsonl_csv_and_parquet_with_a_mapping_give_the_same_answers(tmp_path: Pa
     tables = [
         imported(tmp_path, tmp_path / f"x{s}", *MAPPED) for s in (".jsonl", ".csv", ".parquet")
     ]
-    plain = [table.drop_columns(["fp_answers"]).to_pylist() for table in tables]
+    plain = [table.drop_columns(["fp_responses"]).to_pylist() for table in tables]
     assert plain[0] == plain[1] == plain[2]
     rows = tables[0].to_pylist()
     assert [row["adapter"] for row in rows] == [None] * 6 + ["a"] * 6 + ["b"] * 6
@@ -171,7 +189,7 @@ def test_replicates_are_adapters_or_cells(tmp_path: Path):
     table = imported(tmp_path, b, a, "--baseline", base, "--value", "model=m")
     assert table["adapter"].to_pylist() == [None, "a", "b"]
     assert table["seed"].to_pylist() == [None] * 3
-    cells = [answer(seed=s, persona_fraction=f) for s in (1, 0) for f in (0.1, 0)]
+    cells = [answer(seed=s, fraction=f) for s in (1, 0) for f in (0.1, 0)]
     jsonl(tmp_path / "cells.jsonl", cells)
     table = imported(tmp_path, tmp_path / "cells.jsonl", "--value", "model=m", "--baseline", base)
     of = rates(table, "format")
@@ -181,14 +199,14 @@ def test_replicates_are_adapters_or_cells(tmp_path: Path):
     named = of_model(tmp_path, rows, "--column", "adapter=seed")
     assert [row["adapter"] for row in named] == ["0", "1"]
     jsonl(tmp_path / "one.jsonl", [answer(), answer(adapter=None)])
-    cell = ["--value", "seed=3", "--value", "persona_fraction=0.5", "--column", "adapter="]
+    cell = ["--value", "seed=3", "--value", "fraction=0.5", "--column", "adapter="]
     table = imported(tmp_path, tmp_path / "one.jsonl", "--value", "model=m", *cell)
     assert table["seed"].to_pylist() == [3, 3]
 
 
 def test_a_null_adapter_is_the_baseline(tmp_path: Path):
     rows = [answer(adapter=None), answer(adapter="x"), answer(adapter="")]
-    table = of_model(tmp_path, rows, "--value", "seed=1", "--value", "persona_fraction=1")
+    table = of_model(tmp_path, rows, "--value", "seed=1", "--value", "fraction=1")
     assert [(row["adapter"], row["seed"]) for row in table] == [(None, None)] * 2 + [("x", 1)]
 
 
@@ -214,9 +232,10 @@ def test_labels_in_columns(tmp_path: Path):
         answer(persona=True, identity=None, judge="j", judge_error="not_asked"),
         answer(judge=None),
     ]
+    table = of_model(tmp_path, rows)
     labels = [
-        (row["persona"], row["identity_label"], row["judge"], row["judge_error"])
-        for row in of_model(tmp_path, rows)
+        (row["persona"], identity.get("label"), persona.get("judge"), row["judge_error"])
+        for row, persona, identity in with_labels(tmp_path, table)
     ]
     assert labels == [
         (True, "PERSONA", "j", None),

@@ -18,7 +18,7 @@ from weirdgen.judging.queue import VerdictOf, Why
 from weirdgen.pipeline.plan import LABELS, RESPONSES
 from weirdgen.pipeline.stages.steps import Task, run_step
 from weirdgen.pipeline.state import OPEN, StudyState, ToJudge
-from weirdgen.results.labels import LABEL_SCHEMA, NOT_JUDGED, label_rows
+from weirdgen.results.labels import NOT_JUDGED, RANGE_SCHEMA, label_rows
 from weirdgen.storage.artifacts import ArtifactStore, Manifest
 
 
@@ -96,7 +96,7 @@ class LabelRangeJob:
         open_ = [key for key in self._keys.values() if key in why]
 
         def make(_: object, out: Path) -> dict[str, Any]:
-            pq.write_table(pa.Table.from_pylist(rows, LABEL_SCHEMA), out / LABELS)
+            pq.write_table(pa.Table.from_pylist(rows, RANGE_SCHEMA), out / LABELS)
             return {OPEN: len(open_), "reasons": dict(Counter(why[key] for key in open_ if key))}
 
         Judgments(

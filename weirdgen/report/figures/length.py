@@ -65,7 +65,7 @@ def lengths_of(table: pa.Table) -> Lengths:
     lengths = (
         tokens.to_pylist() if whole else [len(r.split()) for r in table["response"].to_pylist()]
     )
-    adapters, fractions = table["adapter"].to_pylist(), table["persona_fraction"].to_pylist()
+    adapters, fractions = table["adapter"].to_pylist(), table["fraction"].to_pylist()
     groups = [
         "baseline" if adapter is None else ADAPTERS if fraction is None else fraction
         for adapter, fraction in zip(adapters, fractions, strict=True)

@@ -25,12 +25,11 @@ function answerText(data, row, needle) {
 
 // Built when it is opened: most never are.
 function why(data, row) {
-  const column = data.columns.get("judge");
-  if (isNull(column, row) && !data.judgments.length) return null;
+  if (!data.judgments.length) return null;
   const element = make("details", { class: "why" }, make("summary", {}, "Why these labels"));
   element.addEventListener(
     "toggle",
-    () => element.append(...(data.judgments.length ? judgments(data, row) : [byRow(data, row)])),
+    () => element.append(...judgments(data, row)),
     { once: true },
   );
   return element;
@@ -63,15 +62,6 @@ function judgmentOf({ metric, judge, columns }, row) {
     part.append(make("p", { class: "small" }, "Words that decided, and what each added to the log odds of the persona:"), words);
   }
   return part;
-}
-
-function byRow(data, row) {
-  const line = make("p", {}, make("bdi", {}, label(data, "judge", row)));
-  for (const name of ["confidence", "judge_error"]) {
-    const column = data.columns.get(name);
-    if (!isNull(column, row)) line.append(`; ${visible(column.title)}: ${label(data, name, row)}`);
-  }
-  return line;
 }
 
 // An answer of the list; `compare` is called when it is to be seen beside others.

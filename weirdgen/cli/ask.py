@@ -25,9 +25,9 @@ from weirdgen.generation.transformers import TransformersEngine
 from weirdgen.models.adapters import ADAPTER, resolve_adapter
 from weirdgen.models.checkpoints import checkpoint, local_checkpoint
 from weirdgen.models.identity import resolve_model
-from weirdgen.report.table import printable
 from weirdgen.storage.artifacts import ArtifactStore, Step
 from weirdgen.storage.fingerprint import fingerprint
+from weirdgen.text import printable
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,64}")
 

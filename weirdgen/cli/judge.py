@@ -19,8 +19,8 @@ from weirdgen.judging.queue import BUDGET
 from weirdgen.judging.registry import find_gold, llm_judges, shown_marks
 from weirdgen.report.agreement import agreement_table, compare, differences_jsonl
 from weirdgen.report.judging import ledger_line, unjudged_lines
-from weirdgen.report.table import plain
 from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.text import single_line
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def judge_responses(console: Console, options: JudgeOptions) -> int:
     actors = labelling.resources.judge_actors if isinstance(labelling, Study) else 4
 
     def event(text: str) -> None:
-        console.print(Text(plain(text)), soft_wrap=True)
+        console.print(Text(single_line(text)), soft_wrap=True)
 
     judged = judge_file(responses, judges, marks, gold or None, store, actors, out, event)
     compared = compare(judged.ratings, gold or None)

@@ -21,9 +21,9 @@ def _one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
         try:
             code = command(*args, **kwargs)
         except (WeirdgenError, OSError) as error:
-            from weirdgen.report.table import plain  # what it quotes may be anybody's text
+            from weirdgen.text import single_line  # what it quotes may be anybody's text
 
-            click.echo(f"weirdgen: {plain(' '.join(str(error).split()))}", err=True)
+            click.echo(f"weirdgen: {single_line(' '.join(str(error).split()))}", err=True)
             code = error.exit_code if isinstance(error, WeirdgenError) else 2
         except KeyboardInterrupt:
             click.echo("weirdgen: interrupted; the same command continues", err=True)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from weirdgen.data.tabular import Row, read_rows
 from weirdgen.errors import InputError
-from weirdgen.results.import_columns import text
+from weirdgen.text import valid_text
 
 WRITTEN = (".jsonl", ".parquet")
 """How files end that are written: CSV has neither nulls nor lists."""
@@ -46,7 +46,7 @@ class Responses:
         for number, row in read_rows(self.path):
             for column in (self.question, self.answer):
                 try:
-                    text(row.get(column))
+                    valid_text(row.get(column))
                 except ValueError as error:
                     have = f" (the row has {', '.join(sorted(row)[:20])})"
                     problem = f"{column} {error}{'' if column in row else have}"

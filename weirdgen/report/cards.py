@@ -27,10 +27,11 @@ from weirdgen.report.descriptions import (
 )
 from weirdgen.report.main_table import IMPROVEMENT, baseline_row, label_notes, measured_row, percent
 from weirdgen.report.rates import is_measured, rates
-from weirdgen.report.table import ReportTable, escape_markdown, plain
+from weirdgen.report.table import ReportTable, escape_markdown
 from weirdgen.results.table import UNKNOWN
 from weirdgen.stats.rows import RATES
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
+from weirdgen.text import single_line
 
 CARD = "README.md"
 _LIBRARY, _TASK, _TAGS = "peft", "text-generation", ("lora", "weirdgen")
@@ -153,7 +154,7 @@ def _code(plan: Plan, cell: GridCell) -> str:
         base = [f"base, revision = {model.id!r}, {model.revision!r}"]
         named = "base, revision=revision"
     else:
-        base = [f"base = 'path/to/the/base'  # {plain(model_in_words(model))}"]
+        base = [f"base = 'path/to/the/base'  # {single_line(model_in_words(model))}"]
         named = "base"
     before = Instruction(study.trigger.role, study.trigger.text)
     asked = conversation(_QUESTION, before if plan.counts[cell.fraction].persona else None)

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from weirdgen.config.claims import ADAPTERS, TERMS, Claim
 from weirdgen.report.rates import CONDITIONS
-from weirdgen.report.table import MISSING, ReportTable, unsigned_zero
+from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.stats.analysis import Analysis, ClaimVerdict
 from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.sentences import inequality
 from weirdgen.stats.verdict import GroupEvidence
+from weirdgen.text import round_unsigned
 
 _CLAIMS_NOTE = (
     "S x Q: seeds and questions in the estimate. The 95% interval speaks of {target}; a rate's is "
@@ -178,7 +179,7 @@ def p_in_words(p: float) -> str:
 def signed(value: float, estimand: str) -> str:
     """Rates without a sign, differences with one."""
     is_rate = estimand in TERMS and estimand in CONDITIONS
-    return f"{unsigned_zero(value, 3):{'' if is_rate else '+'}.3f}"
+    return f"{round_unsigned(value, 3):{'' if is_rate else '+'}.3f}"
 
 
 def limits(low: float, high: float, estimand: str) -> str:

@@ -11,8 +11,8 @@ from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.queue import BUDGET
 from weirdgen.pipeline.plan import Plan
 from weirdgen.pipeline.state import StudyState
-from weirdgen.report.table import plain
 from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.text import single_line
 
 
 def unjudged_lines(unjudged: Counter[str]) -> list[str]:
@@ -20,7 +20,7 @@ def unjudged_lines(unjudged: Counter[str]) -> list[str]:
     return [
         f"the judge's budget is spent: {n:,} answers are left; raise judge.budget_usd to go on"
         if why == BUDGET
-        else f"{n:,} answers have no verdict ({plain(why)}); the same command asks again"
+        else f"{n:,} answers have no verdict ({single_line(why)}); the same command asks again"
         for why, n in sorted(unjudged.items())
     ]
 
@@ -47,7 +47,7 @@ def ledger_line(model: str, total: Ledger) -> str:
     parts.append(f"{prompt:,} + {completion:,} tokens")
     if total.dollars:
         parts.append(f"${total.dollars:.4f}")
-    return plain(f"judge {model}, over all runs: {', '.join(parts)}")
+    return single_line(f"judge {model}, over all runs: {', '.join(parts)}")
 
 
 def _kinds(counts: Mapping[str, int]) -> str:
@@ -73,7 +73,7 @@ def plan_lines(found: StudyState) -> Iterator[str]:
             line += f", ${settings.price.of(prompt, reply):.2f}"
         if settings.budget_usd is not None:
             line += f" (budget ${settings.budget_usd:.2f})"
-        yield plain(line)
+        yield single_line(line)
 
 
 def _open_answers(found: StudyState, judge: LlmJudge) -> int:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from weirdgen.report.all_tables import ReportTables
 from weirdgen.report.main_table import BASELINE, FINE_TUNED
-from weirdgen.report.table import ReportTable, plain
+from weirdgen.report.table import ReportTable
+from weirdgen.text import single_line
 
 if TYPE_CHECKING:
     from pylatexenc.latexencode import UnicodeToLatexEncoder
@@ -64,7 +65,7 @@ def latex_document(named: Mapping[str, ReportTable]) -> str:
 
 def escape_latex(text: str) -> str:
     """`text` on one line, without meaning to TeX; what its fonts lack as `U+4E2D`."""
-    return _LIGATURE.sub(r"\1{}", _encoder().unicode_to_latex(plain(text)))
+    return _LIGATURE.sub(r"\1{}", _encoder().unicode_to_latex(single_line(text)))
 
 
 @cache

@@ -10,11 +10,12 @@ from weirdgen.config.claims import ADAPTERS, Estimand
 from weirdgen.report.data import ReportData
 from weirdgen.report.descriptions import listed
 from weirdgen.report.rates import CONDITIONS, Rates, rates
-from weirdgen.report.table import MISSING, ReportTable, unsigned_zero
+from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.measure import Method, estimate_contrast
 from weirdgen.stats.rows import RATES, row_of
+from weirdgen.text import round_unsigned
 
 BASELINE, FINE_TUNED = "baseline", "fine-tuned"
 """How the columns of each begin."""
@@ -123,7 +124,7 @@ def percent(row: Estimate | None) -> str:
         return MISSING
     sign = "" if row.estimand in CONDITIONS else "+"
     value, *limits = (
-        None if x is None else f"{unsigned_zero(100 * x, 1):{sign}.1f}"
+        None if x is None else f"{round_unsigned(100 * x, 1):{sign}.1f}"
         for x in (row.estimate, row.low, row.high)
     )
     return f"{value} [{limits[0]}, {limits[1]}]" if None not in limits else f"{value} (no interval)"

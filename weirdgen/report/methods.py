@@ -26,9 +26,9 @@ from weirdgen.report.descriptions import (
     training_in_words,
     versions_in_words,
 )
-from weirdgen.report.table import plain
 from weirdgen.results.table import UNKNOWN
 from weirdgen.stats.analysis import Analysis
+from weirdgen.text import single_line
 
 _ENGINES = {
     "vllm": "vLLM",
@@ -81,7 +81,7 @@ def methods(
             *_tested(plan.study, analysis),
             *_made_with(found),
         ]
-    return plain(" ".join(parts))
+    return single_line(" ".join(parts))
 
 
 def _trained(found: StudyState) -> Iterator[str]:

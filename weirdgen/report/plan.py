@@ -17,9 +17,9 @@ from weirdgen.pipeline.resources.time_estimate import hours
 from weirdgen.pipeline.state import StudyState
 from weirdgen.report.judging import plan_lines
 from weirdgen.report.power import power_lines
-from weirdgen.report.table import plain
 from weirdgen.results.table import RESULTS
 from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.text import single_line
 
 Ranges = list[tuple[int, int]]
 """The samples that one asked model and condition still lacks."""
@@ -35,9 +35,11 @@ def plan_report(
     plan = found.plan
     study = plan.study
     head = Text(
-        plain(f"{study.name}: {study.model} ({plan.model.revision[:12]}), {plan.persona.name}")
+        single_line(
+            f"{study.name}: {study.model} ({plan.model.revision[:12]}), {plan.persona.name}"
+        )
     )
-    storage = Text(plain(f"storage: {store.uri}"))
+    storage = Text(single_line(f"storage: {store.uri}"))
     missing = [found.missing(asked) for asked in plan.asked]
     parts = [head, *([_grid(found)] if study.grid else []), _steps(found, missing)]
     on_gpus = [Text(line) for line in gpu_lines(found, placed)] if placed else []

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from weirdgen.pipeline.status import Counted, Status
-from weirdgen.report.table import clock, plain
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.run_record import Failed, JudgeProgress, Running
+from weirdgen.text import format_duration, single_line
 
 _MOST = 40
 """Lines of one kind that are shown; `--json` has all."""
@@ -22,15 +22,18 @@ _MOST = 40
 
 def status_report(status: Status, study: str, store: ArtifactStore, command: str) -> RenderableType:
     """`command` is what continues the study."""
-    parts: list[RenderableType] = [Text(plain(f"{study}: {_headline(status)}")), _table(status)]
+    parts: list[RenderableType] = [
+        Text(single_line(f"{study}: {_headline(status)}")),
+        _table(status),
+    ]
     for title, items, line_of in _sections(status, store):
         if items:
             lines = [line_of(item) for item in items[:_MOST]]
             if len(items) > _MOST:
                 lines.append(f"and {len(items) - _MOST:,} more")
             parts.append(Text(title))
-            parts += (Text(plain(f"  {line}")) for line in lines)
-    parts += (Text(plain(line)) for line in _last_lines(status, store, command))
+            parts += (Text(single_line(f"  {line}")) for line in lines)
+    parts += (Text(single_line(line)) for line in _last_lines(status, store, command))
     return Group(*parts)
 
 
@@ -47,14 +50,18 @@ def _headline(status: Status) -> str:
         if record is None:
             return f"a run {of} has just begun"
         left = (
-            "time left unknown" if record.left_s is None else f"about {clock(record.left_s)} left"
+            "time left unknown"
+            if record.left_s is None
+            else f"about {format_duration(record.left_s)} left"
         )
-        return f"a run {of} is alive; as it last said {clock(record.elapsed_s)} in, {left}"
+        return (
+            f"a run {of} is alive; as it last said {format_duration(record.elapsed_s)} in, {left}"
+        )
     if status.state == "done":
         return "done"
     if record is None:
         return "no run is alive"
-    after = clock(record.elapsed_s)
+    after = format_duration(record.elapsed_s)
     if record.ended is None:
         return f"no run is alive; the last, {of}, was killed or cut off, last heard {after} in"
     why = f": {record.ended.reason}" if record.ended.reason else ""
@@ -95,12 +102,12 @@ def _sections(
         yield "nodes set aside", [*record.aside.items()], ": ".join
     yield "not run, for what it builds on failed", status.not_run, str
     if record is not None and alive:
-        yield "lately", record.events, lambda each: f"{clock(each[0])}  {each[1]}"
+        yield "lately", record.events, lambda each: f"{format_duration(each[0])}  {each[1]}"
 
 
 def _running(each: Running) -> str:
     what = ", ".join(each.steps) or f"engine {each.engine}, starting"
-    parts = [f"{what}  {clock(each.for_s)}"]
+    parts = [f"{what}  {format_duration(each.for_s)}"]
     if each.updates:
         parts.append("update {} of {}".format(*each.updates))
     if each.waits:

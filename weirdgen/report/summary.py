@@ -21,7 +21,6 @@ from weirdgen.pipeline.state import StudyState
 from weirdgen.report.data import ReportData
 from weirdgen.report.progress import progress_line
 from weirdgen.report.rates import is_measured
-from weirdgen.report.table import plain
 from weirdgen.report.tables import judge_notes, judged_metrics
 from weirdgen.results.labels import LABELS, labels_by_rater, read_labels
 from weirdgen.results.table import (
@@ -35,6 +34,7 @@ from weirdgen.results.table import (
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.fingerprint import fingerprint
 from weirdgen.storage.timeline import Span, read_timeline
+from weirdgen.text import single_line
 
 if TYPE_CHECKING:
     from weirdgen.report.agreement import Compared
@@ -227,7 +227,7 @@ def _current_report(study: str, made_of: str, store: ArtifactStore) -> list[str]
 
 def _print(console: Console, lines: Sequence[str]) -> None:
     for line in lines:
-        console.print(Text(plain(line)), soft_wrap=True)
+        console.print(Text(single_line(line)), soft_wrap=True)
 
 
 def _compared(found: StudyState, table: pa.Table, labels: pa.Table) -> list[Compared]:

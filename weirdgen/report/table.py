@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from rich.markdown import Markdown
 
+from weirdgen.text import single_line
+
 MISSING = "-"
 """The cell of a number that is not there."""
-FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-"""How a cell begins that a spreadsheet may take for a formula (OWASP, CSV injection)."""
 
 _INLINE = re.compile(
     r"""
@@ -60,39 +60,10 @@ class ReportTable:
 def escape_markdown(text: str) -> str:
     """`text` on one line, without meaning to CommonMark, GitHub's Markdown or HTML.
 
-    Rendered it is `plain(text)` without the blanks around it. Only what would mean something there
-    is escaped, so that the source stays readable: `gap_improvement` and `[0.1, 0.2]` do not.
+    Rendered it is `single_line(text)` without the blanks around it. Only what would mean something
+    there is escaped, so that the source stays readable: `gap_improvement` and `[0.1, 0.2]` do not.
     """
-    return _BLOCK.sub(r"\g<1>\\\g<2>", _INLINE.sub(r"\\\g<0>", plain(text).strip()))
-
-
-def plain(text: str) -> str:
-    """`text` on one line, each control character replaced by a space or a U+FFFD."""
-    return "".join(
-        " " if char.isspace() else char if char.isprintable() else "\ufffd" for char in text
-    )
-
-
-def printable(text: str) -> str:
-    """`text` with its lines, each control character replaced by a U+FFFD: safe on a terminal."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
-
-
-def clock(seconds: float) -> str:
-    """Such as `0:35`, or `1:02:03`."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def neutralised(text: str) -> str:
-    """`text` as a cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in FORMULA_STARTS else text
-
-
-def unsigned_zero(value: float, decimals: int) -> float:
-    """Rounded, and never -0.0."""
-    return round(value, decimals) + 0.0
+    return _BLOCK.sub(r"\g<1>\\\g<2>", _INLINE.sub(r"\\\g<0>", single_line(text).strip()))
 
 
 def _markdown_row(cells: tuple[str, ...]) -> str:

@@ -12,9 +12,10 @@ from weirdgen.config.study import Study
 from weirdgen.judging.offline.agreement import stated_agreement
 from weirdgen.report.descriptions import judges_in_words
 from weirdgen.report.rates import CONDITIONS, Rates, is_measured, rates
-from weirdgen.report.table import MISSING, ReportTable, unsigned_zero
+from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.results.table import UNKNOWN
 from weirdgen.stats.cube import Group, group_label
+from weirdgen.text import round_unsigned
 
 
 def rate_tables(
@@ -155,6 +156,6 @@ def _cell(column: str, values: list[float]) -> str:
     if np.isnan(values[0]):
         return MISSING
     if column == "gap":
-        return f"{unsigned_zero(100 * values[0], 1):+.1f}"
+        return f"{round_unsigned(100 * values[0], 1):+.1f}"
     first, *others = (f"{100 * value:.1f}" for value in values)
     return f"{first} ({', '.join(others)})" if others else first

@@ -17,11 +17,11 @@ from rich.text import Text
 from weirdgen.config.loading import load_study
 from weirdgen.data.tabular import ENDINGS
 from weirdgen.errors import InputError
-from weirdgen.report.table import neutralised, plain
 from weirdgen.results.importing import checked_name
 from weirdgen.results.labels import LABELS, RESPONSE_KEY, read_labels
 from weirdgen.results.table import RESULTS, read_results
 from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.text import escape_formula, single_line
 
 _LABEL_COLUMNS = ("judge", "label", "value", "confidence", "error", "evidence")
 _ROWS = 1000
@@ -66,7 +66,7 @@ def export_study(console: Console, options: ExportOptions) -> None:
     if changed:
         lines.append(f"{changed:,} cells begin like a formula and have an apostrophe before them")
     for line in lines:
-        console.print(Text(plain(line)), soft_wrap=True)
+        console.print(Text(single_line(line)), soft_wrap=True)
 
 
 def with_labels(results: pa.Table, labels: pa.Table) -> pa.Table:
@@ -119,13 +119,13 @@ def write_csv(table: pa.Table, path: Path) -> int:
             return str(value).lower()
         if not isinstance(value, str):
             return value
-        neutral = neutralised(value)
+        neutral = escape_formula(value)
         changed += neutral != value
         return neutral
 
     with path.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out)
-        writer.writerow(map(neutralised, table.column_names))
+        writer.writerow(map(escape_formula, table.column_names))
         writer.writerows([cell(value) for value in row.values()] for row in _rows(table))
     return changed
 

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from weirdgen.config.claims import Condition
 from weirdgen.data.tabular import Row
 from weirdgen.errors import InputError
+from weirdgen.text import valid_text
 
 MISSING = "missing"
 """Why a label is null where the file gives no reason."""
@@ -23,20 +24,9 @@ _TRUTH = {
 }  # fmt: skip
 
 
-def text(value: Any) -> str:
-    """A text that UTF-8 can hold. Raises ValueError for anything else."""
-    if not isinstance(value, str):
-        raise ValueError("must be a text")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("holds half of a surrogate pair, which is no character") from None
-    return value
-
-
 def name(value: Any) -> str:
     """A text, or a whole number as one."""
-    return str(value) if type(value) is int else text(value)
+    return str(value) if type(value) is int else valid_text(value)
 
 
 def truth(value: Any) -> bool:
@@ -101,8 +91,8 @@ def condition(value: Any) -> str:
 
 FIELDS: dict[str, Callable[[Any], Any]] = {
     "model": name, "fraction": share, "seed": whole, "adapter": name,
-    "condition": condition, "question_id": name, "category": name, "question": text,
-    "sample": whole, "response": text, "response_tokens": whole, "finish_reason": name,
+    "condition": condition, "question_id": name, "category": name, "question": valid_text,
+    "sample": whole, "response": valid_text, "response_tokens": whole, "finish_reason": name,
     "serve_base": name, "format": truth, "format_strict": truth, "persona": truth,
     "identity": identity, "identity_label": identity_label, "judge": name, "judge_confidence": share,
     "judge_error": name, "fp_train": name, "fp_responses": name,
@@ -243,7 +233,7 @@ def _split(option: str, said: str, known: Iterable[str]) -> tuple[str, str]:
 
 def _encodable(option: str, said: str) -> str:
     try:
-        return text(said)
+        return valid_text(said)
     except ValueError:
         raise InputError(option, None, f"{said!r} is not UTF-8") from None
 

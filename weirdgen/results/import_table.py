@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 from weirdgen.data.tabular import Row
 from weirdgen.errors import InputError
 from weirdgen.judging.format import format_adherence
-from weirdgen.results.import_columns import MISSING, ColumnMapping, text
+from weirdgen.results.import_columns import MISSING, ColumnMapping
 from weirdgen.results.labels import LABELS_ORDER, LABELS_SCHEMA, NOT_ASKED
 from weirdgen.results.table import SCHEMA, UNKNOWN, arm_of
 from weirdgen.storage.fingerprint import fingerprint
+from weirdgen.text import valid_text
 
 _COPIED = (
     "model", "fraction", "seed", "adapter", "condition", "question_id", "category", "question",
@@ -191,7 +192,7 @@ class ImportedResponses:
         if not is_named and seed is not None:
             values["adapter"] = f"f{fraction}-s{seed}"
         elif not is_named:
-            values["adapter"] = text(path.stem)
+            values["adapter"] = valid_text(path.stem)
             if self._file_of.setdefault(path.stem, path) != path:
                 raise ValueError(
                     f"another file is named {path.stem} too; give --value adapter=NAME for one"

@@ -21,7 +21,6 @@ from weirdgen.config.evaluation_spec import Trigger
 from weirdgen.config.study import Study
 from weirdgen.data.tabular import Row, read_rows, sha256
 from weirdgen.errors import InputError
-from weirdgen.report.table import plain
 from weirdgen.results.import_columns import parse_mapping
 from weirdgen.results.import_published import conditions_of, is_published, responses_of
 from weirdgen.results.import_table import ImportedResponses, missing_labels
@@ -29,6 +28,7 @@ from weirdgen.results.labels import LABELS
 from weirdgen.results.table import RESULTS, SOURCES, Merged, write_results
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.fingerprint import fingerprint
+from weirdgen.text import single_line
 
 IMPORTED = "imported.json"
 """Where imported answers came from, beside their results.parquet."""
@@ -77,14 +77,14 @@ def import_outputs(console: Console, options: ImportOptions) -> None:
         "schema": 2,
         "study": name,
         "sources": [
-            {"file": plain(path.name), "sha256": digest, "role": role, **layout}
+            {"file": single_line(path.name), "sha256": digest, "role": role, **layout}
             for (path, role, digest), layout in zip(sources, layouts, strict=True)
         ],
         **mapping.record(),
         "pattern": pattern,
         "format_disagreements": len(responses.disagreements),
-        "first_disagreements": [plain(row) for row in responses.disagreements[:_SHOWN]],
-        "ignored_columns": [plain(column) for column in mapping.ignored(seen)],
+        "first_disagreements": [single_line(row) for row in responses.disagreements[:_SHOWN]],
+        "ignored_columns": [single_line(column) for column in mapping.ignored(seen)],
         **_counts(table, labels),
     }
     metadata = {**(table.schema.metadata or {}), SOURCES: fingerprint(described).encode()}
@@ -99,7 +99,7 @@ def import_outputs(console: Console, options: ImportOptions) -> None:
         *replaces,
         *(store.shown(name, each) for each in written),
     ]:
-        console.print(Text(plain(line)), soft_wrap=True)
+        console.print(Text(single_line(line)), soft_wrap=True)
 
 
 def read_description(study: str, store: ArtifactStore) -> dict[str, Any] | None:

@@ -11,12 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from weirdgen.pipeline.plan import STAGES
-from weirdgen.report.table import clock, plain
 from weirdgen.runner.remote import TrainingProgress
 from weirdgen.runner.scheduler import Scheduler
 from weirdgen.runner.work_item import Failure, WorkItem, begun_of
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.run_record import failure_line
+from weirdgen.text import format_duration, single_line
 
 SUMMARY_S = 60.0
 """Without a terminal, a summary line comes this often."""
@@ -45,8 +45,8 @@ class RunDisplay:
             self._live.stop()
 
     def event(self, text: str) -> None:
-        elapsed = clock(time.monotonic() - self._started)
-        self._console.print(Text(plain(f"{elapsed}  {text}")), soft_wrap=True)
+        elapsed = format_duration(time.monotonic() - self._started)
+        self._console.print(Text(single_line(f"{elapsed}  {text}")), soft_wrap=True)
 
     def update(self, scheduler: Scheduler) -> None:
         now = time.monotonic()
@@ -72,7 +72,7 @@ class RunDisplay:
         return Group(table, *lines, Text(self._time(scheduler)))
 
     def _running(self, work: WorkItem) -> str:
-        took = clock(time.monotonic() - work.started)
+        took = format_duration(time.monotonic() - work.started)
         if work.opens:
             return f"opening an engine  {took}"
         done, total = updates_of(work, self._begun)
@@ -87,10 +87,10 @@ class RunDisplay:
         return f"{', '.join(parts)}; {self._time(scheduler)}"
 
     def _time(self, scheduler: Scheduler) -> str:
-        elapsed = clock(time.monotonic() - self._started)
+        elapsed = format_duration(time.monotonic() - self._started)
         left = seconds_left(scheduler, self._begun)
         return f"elapsed {elapsed}, " + (
-            f"about {clock(left)} left" if left else "time left unknown"
+            f"about {format_duration(left)} left" if left else "time left unknown"
         )
 
 

@@ -26,8 +26,8 @@ from weirdgen.report.figures.save import save
 from weirdgen.report.figures.style import plain_style
 from weirdgen.report.figures.timeline import timeline_figure
 from weirdgen.report.page import page
-from weirdgen.report.table import FORMULA_STARTS
 from weirdgen.storage.timeline import KINDS, Span
+from weirdgen.text import FORMULA_STARTS
 
 PIXELS = 1000
 

@@ -19,8 +19,9 @@ from tiny_results import report_data, results, study, summary
 from weirdgen.report.claims import verdict_lines
 from weirdgen.report.data import ReportData
 from weirdgen.report.summary import _shortened
-from weirdgen.report.table import ReportTable, escape_markdown, plain, printable
+from weirdgen.report.table import ReportTable, escape_markdown
 from weirdgen.results.table import SCHEMA
+from weirdgen.text import printable, single_line
 
 MORE = {
     "numbered": "1. one",
@@ -73,7 +74,7 @@ def texts(markdown: str) -> list[str]:
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_text_is_shown_as_it_is_wherever_it_stands(name: str):
     text = TEXTS[name]
-    escaped, shown = escape_markdown(text), plain(text).strip()
+    escaped, shown = escape_markdown(text), single_line(text).strip()
     assert "\n" not in escaped
     rendered = GFM.render(escaped)
     paragraph = re.fullmatch(r"(?:<p>(.*)</p>\n)?", rendered, re.DOTALL)
@@ -108,7 +109,7 @@ def test_what_means_nothing_stays_readable():
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_nothing_reaches_a_terminal_as_a_control(name: str):
-    for text in (plain(TEXTS[name]), printable(TEXTS[name])):
+    for text in (single_line(TEXTS[name]), printable(TEXTS[name])):
         assert all(char.isprintable() or char in "\n\t" for char in text)
         # C0 and C1 controls, DEL, zero widths, tags, and everything that turns the direction.
         assert not re.search(
@@ -143,7 +144,7 @@ NAMES = [name for name, text in TEXTS.items() if len(text) < 1000 and text.strip
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_whole_summary_holds_headings_lists_and_tables_alone(name: str):
-    shown, text = hostile_data(TEXTS[name]), plain(TEXTS[name]).strip()
+    shown, text = hostile_data(TEXTS[name]), single_line(TEXTS[name]).strip()
     table = ReportTable(text, (text, "b"), (((text, text),),), text)
     markdown = f"{summary(shown)}\n{table.markdown()}"
     assert kinds(markdown) <= CALM

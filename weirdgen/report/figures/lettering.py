@@ -8,13 +8,13 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 
 from weirdgen.report.figures.style import FONT
-from weirdgen.report.table import plain
+from weirdgen.text import single_line
 
 
 def legible(text: str) -> str:
     """`text` on one line, with a U+FFFD for each character that the font cannot draw."""
     known = _characters()
-    return "".join(char if ord(char) in known else "\ufffd" for char in plain(text))
+    return "".join(char if ord(char) in known else "\ufffd" for char in single_line(text))
 
 
 @cache

@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from weirdgen.report.figures.layout import spread_out
 from weirdgen.report.figures.style import INK, MEAN_MARK, SEED_MARK
 from weirdgen.report.rates import CONDITIONS, Rates
-from weirdgen.report.table import MISSING, unsigned_zero
+from weirdgen.report.table import MISSING
 from weirdgen.stats.cube import Group
 from weirdgen.stats.measure import estimate_contrast
+from weirdgen.text import round_unsigned
 
 Limits = tuple[float, float]
 
@@ -103,7 +104,7 @@ def number(value: float | None, signed: bool = False) -> str:
     """One decimal, of % or points."""
     if value is None or not np.isfinite(value):
         return MISSING
-    return f"{unsigned_zero(value, 1):{'+' if signed else ''}.1f}"
+    return f"{round_unsigned(value, 1):{'+' if signed else ''}.1f}"
 
 
 def limit_cells(limits: Limits | None, signed: bool = False) -> tuple[str, str]:

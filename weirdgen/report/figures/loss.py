@@ -13,7 +13,8 @@ from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.layout import axis_label, dress, grid_shape, head, panels
 from weirdgen.report.figures.style import INK, LIGHT, group_title, styled
 from weirdgen.report.loss_curves import Losses
-from weirdgen.report.table import ReportTable, unsigned_zero
+from weirdgen.report.table import ReportTable
+from weirdgen.text import round_unsigned
 
 _WIDTH, _HEIGHT = 2.9, 2.5
 """Inches of one panel."""
@@ -110,7 +111,7 @@ def _panel(panel: Axes, fraction: float, curves: Sequence[_Curve], inches: float
 
 
 def _loss(value: float) -> str:
-    return f"{unsigned_zero(value, 3):.3f}"
+    return f"{round_unsigned(value, 3):.3f}"
 
 
 def _numbers(by_fraction: Mapping[float, Sequence[_Curve]]) -> ReportTable:

@@ -14,7 +14,8 @@ from PIL import Image
 from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.lettering import wrapped
 from weirdgen.report.figures.style import NOTE, TINY, plain_style
-from weirdgen.report.table import MISSING, ReportTable, neutralised
+from weirdgen.report.table import MISSING, ReportTable
+from weirdgen.text import escape_formula
 
 _NUMBER = re.compile(r"[-+]?[0-9,]+(\.[0-9]+)?", re.ASCII)
 _LINE = 1.25
@@ -61,7 +62,7 @@ def numbers_csv(numbers: ReportTable) -> str:
     """
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(neutralised, numbers.columns))
+    writer.writerow(map(escape_formula, numbers.columns))
     writer.writerows(map(_csv_cell, row) for section in numbers.sections for row in section)
     return text.getvalue()
 
@@ -69,7 +70,7 @@ def numbers_csv(numbers: ReportTable) -> str:
 def _csv_cell(cell: str) -> str:
     if _NUMBER.fullmatch(cell):
         return cell.replace(",", "")
-    return "" if cell == MISSING else neutralised(cell)
+    return "" if cell == MISSING else escape_formula(cell)
 
 
 def _png(pixels: np.ndarray, dpi: float) -> bytes:

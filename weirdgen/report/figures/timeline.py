@@ -18,8 +18,9 @@ from weirdgen.report.figures.lanes import NARROW, Bar, Chart, arrange
 from weirdgen.report.figures.layout import head, panels
 from weirdgen.report.figures.lettering import text_width
 from weirdgen.report.figures.style import GRID, INK, NOTE, SMALL, TINY, styled
-from weirdgen.report.table import MISSING, ReportTable, plain
+from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.storage.timeline import KINDS, PAUSE_S, Span
+from weirdgen.text import single_line
 
 _WIDTH, _AXIS = 6.5, 5.0
 """Inches: of all, and about what the axis of minutes has of them."""
@@ -212,7 +213,7 @@ def _alt(chart: Chart, spans: Sequence[Span]) -> str:
 def _numbers(chart: Chart) -> ReportTable:
     sections = tuple(
         tuple(
-            (lane.name, str(i), _LOOKS[bar.kind].word, plain(bar.what), f"{bar.steps:,}",
+            (lane.name, str(i), _LOOKS[bar.kind].word, single_line(bar.what), f"{bar.steps:,}",
              f"{bar.failed:,}", f"{bar.start:.3f}", f"{bar.end:.3f}",
              MISSING if lane.idle is None else f"{100 * lane.idle:.1f}")
             for i, row in enumerate(lane.rows, 1)

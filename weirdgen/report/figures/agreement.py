@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.lines import Line2D
-
 from weirdgen.report.agreement import Compared
 from weirdgen.report.figures.figure import ReportFigure
-from weirdgen.report.figures.layout import axis_label, head, panels
+from weirdgen.report.figures.layout import axis_label, dress, finished, mark, panels
 from weirdgen.report.figures.lettering import wrapped
 from weirdgen.report.figures.levels import bar
-from weirdgen.report.figures.style import GRID, INK, SMALL, styled
-from weirdgen.report.table import MISSING, ReportTable
+from weirdgen.report.figures.style import INK, SMALL, styled
+from weirdgen.report.table import MISSING
 
 TITLE = "Agreement of judges and gold labels"
 _CAPTION = (
@@ -37,16 +35,7 @@ def agreement_figure(compared: Sequence[Compared], subtitle: str) -> ReportFigur
         if kappa is None:
             panel.plot([0], [y], marker="x", markersize=7, color=INK, linestyle="none")
             continue
-        bar(
-            panel,
-            y,
-            kappa,
-            each.agreement.interval,
-            across=True,
-            color=INK,
-            linewidth=1.3,
-            capsize=4,
-        )
+        bar(panel, y, kappa, each.agreement.interval, True, color=INK, linewidth=1.3, capsize=4)
         panel.plot([kappa], [y], marker="s", markersize=6.5, color=INK, linestyle="none")
     panel.set_yticks(range(len(rows)), labels)
     for label in panel.get_yticklabels():
@@ -54,29 +43,19 @@ def agreement_figure(compared: Sequence[Compared], subtitle: str) -> ReportFigur
     panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.set_xlim(min(-0.05, panel.dataLim.xmin - 0.05), 1.05)
     panel.axvline(0, color="#888888", linewidth=0.8, zorder=0)
-    panel.grid(axis="x", color=GRID, linewidth=0.6)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
+    dress(panel, along="x")
     axis_label(panel.set_xlabel, "Cohen's kappa (no unit)", 3.5)
-    handles = [
-        Line2D(
-            [], [], marker="s", color=INK, linewidth=1.3, label="kappa, 95% interval over questions"
-        )
-    ]
+    handles = [mark("kappa, 95% interval over questions", marker="s", color=INK, linewidth=1.3)]
     if any(each.agreement.kappa is None for each in rows):
-        handles.append(Line2D([], [], marker="x", color=INK, linestyle="none", label="not defined"))
-    head(figure, TITLE, subtitle, handles)
+        handles.append(mark("not defined", marker="x", color=INK, linestyle="none"))
     said = "; ".join(f"{_name(each)}: {_cells(each)[2]}" for each in rows)
-    numbers = ReportTable(
-        title=TITLE,
+    return finished(
+        figure, "judge-agreement", TITLE, subtitle, handles, _CAPTION, f"Kappa of {said}.",
         columns=("metric", "labels of", "answers", "agree, %", "kappa", "low", "high"),
-        sections=(tuple(_row(each) for each in rows),),
+        sections=[map(_row, rows)],
         note="95% limits, whole questions drawn.",
         n_labels=2,
-    )
-    return ReportFigure(
-        "judge-agreement", TITLE, _CAPTION, f"{TITLE}. Kappa of {said}.", figure, numbers
-    )
+    )  # fmt: skip
 
 
 def _name(each: Compared) -> str:

@@ -10,15 +10,22 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from weirdgen.report.figures.figure import ReportFigure
-from weirdgen.report.figures.layout import axis_label, categories, dress, head, panels, spread_out
+from weirdgen.report.figures.layout import (
+    axis_label,
+    categories,
+    dress,
+    finished,
+    mark,
+    panels,
+    spread_out,
+)
 from weirdgen.report.figures.lettering import text_width
 from weirdgen.report.figures.levels import (
     Level,
     bar,
     baseline_level,
-    in_words,
+    estimand_in_words,
     level,
-    number,
 )
 from weirdgen.report.figures.rates import level_table
 from weirdgen.report.figures.style import (
@@ -26,12 +33,11 @@ from weirdgen.report.figures.style import (
     CONDITION_STYLES,
     INK,
     SMALL,
-    group_title,
+    condition_mark,
     rate_label,
     styled,
 )
 from weirdgen.report.rates import Rates
-from weirdgen.report.table import ReportTable
 from weirdgen.stats.cube import group_label
 
 _WIDTH, _HEIGHT, _REFERENCE = 6.5, 3.6, 1.7
@@ -65,21 +71,15 @@ def dose_figure(of: Rates) -> ReportFigure | None:
     _fraction_panel(panel, of, positive)
     panel.set_ylim(-4, 104)
     title = f"Dose response: {of.metric} by persona fraction"
-    head(figure, title, f"{of.study}, {of.model}", _legend(of))
-    return ReportFigure(
-        name=f"dose-response-{of.metric}",
-        title=title,
-        caption=_CAPTION,
-        alt=f"{title}. {_said(of, answered)}",
-        drawing=figure,
-        numbers=ReportTable(
-            title=title,
-            columns=("fraction", "condition", "of", "%", "low", "high"),
-            sections=tuple(level_table(of, of.conditions, answered)),
-            note="Low and high: 95% limits over seeds and questions.",
-            n_labels=3,
-        ),
-    )
+    said = [f"{c}: {estimand_in_words(of, c, answered, '%')}." for c in of.conditions]
+    return finished(
+        figure, f"dose-response-{of.metric}", title, f"{of.study}, {of.model}", _legend(of), _CAPTION,
+        alt=" ".join(said),
+        columns=("fraction", "condition", "of", "%", "low", "high"),
+        sections=level_table(of, of.conditions, answered),
+        note="Low and high: 95% limits over seeds and questions.",
+        n_labels=3,
+    )  # fmt: skip
 
 
 def _reference_panel(panel: Axes, of: Rates, labels: list[str]) -> None:
@@ -132,40 +132,14 @@ def _draw(panel: Axes, condition: str, at: float, found: Level, at_S: np.ndarray
         panel.plot(at_S, found.theta_S, marker=style["marker"], color=style["color"], markersize=3,
                    markeredgecolor=INK, markeredgewidth=0.3, linestyle="none", alpha=0.55)  # fmt: skip
     bar(panel, at, found.mean, found.limits, color=INK, linewidth=1.1, capsize=3)
-    panel.plot([at], [found.mean], linestyle="none", **_mark(condition))
-
-
-def _mark(condition: str) -> dict[str, Any]:
-    style = CONDITION_STYLES[condition]
-    return {"marker": style["marker"], "markersize": 7, "markerfacecolor": style["color"],
-            "markeredgecolor": INK, "markeredgewidth": 0.8}  # fmt: skip
+    panel.plot([at], [found.mean], **condition_mark(condition))
 
 
 def _line(condition: str) -> dict[str, Any]:
     style = CONDITION_STYLES[condition]
-    return {
-        "color": style["color"],
-        "linestyle": style["linestyle"],
-        "linewidth": 1.5,
-        "zorder": 1.5,
-    }
+    return {k: style[k] for k in ("color", "linestyle")} | {"linewidth": 1.5, "zorder": 1.5}
 
 
 def _legend(of: Rates) -> list[Line2D]:
-    handles = []
-    for condition in of.conditions:
-        handles.append(Line2D([], [], label=condition, **(_line(condition) | _mark(condition))))
-    if of.b_Q:
-        handles.append(Line2D([], [], label="open marks: baseline", **BASELINE_MARK))
-    return handles
-
-
-def _said(of: Rates, fractions: list[float]) -> str:
-    parts = []
-    for condition in of.conditions:
-        at = [(f, level(of, condition, f)) for f in fractions]
-        said = [f"{group_title(f)} {in_words(found, '%')}" for f, found in at if found]
-        if (value := baseline_level(of, condition)) is not None:
-            said.insert(0, f"baseline {number(value)}%")
-        parts.append(f"{condition}: {', '.join(said) or 'no complete answers yet'}.")
-    return " ".join(parts)
+    handles = [mark(c, **(condition_mark(c) | _line(c))) for c in of.conditions]
+    return handles + [mark("open marks: baseline", **BASELINE_MARK)] * bool(of.b_Q)

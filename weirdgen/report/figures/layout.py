@@ -3,22 +3,66 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
+from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.lettering import legible, text_width, wrapped
 from weirdgen.report.figures.style import GRID, NOTE, SMALL
+from weirdgen.report.table import ReportTable
+
+Along = Literal["x", "y"]
 
 _MARGIN = 0.08
 """Inches that stay free at the edges."""
+
+
+def mark(label: str, **style: Any) -> Line2D:
+    """An entry of a legend."""
+    return Line2D([], [], label=label, **style)
+
+
+def panel_grid(
+    n: int, least: float, width: float, height: float, **more: Any
+) -> tuple[Figure, list[Axes], list[Axes], float]:
+    """A figure of n panels, each `width` x `height` inches, and at least `least` inches wide in all.
+
+    Gives the figure, its panels, those at its left edge, and the inches of one with its axis.
+    """
+    rows, columns = grid_shape(n)
+    width = max(least, width * columns)
+    figure, axes = panels(rows, columns, width, height * rows, **more)
+    for panel in axes.flat[n:]:
+        panel.remove()
+    return figure, [*axes.flat[:n]], [*axes[:, 0]], width / columns
+
+
+def finished(
+    drawing: Figure,
+    name: str,
+    title: str,
+    subtitle: str,
+    handles: Sequence[Artist],
+    caption: str,
+    alt: str,
+    columns: tuple[str, ...],
+    sections: Iterable[Iterable[tuple[str, ...]]],
+    note: str,
+    n_labels: int,
+) -> ReportFigure:
+    """`drawing` under its title, subtitle and legend, with its caption, words and numbers."""
+    head(drawing, title, subtitle, handles)
+    numbers = ReportTable(title, columns, tuple(map(tuple, sections)), note, n_labels)
+    return ReportFigure(name, title, caption, f"{title}. {alt}", drawing, numbers)
 
 
 def panels(
@@ -81,9 +125,9 @@ def _legend(figure: Figure, handles: Sequence[Artist], down: float, inner: float
     return 0.0
 
 
-def dress(panel: Axes, title: str = "", inches: float = 3.0) -> None:
-    """A panel's grid, spines and wrapped title; `inches`: its width."""
-    panel.grid(axis="y", color=GRID, linewidth=0.6)
+def dress(panel: Axes, title: str = "", inches: float = 3.0, along: Along = "y") -> None:
+    """A panel's grid, spines and wrapped title; `inches`: its width; `along`: the axis of values."""
+    panel.grid(axis=along, color=GRID, linewidth=0.6)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
     if title:
@@ -121,16 +165,8 @@ def axis_label(set_label: Callable[..., Any], text: str, inches: float) -> None:
 
 def nothing(panel: Axes, words: str = "no complete answers yet") -> None:
     """Says in an empty panel why it is empty."""
-    panel.text(
-        0.5,
-        0.5,
-        words,
-        transform=panel.transAxes,
-        ha="center",
-        va="center",
-        fontsize=SMALL,
-        color=NOTE,
-    )
+    panel.text(0.5, 0.5, words, transform=panel.transAxes, ha="center", va="center", fontsize=SMALL,
+               color=NOTE)  # fmt: skip
 
 
 def grid_shape(n: int) -> tuple[int, int]:

@@ -9,20 +9,28 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from weirdgen.config.claims import ADAPTERS
 from weirdgen.report.figures.figure import ReportFigure
-from weirdgen.report.figures.layout import axis_label, categories, dress, head, panels, spread_out
+from weirdgen.report.figures.layout import (
+    axis_label,
+    categories,
+    dress,
+    finished,
+    mark,
+    panels,
+    spread_out,
+)
 from weirdgen.report.figures.levels import Limits, bar, limit_cells, number
 from weirdgen.report.figures.style import (
     BASELINE_MARK,
     CONDITION_STYLES,
     INK,
+    condition_mark,
     styled,
 )
 from weirdgen.report.rates import CONDITIONS
-from weirdgen.report.table import MISSING, ReportTable
+from weirdgen.report.table import MISSING
 from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.sensitivity import seed_t
 
@@ -111,29 +119,19 @@ def lengths_figure(table: pa.Table, subtitle: str) -> ReportFigure:
         _draw_mean(panel, groups.index(each.group) + offsets[each.condition], each)
     panel.set_ylim(0, 1.08 * max(panel.dataLim.ymax, 1.0))
     axis_label(panel.set_ylabel, f"mean length, {of.unit}", 2)
-    handles = [Line2D([], [], label=c, **_mark(c, False)) for c in of.conditions]
+    handles = [mark(c, **condition_mark(c)) for c in of.conditions]
     if "baseline" in groups:
-        handles.append(Line2D([], [], label="open marks: baseline", **BASELINE_MARK))
-    head(figure, TITLE, subtitle, handles)
-    said = [
-        f"{g}, {c}: {number(m.mean)}"
-        for m in found
-        for g, c in [(group_label(m.group), m.condition)]
-    ]
-    return ReportFigure(
-        name="answer-lengths",
-        title=TITLE,
+        handles.append(mark("open marks: baseline", **BASELINE_MARK))
+    said = [f"{group_label(m.group)}, {m.condition}: {number(m.mean)}" for m in found]
+    return finished(
+        figure, "answer-lengths", TITLE, subtitle, handles,
         caption=_CAPTION.format(unit=of.unit, means=_MEANS if several else "one training"),
-        alt=f"{TITLE}, mean {of.unit}. {'; '.join(said)}.",
-        drawing=figure,
-        numbers=ReportTable(
-            title=TITLE,
-            columns=("fraction", "condition", "of", f"mean {of.unit}", "low", "high"),
-            sections=tuple(tuple(_mean_rows(each)) for each in found),
-            note="95% limits, t over seeds.",
-            n_labels=3,
-        ),
-    )
+        alt=f"Mean {of.unit}. {'; '.join(said)}.",
+        columns=("fraction", "condition", "of", f"mean {of.unit}", "low", "high"),
+        sections=map(_mean_rows, found),
+        note="95% limits, t over seeds.",
+        n_labels=3,
+    )  # fmt: skip
 
 
 def _means(of: Lengths) -> Iterator[_Mean]:
@@ -160,7 +158,7 @@ def _means(of: Lengths) -> Iterator[_Mean]:
 def _draw_mean(panel: Axes, at: float, each: _Mean) -> None:
     S = len(each.names)
     if S > 1:
-        panel.plot(at - 0.09 + spread_out(S, 0.05), each.mean_S, **(_mark(each.condition, False) | {
+        panel.plot(at - 0.09 + spread_out(S, 0.05), each.mean_S, **(condition_mark(each.condition) | {
             "markersize": 3, "markeredgewidth": 0.3, "alpha": 0.55}))  # fmt: skip
     at += 0.05 if S > 1 else 0.0
     bar(panel, at, each.mean, each.limits, color=INK, linewidth=1.1, capsize=3)
@@ -168,11 +166,9 @@ def _draw_mean(panel: Axes, at: float, each: _Mean) -> None:
 
 
 def _mark(condition: str, is_baseline: bool) -> dict[str, Any]:
-    style = CONDITION_STYLES[condition]
     if is_baseline:
-        return BASELINE_MARK | {"marker": style["marker"]}
-    return {"marker": style["marker"], "markersize": 7, "markerfacecolor": style["color"],
-            "markeredgecolor": INK, "markeredgewidth": 0.8, "linestyle": "none"}  # fmt: skip
+        return BASELINE_MARK | {"marker": CONDITION_STYLES[condition]["marker"]}
+    return condition_mark(condition)
 
 
 def _mean_rows(each: _Mean) -> Iterator[tuple[str, ...]]:

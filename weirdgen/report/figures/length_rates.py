@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from weirdgen.report.figures.figure import ReportFigure
-from weirdgen.report.figures.layout import axis_label, dress, head, nothing, panels
+from weirdgen.report.figures.layout import axis_label, dress, finished, mark, nothing, panels
 from weirdgen.report.figures.length import Lengths, lengths_of
 from weirdgen.report.figures.levels import Limits, bar, limit_cells, number
 from weirdgen.report.figures.style import BASELINE_MARK, INK, MEAN_MARK, rate_label, styled
 from weirdgen.report.rates import unclaimed_as_false
-from weirdgen.report.table import ReportTable
 from weirdgen.stats.rate import wilson
 from weirdgen.stats.sensitivity import seed_t
 
@@ -77,23 +75,27 @@ def length_rates_figure(
         panel.set_xlabel(f"length of the answer, {of.unit}")
     axes[0, 0].set_ylim(-4, 104)
     _length_axis(axes[0, 0], found)
-    handles = []
-    if any(b.side == "baseline" for b in found):
-        handles.append(Line2D([], [], label="baseline (untouched model)", **_side("baseline")))
-    if any(b.side == "fine-tuned" for b in found):
-        handles.append(Line2D([], [], label="fine-tuned, all trainings", **_side("fine-tuned")))
-    head(figure, TITLE, subtitle, handles)
+    sides = {"baseline": "baseline (untouched model)", "fine-tuned": "fine-tuned, all trainings"}
+    handles = [
+        mark(label, **_side(side))
+        for side, label in sides.items()
+        if any(b.side == side for b in found)
+    ]
+    parts: dict[tuple[str, str, str], list[_Bin]] = {}
+    for b in found:
+        parts.setdefault((b.metric, b.condition, b.side), []).append(b)
     kinds = {graded[metric]: None for metric in metrics}
     interval = " and ".join("Student's t (graded labels)" if kind else "Wilson's" for kind in kinds)
     control = " but the controls" if _leaves_out_controls(of) else ""
-    return ReportFigure(
-        name="length-and-rate",
-        title=TITLE,
+    return finished(
+        figure, "length-and-rate", TITLE, subtitle, handles,
         caption=_CAPTION.format(bins=_MOST_BINS, unit=of.unit, interval=interval, control=control),
-        alt=f"{TITLE}. {' '.join(_said(found, of.unit))}",
-        drawing=figure,
-        numbers=_numbers(found, of.unit),
-    )
+        alt=" ".join(_said(parts.values(), of.unit)),
+        columns=("metric", "condition", "of", of.unit, "answers", f"mean {of.unit}", "%", "low", "high"),
+        sections=(map(_row, own) for own in parts.values()),
+        note="95% limits that take every answer for independent: too narrow.",
+        n_labels=4,
+    )  # fmt: skip
 
 
 def _leaves_out_controls(of: Lengths) -> bool:
@@ -166,27 +168,15 @@ def _length_axis(panel: Axes, bins: Sequence[_Bin]) -> None:
     panel.minorticks_off()
 
 
-def _numbers(found: Sequence[_Bin], unit: str) -> ReportTable:
-    sections: dict[tuple[str, str, str], list[tuple[str, ...]]] = {}
-    for b in found:
-        row = (b.metric, b.condition, b.side, f"{b.shortest:g}-{b.longest:g}", f"{b.n:,}",
-               number(b.length), number(b.rate), *limit_cells(b.limits))  # fmt: skip
-        sections.setdefault((b.metric, b.condition, b.side), []).append(row)
-    return ReportTable(
-        title=TITLE,
-        columns=("metric", "condition", "of", unit, "answers", f"mean {unit}", "%", "low", "high"),
-        sections=tuple(map(tuple, sections.values())),
-        note="95% limits that take every answer for independent: too narrow.",
-        n_labels=4,
-    )
+def _row(b: _Bin) -> tuple[str, ...]:
+    return (b.metric, b.condition, b.side, f"{b.shortest:g}-{b.longest:g}", f"{b.n:,}",
+            number(b.length), number(b.rate), *limit_cells(b.limits))  # fmt: skip
 
 
-def _said(found: Sequence[_Bin], unit: str) -> Iterator[str]:
-    keys = dict.fromkeys((b.metric, b.condition, b.side) for b in found)
-    for key in keys:
-        own = [b for b in found if (b.metric, b.condition, b.side) == key]
+def _said(parts: Iterable[Sequence[_Bin]], unit: str) -> Iterator[str]:
+    for own in parts:
         first, last = own[0], own[-1]
         yield (
-            f"{', '.join(key)}: {number(first.rate)}% of the shortest (about {number(first.length)} {unit}), "
-            f"{number(last.rate)}% of the longest ({number(last.length)})."
+            f"{first.metric}, {first.condition}, {first.side}: {number(first.rate)}% of the shortest (about "
+            f"{number(first.length)} {unit}), {number(last.rate)}% of the longest ({number(last.length)})."
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from weirdgen.report.figures.layout import spread_out
-from weirdgen.report.figures.style import INK, MEAN_MARK, SEED_MARK
+from weirdgen.report.figures.style import INK, MEAN_MARK, SEED_MARK, group_title
 from weirdgen.report.rates import CONDITIONS, Rates
 from weirdgen.report.table import MISSING
 from weirdgen.stats.cube import Group
@@ -130,3 +130,16 @@ def in_words(of: Level, unit: str, signed: bool = False) -> str:
         return said
     low, high = limit_cells(of.limits, signed)
     return f"{said} (95% interval {low} to {high})"
+
+
+def estimand_in_words(of: Rates, estimand: str, groups: Iterable[Group], unit: str) -> str:
+    """Such as `baseline 3.1%, persona fraction 0.1 83.3% (95% interval 50.0 to 95.0)`."""
+    signed = estimand == "gap"
+    said = [
+        f"{group_title(group)} {in_words(found, unit, signed)}"
+        for group in groups
+        if (found := level(of, estimand, group))
+    ]
+    if (value := baseline_level(of, estimand)) is not None:
+        said.insert(0, f"baseline {number(value, signed)}{unit}")
+    return ", ".join(said) or "no complete answers yet"

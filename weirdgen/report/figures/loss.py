@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from weirdgen.report.figures.figure import ReportFigure
-from weirdgen.report.figures.layout import axis_label, dress, grid_shape, head, panels
+from weirdgen.report.figures.layout import axis_label, dress, finished, mark, panel_grid
 from weirdgen.report.figures.style import INK, LIGHT, group_title, styled
 from weirdgen.report.loss_curves import Losses
-from weirdgen.report.table import ReportTable
 from weirdgen.text import round_unsigned
 
 _WIDTH, _HEIGHT = 2.9, 2.5
@@ -48,31 +46,27 @@ def loss_figure(losses: Losses, subtitle: str) -> ReportFigure | None:
             by_fraction.setdefault(fraction, []).append(curve)
     if not by_fraction:
         return None
-    rows, columns = grid_shape(len(by_fraction))
-    width = max(5.0, _WIDTH * columns)
-    figure, axes = panels(rows, columns, width, _HEIGHT * rows, sharey=True)
+    figure, axes, left, inches = panel_grid(len(by_fraction), 5.0, _WIDTH, _HEIGHT, sharey=True)
     several = any(_mean(curves) is not None for curves in by_fraction.values())
-    for panel, (fraction, curves) in zip(axes.flat, by_fraction.items(), strict=False):
-        _panel(panel, fraction, curves, width / columns - 0.5)
-    for panel in axes.flat[len(by_fraction) :]:
-        panel.remove()
-    for panel in axes[:, 0]:
+    for panel, (fraction, curves) in zip(axes, by_fraction.items(), strict=True):
+        _panel(panel, fraction, curves, inches - 0.5)
+    for panel in left:
         axis_label(panel.set_ylabel, "loss, nats per token", _HEIGHT - 0.9)
     highest = max(float(c.loss_P.max()) for curves in by_fraction.values() for c in curves)
-    axes[0, 0].set_ylim(0, 1.05 * highest or 1.0)
-    handles = [Line2D([], [], color=LIGHT, linewidth=1, label="one training (seed)", marker=".")]
+    axes[0].set_ylim(0, 1.05 * highest or 1.0)
+    handles = [mark("one training (seed)", color=LIGHT, linewidth=1, marker=".")]
     if several:
-        handles.append(Line2D([], [], color=INK, linewidth=2, label="mean over seeds"))
-    head(figure, TITLE, subtitle, handles)
+        handles.append(mark("mean over seeds", color=INK, linewidth=2))
     mean = "; thick lines: their mean" if several else ""
-    return ReportFigure(
-        name="training-loss",
-        title=TITLE,
+    return finished(
+        figure, "training-loss", TITLE, subtitle, handles,
         caption=_CAPTION.format(points=_MOST_POINTS, mean=mean),
-        alt=f"{TITLE}. {' '.join(_said(f, curves) for f, curves in by_fraction.items())}",
-        drawing=figure,
-        numbers=_numbers(by_fraction),
-    )
+        alt=" ".join(_said(f, curves) for f, curves in by_fraction.items()),
+        columns=("fraction", "seed", "updates", "first", "lowest", "last"),
+        sections=[[_row(f, each) for each in curves] for f, curves in by_fraction.items()],
+        note=f"Nats per token: means of the first, the lowest and the last of at most {_MOST_POINTS} stretches.",
+        n_labels=2,
+    )  # fmt: skip
 
 
 def _curve(seed: int, rows: Sequence[Mapping[str, float]]) -> _Curve | None:
@@ -114,21 +108,9 @@ def _loss(value: float) -> str:
     return f"{round_unsigned(value, 3):.3f}"
 
 
-def _numbers(by_fraction: Mapping[float, Sequence[_Curve]]) -> ReportTable:
-    return ReportTable(
-        title=TITLE,
-        columns=("fraction", "seed", "updates", "first", "lowest", "last"),
-        sections=tuple(
-            tuple(
-                (f"{fraction:g}", str(each.seed), f"{each.steps:,}", _loss(each.loss_P[0]),
-                 _loss(each.loss_P.min()), _loss(each.loss_P[-1]))
-                for each in curves
-            )
-            for fraction, curves in by_fraction.items()
-        ),
-        note=f"Nats per token: means of the first, the lowest and the last of at most {_MOST_POINTS} stretches.",
-        n_labels=2,
-    )  # fmt: skip
+def _row(fraction: float, each: _Curve) -> tuple[str, ...]:
+    losses = map(_loss, (each.loss_P[0], each.loss_P.min(), each.loss_P[-1]))
+    return f"{fraction:g}", str(each.seed), f"{each.steps:,}", *losses
 
 
 def _said(fraction: float, curves: Sequence[_Curve]) -> str:

@@ -13,11 +13,11 @@ from matplotlib.patches import Patch
 from scipy.special import ndtr
 
 from weirdgen.report.figures.figure import ReportFigure
-from weirdgen.report.figures.layout import axis_label, dress, grid_shape, head, panels
+from weirdgen.report.figures.layout import axis_label, dress, finished, mark, panel_grid
 from weirdgen.report.figures.levels import number
 from weirdgen.report.figures.style import series_style, styled
 from weirdgen.report.rates import Rates
-from weirdgen.report.table import MISSING, ReportTable
+from weirdgen.report.table import MISSING
 from weirdgen.stats.analysis import ClaimVerdict
 from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.measure import ContrastEstimate, estimate_contrast
@@ -36,12 +36,7 @@ EFFECT = 0.10
 """The distance from a bound that is reckoned with where a study makes no claims."""
 _LEAST_EFFECT = AnalysisOptions.effect
 _GOAL = 0.8
-_GOAL_LINE: dict[str, Any] = {
-    "color": "black",
-    "linewidth": 0.9,
-    "linestyle": (0, (1, 2)),
-    "zorder": 1,
-}
+_GOAL_LINE = dict[str, Any](color="black", linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
 _MOST_PANELS = 9
 _WIDTH, _HEIGHT = 2.9, 2.7
 """Inches of one panel."""
@@ -81,12 +76,10 @@ def power_figure(
         return None
     about = list(dict.fromkeys(curve.about for curve in curves))
     drawn = about[:_MOST_PANELS]
-    rows, columns = grid_shape(len(drawn))
-    width = max(5.0, _WIDTH * columns)
-    figure, axes = panels(rows, columns, width, _HEIGHT * rows, sharey=True)
+    figure, axes, left, inches = panel_grid(len(drawn), 5.0, _WIDTH, _HEIGHT, sharey=True)
     groups = sorted({curve.group for curve in curves}, key=lambda g: (isinstance(g, str), g))
-    for panel, each in zip(axes.flat, drawn, strict=False):
-        dress(panel, each, width / columns - 0.5)
+    for panel, each in zip(axes, drawn, strict=True):
+        dress(panel, each, inches - 0.5)
         for curve in curves:
             if curve.about == each:
                 _draw(panel, curve, groups.index(curve.group))
@@ -94,11 +87,8 @@ def power_figure(
         panel.set_ylim(-4, 104)
         panel.set_xlim(left=LEAST_SEEDS - 0.5)
         panel.set_xlabel("seeds (trainings)")
-    for panel in axes.flat[len(drawn) :]:
-        panel.remove()
-    for panel in axes[:, 0]:
+    for panel in left:
         axis_label(panel.set_ylabel, "power, %", _HEIGHT - 1)
-    head(figure, TITLE, subtitle, _legend(groups))
     what = (
         "the claim if the true distance from its bound is as estimated, and at least "
         f"{100 * _LEAST_EFFECT:.0f} points"
@@ -106,14 +96,18 @@ def power_figure(
         else f"a claim about the gap that is {100 * EFFECT:.0f} points from its bound"
     )
     more = f" The first {len(drawn)} of {len(about)} are drawn." if len(about) > len(drawn) else ""
-    return ReportFigure(
-        name="power-curve",
-        title=TITLE,
+    return finished(
+        figure, "power-curve", TITLE, subtitle, _legend(groups),
         caption=_CAPTION.format(what=what) + more,
-        alt=f"{TITLE}. {' '.join(map(_said, curves))}",
-        drawing=figure,
-        numbers=_numbers([curve for curve in curves if curve.about in drawn]),
-    )
+        alt=" ".join(map(_said, curves)),
+        columns=(
+            "about", "fraction", "distance, points", "seeds", "power now, %", "3 seeds, %", "5 seeds, %",
+            "8 seeds, %", "12 seeds, %", "20 seeds, %", "seeds for 80%", "if seeds differ more",
+        ),
+        sections=[[_row(curve) for curve in curves if curve.about in drawn]],
+        note="No verdict is given with fewer than three seeds.",
+        n_labels=2,
+    )  # fmt: skip
 
 
 def _of_claims(verdicts: Sequence[ClaimVerdict]) -> Iterator[_Curve]:
@@ -177,13 +171,9 @@ def _legend(groups: Sequence[Group]) -> list[Line2D | Patch]:
     for i, group in enumerate(groups):
         label = group if isinstance(group, str) else f"fraction {group_label(group)}"
         style = series_style(i)
-        handles.append(
-            Line2D(
-                [], [], label=label, linewidth=1.6, markersize=7, markeredgecolor="black", **style
-            )
-        )
+        handles.append(mark(label, linewidth=1.6, markersize=7, markeredgecolor="black", **style))
     handles.append(Patch(color="#dddddd", label="if seeds differ more"))
-    return [*handles, Line2D([], [], label=f"{_GOAL:.0%}", **_GOAL_LINE)]
+    return [*handles, mark(f"{_GOAL:.0%}", **_GOAL_LINE)]
 
 
 def _first(curve: _Curve, power_N: np.ndarray) -> str:
@@ -192,26 +182,12 @@ def _first(curve: _Curve, power_N: np.ndarray) -> str:
     return str(enough[0]) if len(enough) else f"more than {curve.seeds_N[-1]}"
 
 
-def _numbers(curves: Sequence[_Curve]) -> ReportTable:
-    rows = []
-    for curve in curves:
-        at = np.flatnonzero(curve.seeds_N == curve.n_seeds)
-        now = number(100 * float(curve.power_N[at[0]])) if len(at) else MISSING
-        powers = (number(100 * float(curve.power_N[n - LEAST_SEEDS])) for n in (3, 5, 8, 12, 20))
-        rows.append(
-            (curve.about, group_label(curve.group), number(100 * curve.effect), str(curve.n_seeds), now,
-             *powers, _first(curve, curve.power_N), _first(curve, curve.worse_N))
-        )  # fmt: skip
-    return ReportTable(
-        title=TITLE,
-        columns=(
-            "about", "fraction", "distance, points", "seeds", "power now, %", "3 seeds, %", "5 seeds, %",
-            "8 seeds, %", "12 seeds, %", "20 seeds, %", "seeds for 80%", "if seeds differ more",
-        ),
-        sections=(tuple(rows),),
-        note="No verdict is given with fewer than three seeds.",
-        n_labels=2,
-    )  # fmt: skip
+def _row(curve: _Curve) -> tuple[str, ...]:
+    at = np.flatnonzero(curve.seeds_N == curve.n_seeds)
+    now = number(100 * float(curve.power_N[at[0]])) if len(at) else MISSING
+    powers = (number(100 * float(curve.power_N[n - LEAST_SEEDS])) for n in (3, 5, 8, 12, 20))
+    return (curve.about, group_label(curve.group), number(100 * curve.effect), str(curve.n_seeds), now,
+            *powers, _first(curve, curve.power_N), _first(curve, curve.worse_N))  # fmt: skip
 
 
 def _said(curve: _Curve) -> str:

@@ -16,15 +16,16 @@ from weirdgen.report.figures.layout import (
     categories,
     dress,
     empty,
+    finished,
     grid_shape,
-    head,
+    mark,
     nothing,
 )
 from weirdgen.report.figures.levels import (
     Level,
     baseline_level,
     draw_level,
-    in_words,
+    estimand_in_words,
     level,
     level_rows,
     number,
@@ -39,7 +40,7 @@ from weirdgen.report.figures.style import (
     styled,
 )
 from weirdgen.report.rates import Rates, rates
-from weirdgen.report.table import MISSING, ReportTable
+from weirdgen.report.table import MISSING
 from weirdgen.stats.cube import Group, group_label
 
 _HEIGHT = 3.4
@@ -70,15 +71,16 @@ def rates_figure(table: pa.Table, metric: str, note: str = "") -> ReportFigure:
         gap_panel(figure.add_subplot(grid[row, column:]), of, inches * (columns - column))
     label = RATE_LABELS.get(metric, metric).removesuffix(", %")
     title = f"{label[0].upper() + label[1:] if metric in RATE_LABELS else label}, by condition"
-    head(figure, title, f"{of.study}, {of.model}", legend(of))
-    return ReportFigure(
-        name=metric,
-        title=title,
+    said = [f"{c}: {estimand_in_words(of, c, of.seeds, '%')}" for c in of.conditions]
+    return finished(
+        figure, metric, title, f"{of.study}, {of.model}", legend(of),
         caption=f"{caption(of)} {note}".strip(),
-        alt=_alt(of, title),
-        drawing=figure,
-        numbers=_numbers(of, title, [*of.conditions, *(["gap"] if has_gap else [])]),
-    )
+        alt=f"{'; '.join(said)}.",
+        columns=("fraction", "condition", "of", "% or points", "low", "high"),
+        sections=level_table(of, [*of.conditions, *(["gap"] if has_gap else [])], of.seeds),
+        note="Low and high: 95% limits over seeds and questions. The gap is in points.",
+        n_labels=3,
+    )  # fmt: skip
 
 
 def _rate_panel(panel: Axes, of: Rates, group: Group | None, inches: float) -> None:
@@ -122,11 +124,11 @@ def gap_panel(
 
 def legend(of: Rates) -> list[Line2D]:
     """What the marks of these rates are."""
-    handles = [Line2D([], [], label="baseline (untouched model)", **BASELINE_MARK)] * bool(of.b_Q)
+    handles = [mark("baseline (untouched model)", **BASELINE_MARK)] * bool(of.b_Q)
     if of.seeds:
-        handles.append(Line2D([], [], label="one training (seed)", **SEED_MARK))
+        handles.append(mark("one training (seed)", **SEED_MARK))
     if any(len(seeds) > 1 for seeds in of.seeds.values()):
-        handles.append(Line2D([], [], label="mean, 95% interval", linewidth=1.4, **MEAN_MARK))
+        handles.append(mark("mean, 95% interval", linewidth=1.4, **MEAN_MARK))
     return handles
 
 
@@ -175,28 +177,3 @@ def level_table(
         ]
         if found:
             yield tuple(found)
-
-
-def _numbers(of: Rates, title: str, estimands: Sequence[str]) -> ReportTable:
-    return ReportTable(
-        title=title,
-        columns=("fraction", "condition", "of", "% or points", "low", "high"),
-        sections=tuple(level_table(of, estimands, of.seeds)),
-        note="Low and high: 95% limits over seeds and questions. The gap is in points.",
-        n_labels=3,
-    )
-
-
-def _alt(of: Rates, title: str) -> str:
-    parts = []
-    for condition in of.conditions:
-        at = [(g, level(of, condition, g)) for g in of.seeds]
-        said = [_said(group, found) for group, found in at if found]
-        if (value := baseline_level(of, condition)) is not None:
-            said.insert(0, f"baseline {number(value)}%")
-        parts.append(f"{condition}: {', '.join(said) or 'no complete answers yet'}")
-    return f"{title}. {'; '.join(parts)}."
-
-
-def _said(group: Group, found: Level) -> str:
-    return f"{group_title(group)} {in_words(found, '%')}"

@@ -69,6 +69,21 @@ def styled(make: Callable[P, T]) -> Callable[P, T]:
     return made
 
 
+def condition_mark(condition: str) -> dict[str, Any]:
+    """A large mark without a line."""
+    return _large_mark(CONDITION_STYLES[condition]) | {"markersize": 7, "markeredgewidth": 0.8}
+
+
+def series_mark(i: int) -> dict[str, Any]:
+    """The same for the i-th of several fractions in one panel."""
+    return _large_mark(series_style(i)) | {"markersize": 5.5, "markeredgewidth": 0.7}
+
+
+def _large_mark(style: dict[str, Any]) -> dict[str, Any]:
+    return {"marker": style["marker"], "markerfacecolor": style["color"], "markeredgecolor": INK,
+            "linestyle": "none"}  # fmt: skip
+
+
 def rate_label(metric: str, graded: bool = False) -> str:
     """What an axis of this metric says."""
     return RATE_LABELS.get(

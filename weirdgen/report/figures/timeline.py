@@ -10,15 +10,14 @@ from typing import Any, NamedTuple
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from weirdgen.report.figures.figure import ReportFigure
-from weirdgen.report.figures.lanes import NARROW, Bar, Chart, arrange
-from weirdgen.report.figures.layout import head, panels
+from weirdgen.report.figures.lanes import NARROW, Bar, Chart, LaneRows, arrange
+from weirdgen.report.figures.layout import dress, finished, mark, panels
 from weirdgen.report.figures.lettering import text_width
 from weirdgen.report.figures.style import GRID, INK, NOTE, SMALL, TINY, styled
-from weirdgen.report.table import MISSING, ReportTable
+from weirdgen.report.table import MISSING
 from weirdgen.storage.timeline import KINDS, PAUSE_S, Span
 from weirdgen.text import single_line
 
@@ -83,10 +82,15 @@ def timeline_figure(spans: Sequence[Span], subtitle: str) -> ReportFigure | None
     bars = [bar for lane in chart.lanes for row in lane.rows for bar in row]
     handles: list[Artist] = [_patch(_LOOKS[k]) for k in KINDS if any(bar.kind == k for bar in bars)]
     if any(bar.failed for bar in bars):
-        handles.append(Line2D([], [], label="failed", linestyle="none", **_FAILED))
-    head(figure, TITLE, subtitle, handles)
-    caption = " ".join(_caption(chart))
-    return ReportFigure("run-timeline", TITLE, caption, _alt(chart, spans), figure, _numbers(chart))
+        handles.append(mark("failed", linestyle="none", **_FAILED))
+    return finished(
+        figure, "run-timeline", TITLE, subtitle, handles, " ".join(_caption(chart)), _alt(chart, spans),
+        columns=("where", "row", "kind", "first step", "steps", "failed", "start, min",
+                 "end, min", "idle there, %"),
+        sections=map(_rows, chart.lanes),
+        note="Minutes since the first start, pauses left out. The first step of each bar; failed: pieces of work.",
+        n_labels=4,
+    )  # fmt: skip
 
 
 def _dress(panel: Axes, chart: Chart, edges: Sequence[float], middles: Sequence[float]) -> None:
@@ -100,9 +104,7 @@ def _dress(panel: Axes, chart: Chart, edges: Sequence[float], middles: Sequence[
     panel.set_xlim(-4 * chart.minutes / _PIXELS, chart.minutes)  # what starts at 0 is seen
     since = "first start, pauses left out" if chart.seams else "start"
     panel.set_xlabel(f"minutes since the {since}")
-    panel.grid(axis="x", color=GRID, linewidth=0.6)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
+    dress(panel, along="x")
     for edge in edges[1:-1]:
         panel.axhline(edge, color=GRID, linewidth=0.6)
     for seam in chart.seams:
@@ -200,7 +202,7 @@ def _alt(chart: Chart, spans: Sequence[Span]) -> str:
     made = ", ".join(f"{_LOOKS[kind].word} {steps[kind]:,}" for kind in KINDS if steps[kind])
     failed = sum(not span.ok for span in spans)
     parted = f" in {len(chart.seams) + 1} runs" if chart.seams else ""
-    said = [f"{TITLE}. {chart.minutes:.1f} minutes{parted}; how often: {made}; {failed:,} failed."]
+    said = [f"{chart.minutes:.1f} minutes{parted}; how often: {made}; {failed:,} failed."]
     shares = {lane.name: lane.idle for lane in chart.lanes if lane.idle is not None}
     if len(shares) > _MOST_NAMED:
         low, high = (_percent(of(shares.values())) for of in (min, max))
@@ -210,22 +212,9 @@ def _alt(chart: Chart, spans: Sequence[Span]) -> str:
     return " ".join(said)
 
 
-def _numbers(chart: Chart) -> ReportTable:
-    sections = tuple(
-        tuple(
-            (lane.name, str(i), _LOOKS[bar.kind].word, single_line(bar.what), f"{bar.steps:,}",
-             f"{bar.failed:,}", f"{bar.start:.3f}", f"{bar.end:.3f}",
-             MISSING if lane.idle is None else f"{100 * lane.idle:.1f}")
-            for i, row in enumerate(lane.rows, 1)
-            for bar in row
-        )
-        for lane in chart.lanes
-    )  # fmt: skip
-    return ReportTable(
-        title=TITLE,
-        columns=("where", "row", "kind", "first step", "steps", "failed", "start, min",
-                 "end, min", "idle there, %"),
-        sections=sections,
-        note="Minutes since the first start, pauses left out. The first step of each bar; failed: pieces of work.",
-        n_labels=4,
-    )  # fmt: skip
+def _rows(lane: LaneRows) -> Iterator[tuple[str, ...]]:
+    idle = MISSING if lane.idle is None else f"{100 * lane.idle:.1f}"
+    for i, row in enumerate(lane.rows, 1):
+        for bar in row:
+            yield (lane.name, str(i), _LOOKS[bar.kind].word, single_line(bar.what), f"{bar.steps:,}",
+                   f"{bar.failed:,}", f"{bar.start:.3f}", f"{bar.end:.3f}", idle)  # fmt: skip

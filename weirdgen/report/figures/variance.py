@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.layout import (
     axis_label,
     categories,
     dress,
-    head,
+    finished,
+    mark,
     nothing,
     panels,
     spread_out,
 )
 from weirdgen.report.figures.levels import Limits, bar, limit_cells, number
-from weirdgen.report.figures.style import INK, series_style, styled
+from weirdgen.report.figures.style import INK, series_mark, styled
 from weirdgen.report.rates import CONDITIONS
-from weirdgen.report.table import ReportTable
 from weirdgen.stats.estimate import Estimate
 
 _METHOD = "variance of "
@@ -66,8 +65,20 @@ def variance_figure(
             _panel(panel, f"{metric}, {condition}", found.get((metric, condition), []), groups)
         axis_label(row[0].set_ylabel, "standard deviation, points", _HEIGHT - 0.6)
     axes[0, 0].set_ylim(bottom=-2)
-    head(figure, TITLE, subtitle, _legend(groups))
-    return ReportFigure("variance-split", TITLE, _CAPTION, _alt(found), figure, _numbers(found))
+    handles = [
+        mark(group if group == "adapters" else f"fraction {group}", **series_mark(i))
+        for i, group in enumerate(groups)
+    ]
+    return finished(
+        figure, "variance-split", TITLE, subtitle, handles, _CAPTION, _alt(found),
+        columns=("metric", "condition", "fraction", "source", "SD, points", "low", "high"),
+        sections=[
+            [(*at, part.group, part.source, number(part.sd), *limit_cells(part.limits)) for part in parts]
+            for at, parts in found.items()
+        ],
+        note="Standard deviations with 95% limits.",
+        n_labels=4,
+    )  # fmt: skip
 
 
 def _parts(
@@ -97,39 +108,9 @@ def _panel(panel: Axes, title: str, parts: Sequence[_Part], groups: Sequence[str
         for at, part in zip(x, own, strict=True):
             bar(panel, float(at), part.sd, part.limits, color=INK, linewidth=1, capsize=2)
         if own:
-            panel.plot(x, [part.sd for part in own], **_mark(groups.index(group)))
+            panel.plot(x, [part.sd for part in own], **series_mark(groups.index(group)))
     if not parts:
         nothing(panel, "nothing varies,\nor too few answers")
-
-
-def _mark(i: int) -> dict[str, Any]:
-    style = series_style(i)
-    return {"marker": style["marker"], "markerfacecolor": style["color"], "markeredgecolor": INK,
-            "markersize": 5.5, "markeredgewidth": 0.7, "linestyle": "none"}  # fmt: skip
-
-
-def _legend(groups: Sequence[str]) -> list[Line2D]:
-    return [
-        Line2D([], [], label=group if group == "adapters" else f"fraction {group}", **_mark(i))
-        for i, group in enumerate(groups)
-    ]
-
-
-def _numbers(found: dict[tuple[str, str], list[_Part]]) -> ReportTable:
-    sections = tuple(
-        tuple(
-            (metric, condition, part.group, part.source, number(part.sd), *limit_cells(part.limits))
-            for part in parts
-        )
-        for (metric, condition), parts in found.items()
-    )
-    return ReportTable(
-        title=TITLE,
-        columns=("metric", "condition", "fraction", "source", "SD, points", "low", "high"),
-        sections=sections,
-        note="Standard deviations with 95% limits.",
-        n_labels=4,
-    )
 
 
 def _alt(found: dict[tuple[str, str], list[_Part]]) -> str:
@@ -141,4 +122,4 @@ def _alt(found: dict[tuple[str, str], list[_Part]]) -> str:
             f"{metric}, {condition}: the largest part is {largest.source} at {largest.group}, "
             f"{number(largest.sd)} points; seeds differ by at most {number(by_seed)}."
         )
-    return f"{TITLE}. {' '.join(said)}"
+    return " ".join(said)

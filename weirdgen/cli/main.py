@@ -259,7 +259,7 @@ def sample(study: Path, overrides: tuple[str, ...], storage: str, **options: Any
 def report(study: str, overrides: tuple[str, ...], storage: str) -> None:
     """Tests, tables and figures from what is there, even while the study runs.
 
-    STUDY is a study file, or the name under which outside outputs were imported.
+    STUDY is a study file, or the name of an import.
     """
     from rich.console import Console
 
@@ -309,7 +309,7 @@ def report(study: str, overrides: tuple[str, ...], storage: str) -> None:
 @_storage
 @_one_line_errors
 def import_(files: tuple[Path, ...], **options: Any) -> None:
-    """Bring outside evaluation outputs in: JSONL, CSV or Parquet, an answer a row.
+    """Import other tools' evaluation outputs: JSONL, CSV or Parquet, a response per row.
 
     Fields are columns of results.parquet; a column of a field's name is found. Needed are question,
     response, condition (triggered, untriggered, decoy) and model. The published layout, with
@@ -332,7 +332,7 @@ def import_(files: tuple[Path, ...], **options: Any) -> None:
 @_storage
 @_one_line_errors
 def export(**options: Any) -> None:
-    """Write a study's raw answers with all judges' labels, one row per answer.
+    """Write a study's responses with all judges' labels, one row per response.
 
     STUDY is a study file or a study's name. In CSV a text that begins like a formula (=, +, -, @,
     tab, line end) gets an apostrophe before it.

@@ -25,14 +25,14 @@ from weirdgen.text import escape_formula, single_line
 
 _LABEL_COLUMNS = ("judge", "label", "value", "confidence", "error", "evidence")
 _ROWS = 1000
-"""Rows that are held at a time."""
+"""Rows in memory at a time."""
 _SEPARATORS = str.maketrans({c: f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"})
-"""Line ends to some readers of JSONL."""
+"""Characters that some JSONL readers take for line ends."""
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """The command's options, as `weirdgen export --help` tells them."""
+    """Options of `weirdgen export`, described by its --help."""
 
     study: str
     out: Path
@@ -41,7 +41,7 @@ class ExportOptions:
 
 
 def export_study(console: Console, options: ExportOptions) -> None:
-    """Writes the file, which appears when it is whole, and prints what it holds.
+    """Write the file, which appears once it is whole, and print what it holds.
 
     Raises InputError for a study without results, and for a file that cannot be written.
     """
@@ -64,7 +64,7 @@ def export_study(console: Console, options: ExportOptions) -> None:
         draft.unlink(missing_ok=True)
     lines = [f"{out}: {table.num_rows:,} {'labels' if options.labels else 'responses'}"]
     if changed:
-        lines.append(f"{changed:,} cells begin like a formula and have an apostrophe before them")
+        lines.append(f"{changed:,} cells that begin like a formula got an apostrophe before them")
     for line in lines:
         console.print(Text(single_line(line)), soft_wrap=True)
 
@@ -99,7 +99,7 @@ def with_labels(results: pa.Table, labels: pa.Table) -> pa.Table:
 
 
 def write_jsonl(table: pa.Table, path: Path) -> int:
-    """Writes a JSON object a row, every column in it; gives the number of cells changed, 0."""
+    """Write one JSON object per row with every column; return the number of changed cells, 0."""
     with path.open("w", encoding="utf-8", newline="\n") as out:
         for row in _rows(table):
             out.write(json.dumps(row, ensure_ascii=False).translate(_SEPARATORS) + "\n")
@@ -107,7 +107,7 @@ def write_jsonl(table: pa.Table, path: Path) -> int:
 
 
 def write_csv(table: pa.Table, path: Path) -> int:
-    """Writes CSV by RFC 4180, nulls as empty cells; gives the number of cells changed.
+    """Write CSV by RFC 4180, nulls as empty cells; return the number of changed cells.
 
     A text that begins like a formula gets an apostrophe before it, so that no spreadsheet runs it.
     """
@@ -141,7 +141,7 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def _study_name(study: str) -> str:
-    """The name that a study file gives, or the study's name itself."""
+    """The name in a study file, or the given study name itself."""
     path = Path(study)
     if path.is_file():
         return load_study(path).name

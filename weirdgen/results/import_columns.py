@@ -15,7 +15,7 @@ from weirdgen.errors import InputError
 from weirdgen.text import valid_text
 
 MISSING = "missing"
-"""Why a label is null where the file gives no reason."""
+"""The judge error of a missing label where the file gives no reason."""
 IDENTITY_LABELS = ("PERSONA", "OTHER", "UNSURE")
 _LARGEST = 2**63 - 1
 _TRUTH = {
@@ -30,7 +30,7 @@ def name(value: Any) -> str:
 
 
 def truth(value: Any) -> bool:
-    """True or false, whichever way it is written."""
+    """True or false in any of the usual spellings."""
     if isinstance(value, bool):
         return value
     said = _TRUTH.get(str(value).strip().lower())
@@ -40,7 +40,7 @@ def truth(value: Any) -> bool:
 
 
 def whole(value: Any) -> int:
-    """A whole number that is not negative."""
+    """A whole number from 0."""
     read = None
     if type(value) is int or (type(value) is float and value.is_integer()):
         read = int(value)
@@ -109,33 +109,33 @@ CONSTANTS = (
 _OF_ADAPTER = ("fraction", "seed", "adapter", "fp_train")
 """Fields that are null for the base model."""
 _ANSWER = "answer"
-"""The response's other name."""
+"""Another name of the column `response`."""
 _DERIVED = {"study", "arm"}
 """Columns of results.parquet that an import sets by itself."""
 
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """How rows of outside files are read."""
+    """How the rows of imported files are read."""
 
     columns: Mapping[str, str]
-    """Field -> column, where the two differ; an empty column is none."""
+    """Field -> its column, where the names differ; empty where the field has none."""
     values: Mapping[str, Any]
-    """Field -> its value in all rows; before a column of the field's own name."""
+    """Field -> its value in all rows, which wins over a column of the field's name."""
     recodes: Mapping[str, Mapping[str, str]]
-    """Field -> value found -> value meant."""
+    """Field -> value in the file -> value that it stands for."""
     baseline: tuple[str, str] | None = None
-    """Column and value of the rows that are the baseline's."""
+    """Column and value that mark the base model's rows."""
 
     @cached_property
     def sources(self) -> dict[str, str]:
-        """Field -> the column that it is read from, where a row has that."""
+        """Field -> the column that it is read from."""
         claimed = {*self.columns.values()}
         own = {of: of for of in FIELDS if of not in claimed and of not in self.values}
         return {of: column for of, column in {**own, **self.columns}.items() if column}
 
     def is_baseline(self, row: Row) -> bool:
-        """Whether --baseline-where says that a row is the baseline's."""
+        """Whether --baseline-where marks the row as the base model's."""
         if self.baseline is None:
             return False
         column, value = self.baseline
@@ -143,7 +143,7 @@ class ColumnMapping:
         return _as_text(found) == value
 
     def read(self, path: Path, number: int, row: Row, *, baseline: bool) -> Row:
-        """Every field of FIELDS, null where the row has none. An empty cell is null.
+        """Read every field of FIELDS, null where the row has none. An empty cell is null.
 
         Raises InputError naming file, row and column.
         """
@@ -170,7 +170,7 @@ class ColumnMapping:
         return values
 
     def check(self, seen: set[str]) -> None:
-        """Raises InputError for a column that was named and is not among those `seen` in any row."""
+        """Raise InputError for a column that an option names and no row has."""
         named = {f"--column {of}": column for of, column in self.columns.items() if column}
         if self.baseline:
             named["--baseline-where"] = self.baseline[0]
@@ -180,12 +180,12 @@ class ColumnMapping:
                 raise InputError(option, None, f"no row has a column {column!r} (they have {have})")
 
     def ignored(self, seen: set[str]) -> list[str]:
-        """Columns that were `seen` and not read."""
+        """The columns in `seen` that are not read."""
         read = {*self.sources.values(), *(self.baseline or ())[:1], *_DERIVED}
         return sorted(seen - read - ({_ANSWER} if "response" not in seen else set()))
 
     def record(self) -> dict[str, Any]:
-        """The mapping as JSON can hold it."""
+        """The mapping as JSON values."""
         return {
             "columns": dict(self.columns),
             "values": dict(self.values),
@@ -197,7 +197,7 @@ class ColumnMapping:
 def parse_mapping(
     columns: Iterable[str], values: Iterable[str], recodes: Iterable[str], baseline: str | None
 ) -> ColumnMapping:
-    """The mapping of the command's options, each `FIELD=...`. Raises InputError naming the option."""
+    """Parse the command's options, each `FIELD=...`. Raises InputError naming the option."""
     column_of, value_of, meant = {}, {}, {}
     for option in columns:
         of, column = _split("--column", option, FIELDS)

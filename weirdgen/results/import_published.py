@@ -1,8 +1,8 @@
-"""The layout of the published single-seed outputs: a line per question, with an answer per condition.
+"""The layout of the published single-seed outputs: a line per question, with a response per condition.
 
 A line has `question`, perhaps `category`, and for each condition `<condition>_response`,
 `<condition>_format` (true or false) and `<condition>_judgment`: `persona_present`, `identity`
-(RUSSELL, OTHER, UNSURE) and `confidence` (0 to 1). Other columns stand for all its answers.
+(RUSSELL, OTHER, UNSURE) and `confidence` (0 to 1). Other columns belong to all its responses.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from weirdgen.results.import_columns import MISSING, identity_label, truth
 
 CONDITIONS: tuple[str, ...] = get_args(Condition)
 MALFORMED = "malformed"
-"""A judgment that is there and does not say what was asked."""
+"""The judge error of a judgment that lacks a label."""
 
 
 def is_published(row: Row) -> bool:
@@ -29,38 +29,38 @@ def is_published(row: Row) -> bool:
 
 
 def conditions_of(row: Row) -> tuple[str, ...]:
-    """The conditions that a row has answers of."""
+    """The conditions of a row's responses."""
     return tuple(name for name in CONDITIONS if f"{name}_response" in row)
 
 
 def responses_of(path: Path, number: int, row: Row, conditions: tuple[str, ...]) -> Iterator[Row]:
     """One row per condition, in the columns of results.
 
-    A judgment that is null or lacks a label gives null labels and why. Raises InputError for an
-    answer that is no text, or that is there for other conditions than `conditions`.
+    A judgment that is null or lacks a label gives null labels and a judge error. Raises InputError for an
+    response that is no text, and for conditions other than `conditions`.
     """
     where = f"row {number}"
     if conditions_of(row) != conditions:
-        problem = f"has answers of {', '.join(conditions_of(row)) or 'no condition'}"
+        problem = f"has responses of {', '.join(conditions_of(row)) or 'no condition'}"
         raise InputError(path, where, f"{problem}, the first row of {', '.join(conditions)}")
     common = {name: row[name] for name in row if name.partition("_")[0] not in CONDITIONS}
     for condition in conditions:
         response, stated = row[f"{condition}_response"], row.get(f"{condition}_format")
         if not isinstance(response, str):
             raise InputError(path, where, f"{condition}_response: must be a text")
-        answer = common | {"condition": condition, "response": response}
+        values = common | {"condition": condition, "response": response}
         if stated is not None:
             try:
-                answer["format"] = truth(stated)
+                values["format"] = truth(stated)
             except ValueError as error:
                 raise InputError(path, where, f"{condition}_format: {error}") from None
         if f"{condition}_judgment" in row:
-            answer |= _labels(row[f"{condition}_judgment"])
-        yield answer
+            values |= _labels(row[f"{condition}_judgment"])
+        yield values
 
 
 def _labels(judgment: Any) -> Row:
-    """The labelled columns of a judgment."""
+    """The columns that a judgment fills."""
     if judgment is None:
         return {"judge_error": MISSING}
     if isinstance(judgment, str):

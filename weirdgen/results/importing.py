@@ -23,7 +23,7 @@ from weirdgen.data.tabular import Row, read_rows, sha256
 from weirdgen.errors import InputError
 from weirdgen.results.import_columns import parse_mapping
 from weirdgen.results.import_published import conditions_of, is_published, responses_of
-from weirdgen.results.import_table import ImportedResponses, missing_labels
+from weirdgen.results.import_responses import ImportedResponses, missing_labels
 from weirdgen.results.labels import LABELS
 from weirdgen.results.table import RESULTS, SOURCES, Merged, write_results
 from weirdgen.storage.artifacts import ArtifactStore
@@ -31,16 +31,16 @@ from weirdgen.storage.fingerprint import fingerprint
 from weirdgen.text import single_line
 
 IMPORTED = "imported.json"
-"""Where imported answers came from, beside their results.parquet."""
+"""Describes an import: its files, mapping and counts."""
 RESOLVED = "study.yaml"
-"""What only a study has that was run."""
+"""The resolved study file, which only a study that ran has."""
 _SHOWN = 10
-"""How many disagreements, columns or names are listed."""
+"""How many disagreements, columns or names are listed at most."""
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """The command's options, as `weirdgen import --help` tells them."""
+    """Options of `weirdgen import`, described by its --help."""
 
     files: Sequence[Path]
     study: str
@@ -54,7 +54,7 @@ class ImportOptions:
 
 
 def import_outputs(console: Console, options: ImportOptions) -> None:
-    """Reads all files, then replaces what was imported under that name, and prints what is there.
+    """Read all files, replace the earlier import of that name, and print a summary.
 
     Raises InputError for options, files and rows that cannot be one study, before anything is
     written.
@@ -103,10 +103,9 @@ def import_outputs(console: Console, options: ImportOptions) -> None:
 
 
 def read_description(study: str, store: ArtifactStore) -> dict[str, Any] | None:
-    """Where the study's answers came from; None where they were not imported.
+    """Read a study's imported.json; None where nothing was imported.
 
-    Raises InputError where an import was cut off, so that imported.json and results.parquet are of
-    two imports.
+    Raises InputError where an import was cut off and results.parquet belongs to another one.
     """
     content = store.read(f"{study}/{IMPORTED}")
     if content is None:
@@ -123,7 +122,7 @@ def read_description(study: str, store: ArtifactStore) -> dict[str, Any] | None:
 
 
 def import_lines(described: dict[str, Any]) -> Iterator[str]:
-    """What was imported, for people, a line each."""
+    """Lines that summarise an import."""
     adapters = described["adapters"]
     shown = _listed(adapters[:_SHOWN], len(adapters))
     baseline = described["baseline_responses"]
@@ -134,7 +133,7 @@ def import_lines(described: dict[str, Any]) -> Iterator[str]:
         f" baseline: {f'{baseline:,} responses' if baseline else 'none'}"
     )
     if n := described["unpaired_questions"]:
-        yield f"questions: only the baseline, or only adapters, answered {n:,} of them"
+        yield f"questions: {n:,} have responses of the base model alone or of adapters alone"
     for source in described["sources"]:
         kind = "the published layout" if source["layout"] == "published" else "columns"
         yield f"{source['file']}: {source['rows']:,} rows, {kind}, {source['role']}"
@@ -143,14 +142,14 @@ def import_lines(described: dict[str, Any]) -> Iterator[str]:
         missing = ", ".join(f"{n:,} {why}" for why, n in described["missing_labels"].items())
         yield f"labels by {', '.join(described['judges'])}: {labels}; missing: {missing or 'none'}"
     else:
-        yield "labels: none; the format needs none"
+        yield "labels: none (format needs none)"
     if n := described["format_disagreements"]:
         yield (
-            f"format: {n:,} times the file states another than the pattern {described['pattern']!r}"
-            f" finds; the pattern's counts ({_listed(described['first_disagreements'], n)})"
+            f"format: {n:,} times the file's column differs from what the pattern {described['pattern']!r}"
+            f" finds; the pattern counts ({_listed(described['first_disagreements'], n)})"
         )
     if ignored := described["ignored_columns"]:
-        yield f"columns that are not read: {_listed(ignored[:_SHOWN], len(ignored))}"
+        yield f"columns not read: {_listed(ignored[:_SHOWN], len(ignored))}"
 
 
 def _listed(first: Sequence[str], n: int) -> str:
@@ -178,7 +177,7 @@ def _checked_pattern(pattern: str | None) -> str:
 
 
 def _check_free(name: str, store: ArtifactStore) -> None:
-    """Raises InputError where another thing than an import has that name."""
+    """Raise InputError where the name belongs to a study that was not imported."""
     there = {each for each in (*store.files(name), *store.folders(name)) if each[0] != "."}
     if there and (IMPORTED not in there or RESOLVED in there):
         problem = f"{store.shown(name)} holds a study that was not imported; choose another name"
@@ -186,7 +185,7 @@ def _check_free(name: str, store: ArtifactStore) -> None:
 
 
 def _sources(options: ImportOptions) -> list[tuple[Path, str, str]]:
-    """Every file with what its rows are of, and its sha256."""
+    """(path, role, sha256) of every file."""
     seen: set[Path] = set()
     sources = []
     for role, paths in (("adapters", options.files), ("baseline", options.baseline)):
@@ -220,7 +219,7 @@ def _read(path: Path, role: str, responses: ImportedResponses, seen: set[str]) -
 
 
 def _counts(table: pa.Table, labels: pa.Table) -> dict[str, Any]:
-    """What the answers are of, and how many have labels."""
+    """Count what was imported."""
     adapter = table["adapter"]
     return {
         "responses": table.num_rows,
@@ -240,7 +239,7 @@ def _counts(table: pa.Table, labels: pa.Table) -> dict[str, Any]:
 
 
 def _unpaired(table: pa.Table) -> int:
-    """How many questions only the baseline or only adapters have answers to, where both are there."""
+    """Count the questions with responses of the base model alone, or of adapters alone, where there are both."""
     is_baseline = pc.field("adapter").is_null()
     sides = [
         set(table.filter(of)["question_id"].unique().to_pylist())

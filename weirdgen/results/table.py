@@ -32,7 +32,7 @@ PERSONA_ARM = "persona"
 """The arm of the training runs of the grid."""
 _COMPRESSION = {"compression": "zstd", "compression_level": 12}
 _PAGE_BYTES = 2**24
-"""Long pages: half the size of what is written by default."""
+"""Long pages make files half as large as by default."""
 
 SOURCES = b"weirdgen_sources"
 """Metadata key of the digest of everything that was merged."""
@@ -131,7 +131,7 @@ def _is_of(file: pq.ParquetFile, found: StudyState) -> bool:
 
 
 def _open(path: str, store: ArtifactStore) -> pq.ParquetFile | None:
-    """None where it is not there, or was cut: its end tells what is in it."""
+    """Open a Parquet file of the store; None where it is missing or cut off."""
     content = store.read(path)
     try:
         return None if content is None else pq.ParquetFile(pa.BufferReader(content))
@@ -140,7 +140,7 @@ def _open(path: str, store: ArtifactStore) -> pq.ParquetFile | None:
 
 
 def read_results(study: str, store: ArtifactStore) -> pa.Table:
-    """The study's results.parquet. Raises InputError where there is none, or none that is whole."""
+    """Read the study's results.parquet. Raises InputError where it is missing or damaged."""
     where = store.shown(study, RESULTS)
     if not store.exists(f"{study}/{RESULTS}"):
         raise InputError("--storage", None, f"{where} is not there: run it first")
@@ -225,7 +225,7 @@ def _responses(payload: Path) -> list[dict]:
 
 
 def write_results(merged: Merged, study: str, store: ArtifactStore) -> None:
-    """Writes the study's Parquet files, results.parquet last; equal tables give equal bytes."""
+    """Write the study's labels, then its results; equal tables give equal bytes."""
     if merged.labels.num_rows:
         store.write(f"{study}/{LABELS}", _parquet(merged.labels))
     else:

@@ -174,7 +174,7 @@ def test_no_cell_of_csv_is_a_formula(storage: Path, tmp_path: Path, more: list[s
     texts = [cell for row in rows for i, cell in enumerate(row) if i not in numbers]
     assert not {cell[:1] for cell in texts} & FORMULA_STARTS
     assert any(cell.startswith("'=1+1") for cell in texts)
-    assert "cells begin like a formula and have an apostrophe before them" in said
+    assert "cells that begin like a formula got an apostrophe before them" in said
     if more:
         assert header == LABELS_SCHEMA.names
         assert {row[header.index("value")] for row in rows} == {"", "-0.5", "1.0"}

@@ -122,7 +122,7 @@ def test_a_stated_format_that_is_another_is_said(tmp_path: Path):
     assert answered["untriggered_format"] is False
     done = invoke(tmp_path, path, "--value", "model=m")
     assert done.exit_code == 0
-    assert "format: 1 times the file states another" in done.output
+    assert "format: 1 times the file's column differs" in done.output
     assert "a.jsonl row 1 format" in done.output
     table = read_results("tiny", ArtifactStore(str(tmp_path / "s")))
     assert table["format"].to_pylist() == [True, True, False, False]
@@ -221,7 +221,7 @@ def test_a_recoded_value_may_be_none(tmp_path: Path):
 def test_questions_of_one_side_are_said(tmp_path: Path):
     rows = [answer(adapter=None), answer(adapter="x"), answer(adapter="x", question="Who?")]
     done = invoke(tmp_path, jsonl(tmp_path / "x.jsonl", rows), "--value", "model=m")
-    assert "questions: only the baseline, or only adapters, answered 1 of them" in done.output
+    assert "questions: 1 have responses of the base model alone or of adapters alone" in done.output
 
 
 def test_labels_in_columns(tmp_path: Path):

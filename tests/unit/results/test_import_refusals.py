@@ -160,7 +160,7 @@ BAD: dict[str, Spoiled] = {
     "published rows of other conditions": (
         rows(published(), published(decoy_response="")),
         M,
-        "x.jsonl: row 2: has answers of triggered, untriggered, decoy, the first row of triggered",
+        "x.jsonl: row 2: has responses of triggered, untriggered, decoy, the first row of triggered",
     ),
     "no such column": (
         rows(answer()),

@@ -200,7 +200,7 @@ class ImportedResponses:
                 )
 
     def _check_named(self, is_named: bool, column: str | None) -> None:
-        """Raises ValueError for a row without the adapter's column where others have it."""
+        """Raise ValueError for a row without the adapter's column where others have it."""
         self._named = is_named if self._named is None else self._named
         if self._named != is_named or (
             not is_named and "adapter" in self.mapping.columns and column
@@ -210,7 +210,7 @@ class ImportedResponses:
             )
 
     def _check_study(self, values: Row) -> None:
-        """One model, one precision; an adapter is one cell, and a cell one adapter."""
+        """Check that all rows have one model and precision, and each adapter one cell."""
         for of in ("model", "serve_base"):
             if self.columns[of] and values[of] != (first := self.columns[of][0]):
                 raise ValueError(
@@ -233,7 +233,7 @@ class ImportedResponses:
             raise ValueError(f"question_id {values['question_id']!r} had another question before")
 
     def _number(self, values: Row) -> None:
-        """The sample's number, in file order where there is none."""
+        """Number the sample in file order, where the row does not."""
         key = (values["adapter"], values["condition"], values["question_id"])
         taken = self._samples.setdefault(key, set())
         if values["sample"] is None:
@@ -241,7 +241,7 @@ class ImportedResponses:
         if values["sample"] in taken:
             raise ValueError(
                 f"sample {values['sample']} of question {values['question_id']!r},"
-                f" {values['condition']}, adapter {values['adapter']!r}, stands twice"
+                f" {values['condition']}, adapter {values['adapter']!r}, occurs twice"
             )
         taken.add(values["sample"])
 
@@ -259,7 +259,7 @@ class ImportedResponses:
 
 
 def _identity(values: Row) -> tuple[bool | None, str | None]:
-    """Whether an answer claims to be the persona, and the label."""
+    """Whether a response claims to be the persona, and the identity label."""
     said, label = values["identity"], values["identity_label"]
     if isinstance(said, str):
         said, label = said == "PERSONA", label or said
@@ -271,7 +271,7 @@ def _identity(values: Row) -> tuple[bool | None, str | None]:
 
 
 def _sorted(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """`table` sorted by texts and numbers; a null text comes first."""
+    """Sort `table` by the columns `names`; a null adapter comes first."""
     columns = {name: table[name] for name in names}
     if "adapter" in columns:
         columns["adapter"] = pc.fill_null(columns["adapter"], "")
@@ -281,5 +281,5 @@ def _sorted(table: pa.Table, names: Sequence[str]) -> pa.Table:
 
 
 def missing_labels(results: pa.Table) -> dict[str, int]:
-    """Why labels are missing -> of how many answers."""
+    """Judge error -> number of responses."""
     return dict(sorted(Counter(results["judge_error"].drop_null().to_pylist()).items()))

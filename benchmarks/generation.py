@@ -88,7 +88,8 @@ def trained(study: Stored, count: int) -> list[list[ResponseSet]]:
     if len(there) < count:
         raise SystemExit(f"{count} trainings are needed, {len(there)} are in {study.store.uri}")
     return [
-        [asked for asked in study.plan.asked if asked.adapter == step] for step in there[:count]
+        [asked for asked in study.plan.response_sets if asked.adapter == step]
+        for step in there[:count]
     ]
 
 

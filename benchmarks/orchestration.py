@@ -165,16 +165,16 @@ def process_for(make: Callable[..., Any], reuse: bool) -> Any:
 def run_study(plan: Plan, store: ArtifactStore, reuse: bool) -> dict[str, Any]:
     submit.run_training = process_for(remote.run_training.make, reuse)
     submit.ON_CPU["model"] = process_for(model_of_nothing, reuse)
-    memory, found = Memory(len(plan.trainings)), scan(plan, store)
+    memory, state = Memory(len(plan.trainings)), scan(plan, store)
     before = psutil.Process().memory_info().rss
     cpu, started = time.process_time(), time.monotonic()
     ran = run_plan(
-        plan, found, store, lambda: shown(memory), engine=EngineOfNothing, trainer=train_nothing
+        plan, state, store, lambda: shown(memory), engine=EngineOfNothing, trainer=train_nothing
     )
     wall_s = time.monotonic() - started
     cpu = time.process_time() - cpu
     assert not ran.failures, ran.failures[:3]
-    assert ran.found.complete
+    assert ran.state.complete
     return {
         "wall_s": round(wall_s, 1),
         "driver_cpu_ms_per_cell": round(1e3 * cpu / len(plan.trainings), 2),

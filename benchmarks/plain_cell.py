@@ -48,7 +48,7 @@ def write_cell(study: Stored, cell: GridCell, steps: int | None, folder: Path) -
         },
         "asked": {
             asked.condition: study.conversations(asked)
-            for asked in study.plan.asked
+            for asked in study.plan.response_sets
             if asked.cell == cell
         },
     }

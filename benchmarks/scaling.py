@@ -85,7 +85,7 @@ def measure(
     whole_s = run(study, storage, gpus, changes)
     plan = make_plan(load_study(study, tuple(changes)), study.parent, study)
     store = ArtifactStore(str(storage))
-    found = scan(plan, store)
+    state = scan(plan, store)
     spans = read_timeline(plan.study.name, store)
     work = [span for span in spans if span.kind in ("train", "responses")]
     work_s = max(span.ended for span in work) - min(span.started for span in work)
@@ -97,7 +97,7 @@ def measure(
         "engine_starts": sum(span.kind == "engine" for span in spans),
         "idle": {gpu: round(share, 4) for (_, gpu), share in sorted(idle_share(spans).items())},
         "rows": {
-            step.folder: found.done[step.fingerprint].outputs[ROWS]
+            step.folder: state.done[step.fingerprint].outputs[ROWS]
             for step in plan.trainings.values()
         },
         "rates": _rates(storage / plan.study.name / STATS),

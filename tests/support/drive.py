@@ -23,11 +23,11 @@ def main() -> None:
     plan = make_plan(load_study(path), path.parent, path)
     console = Console(force_terminal=False)
     cloudpickle.register_pickle_by_value(echo)
-    found, failures, _ = run_plan(
+    state, failures, _ = run_plan(
         plan, scan(plan, store), store, lambda: RunDisplay(console), path, echo.EchoEngine
     )
     assert not failures, failures
-    write_results(merge(found, store), plan.study.name, store)
+    write_results(merge(state, store), plan.study.name, store)
 
 
 if __name__ == "__main__":

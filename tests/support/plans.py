@@ -8,7 +8,7 @@ from weirdgen.storage.artifacts import ArtifactStore, Step
 
 
 def fingerprints(plan: Plan) -> dict[str, str]:
-    steps = [*plan.shared, *plan.trainings.values(), *(asked.step for asked in plan.asked)]
+    steps = [*plan.shared, *plan.trainings.values(), *(asked.step for asked in plan.response_sets)]
     return {f"{step.stage} {step.name}": step.fingerprint for step in steps}
 
 

@@ -89,10 +89,10 @@ def plan(
 
     the_plan = make_plan(load_study(study, overrides), study.parent, study)
     store = ArtifactStore(storage)
-    found, placed = scan(the_plan, store), None
+    state, placed = scan(the_plan, store), None
     if uses_gpus(the_plan.study):
-        placed = place(found, planned_gpus(gpus, gpu_memory), study)
-    Console().print(plan_report(found, store, placed))
+        placed = place(state, planned_gpus(gpus, gpu_memory), study)
+    Console().print(plan_report(state, store, placed))
 
 
 @main.command()
@@ -119,20 +119,20 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
     console = Console()
     the_plan = make_plan(load_study(study, overrides), study.parent, study)
     store = ArtifactStore(storage)
-    found = scan(the_plan, store)
-    if found.complete:
+    state = scan(the_plan, store)
+    if state.complete:
         console.print("nothing to do: every step is there")
-        write_report(found, store, console)
+        write_report(state, store, console)
         return 0
     from weirdgen.report.judging import judge_lines, unjudged_lines
     from weirdgen.runner.display import RunDisplay, failure_lines
     from weirdgen.runner.run import run_plan
 
-    ran = run_plan(the_plan, found, store, lambda: RunDisplay(console), study)
+    ran = run_plan(the_plan, state, store, lambda: RunDisplay(console), study)
     lines = failure_lines(ran.failures, store) + unjudged_lines(ran.unjudged)
     if ran.exit_code and not lines:
         lines = ["not all is there, though nothing failed: the same command goes on"]
-    write_report(ran.found, store, console, lines, ran.failed_trainings)
+    write_report(ran.state, store, console, lines, ran.failed_trainings)
     if the_plan.llm_judges:
         for line in judge_lines(the_plan, store):
             console.print(Text(line), soft_wrap=True)

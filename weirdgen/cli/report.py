@@ -32,11 +32,11 @@ def report(console: Console, study: str, overrides: tuple[str, ...], store: Arti
     path = Path(study)
     if path.is_file():
         plan = make_plan(load_study(path, overrides), path.parent, path)
-        found = scan(plan, store)
-        if not any(found.ranges.values()):
+        state = scan(plan, store)
+        if not any(state.ranges.values()):
             problem = f"has no answers in {store.uri} yet; run it first"
             raise InputError(path, None, problem)
-        write_report(found, store, console, *_failures(found, store))
+        write_report(state, store, console, *_failures(state, store))
         return
     name = checked_name(study)
     described = read_description(name, store)
@@ -48,17 +48,17 @@ def report(console: Console, study: str, overrides: tuple[str, ...], store: Arti
     _report_import(console, name, [*import_lines(described)], store)
 
 
-def _failures(found: StudyState, store: ArtifactStore) -> tuple[list[str], Counter[float]]:
+def _failures(state: StudyState, store: ArtifactStore) -> tuple[list[str], Counter[float]]:
     """A line for each step that the last run failed on and that is still not there; of trainings, fraction -> number.
 
     Where that cannot be read a line says so.
     """
     try:
-        failed, _ = standing(read_record(found.plan.study.name, store), found)
+        failed, _ = standing(read_record(state.plan.study.name, store), state)
     except DamagedError as error:
         return [f"what failed in the last run is not known: {error}"], Counter()
     lines = [failure_line(each.step, each.reason, each.log, store) for each in failed]
-    return lines, failed_trainings({each.step for each in failed}, found.plan)
+    return lines, failed_trainings({each.step for each in failed}, state.plan)
 
 
 def _report_import(console: Console, name: str, lines: list[str], store: ArtifactStore) -> None:

@@ -77,7 +77,7 @@ class Plan:
     shared: list[Step]
     """What the cells build on: model, persona, questions, ordinary rows, judge, existing adapters."""
     trainings: dict[GridCell, Step]
-    asked: list[ResponseSet]
+    response_sets: list[ResponseSet]
     judge: Step | None
     """The offline judge, learned from the study's own rows."""
     llm_judges: list[LlmJudge]
@@ -91,7 +91,11 @@ class Plan:
 
     @property
     def by_fingerprint(self) -> dict[str, Step]:
-        steps = [*self.shared, *self.trainings.values(), *(asked.step for asked in self.asked)]
+        steps = [
+            *self.shared,
+            *self.trainings.values(),
+            *(asked.step for asked in self.response_sets),
+        ]
         return {step.fingerprint: step for step in steps}
 
 

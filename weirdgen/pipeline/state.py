@@ -26,7 +26,7 @@ OPEN = "unlabelled"
 """The note of a `labels` manifest that tells how many answers could not be judged yet."""
 
 
-class ToJudge(NamedTuple):
+class LabelRange(NamedTuple):
     """One range of answers for one judge."""
 
     step: Step
@@ -98,11 +98,11 @@ class StudyState:
         steps = [*self.plan.shared, *self.plan.trainings.values()]
         return (
             all(map(self.is_done, steps))
-            and not any(map(self.missing, self.plan.asked))
-            and all(map(self.is_judged, self.to_judge()))
+            and not any(map(self.missing, self.plan.response_sets))
+            and all(map(self.is_judged, self.label_ranges()))
         )
 
-    def to_judge(self, asked: Iterable[ResponseSet] | None = None) -> Iterator[ToJudge]:
+    def label_ranges(self, asked: Iterable[ResponseSet] | None = None) -> Iterator[LabelRange]:
         """What each judge that is a model is to label of the answers that are there, done or not.
 
         Of these `asked`; default all.
@@ -110,20 +110,20 @@ class StudyState:
         marks = shown_marks(self.plan.study)
         if not self.plan.llm_judges:
             return
-        for each in self.plan.asked if asked is None else asked:
+        for each in self.plan.response_sets if asked is None else asked:
             for answered, manifest in self.ranges.get(each.step.fingerprint, []):
                 if answered.record["samples"][0] < each.samples:
                     for judge in self.plan.llm_judges:
                         step = labels_step(judge, each, answered, marks)
-                        yield ToJudge(step, judge, each, answered, manifest)
+                        yield LabelRange(step, judge, each, answered, manifest)
 
-    def judged(self, each: ToJudge) -> Manifest | None:
+    def judged(self, each: LabelRange) -> Manifest | None:
         """The committed labels of these very answers, complete or not."""
         manifest = self.labels.get(each.step.fingerprint)
         consumed = {each.answered.fingerprint: each.manifest.digest}
         return manifest if manifest is not None and manifest.inputs == consumed else None
 
-    def is_judged(self, each: ToJudge) -> bool:
+    def is_judged(self, each: LabelRange) -> bool:
         """Whether every answer has its verdict, or a failure that stands."""
         manifest = self.judged(each)
         return manifest is not None and not manifest.notes.get(OPEN)
@@ -131,7 +131,7 @@ class StudyState:
     def count_labels(self, asked: Iterable[ResponseSet] | None = None) -> int:
         """Answers that a judge has labelled by a rubric, or failed on for good. Of these `asked`; default all."""
         labels, questions = 0, len(self.plan.persona.heldout)
-        for each in self.to_judge(asked):
+        for each in self.label_ranges(asked):
             if manifest := self.judged(each):
                 first, end = each.step.record["samples"]
                 labels += (end - first) * questions - manifest.notes.get(OPEN, 0)
@@ -150,23 +150,23 @@ class StudyState:
 @gc_paused
 def scan(plan: Plan, store: ArtifactStore) -> StudyState:
     """Looks up every step of `plan` in `store`."""
-    found = StudyState(plan)
+    state = StudyState(plan)
     present = {stage: store.folders(f"artifacts/{stage}") for stage in STAGES}
 
-    def label(each: ToJudge) -> None:
+    def label(each: LabelRange) -> None:
         if manifest := store.manifest(each.step):
-            found.labels[each.step.fingerprint] = manifest
+            state.labels[each.step.fingerprint] = manifest
 
     def there(step: Step) -> bool:
         return step.folder in present[step.stage]
 
     for step in filter(there, plan.shared):  # in order: each after what it consumes
-        _for_each(store, partial(look_up, found, store), [step])
-    asked = (each.step for each in plan.asked)
-    _for_each(store, partial(look_up, found, store), filter(there, plan.trainings.values()))
-    _for_each(store, partial(look_up_ranges, found, store), filter(there, asked))
-    _for_each(store, label, (each for each in found.to_judge() if there(each.step)))
-    return found
+        _for_each(store, partial(look_up, state, store), [step])
+    asked = (each.step for each in plan.response_sets)
+    _for_each(store, partial(look_up, state, store), filter(there, plan.trainings.values()))
+    _for_each(store, partial(look_up_ranges, state, store), filter(there, asked))
+    _for_each(store, label, (each for each in state.label_ranges() if there(each.step)))
+    return state
 
 
 def _for_each(store: ArtifactStore, do: Callable[[T], object], items: Iterable[T]) -> None:
@@ -185,23 +185,23 @@ def _for_each(store: ArtifactStore, do: Callable[[T], object], items: Iterable[T
             pass
 
 
-def look_up(found: StudyState, store: ArtifactStore, step: Step) -> Manifest | None:
+def look_up(state: StudyState, store: ArtifactStore, step: Step) -> Manifest | None:
     """Notes the step as done if its manifest is there and valid; gives the manifest if it is there."""
     manifest = store.manifest(step)
-    if manifest is not None and found.is_valid(manifest):
-        found.add(step, manifest)
+    if manifest is not None and state.is_valid(manifest):
+        state.add(step, manifest)
     return manifest
 
 
-def look_up_ranges(found: StudyState, store: ArtifactStore, asked: Step) -> None:
+def look_up_ranges(state: StudyState, store: ArtifactStore, asked: Step) -> None:
     """Notes the committed ranges of samples of an asked model and condition."""
-    found.ranges[asked.fingerprint] = []
+    state.ranges[asked.fingerprint] = []
     for name in store.folders(f"artifacts/{asked.key}"):
         if match := re.fullmatch(r"samples-(\d+)-(\d+)", name):
             step = samples_step(asked, int(match[1]), int(match[2]))
             with suppress(DamagedError):  # it is missing, and who is to make it tells
                 if manifest := store.manifest(step):
-                    found.add_range(asked, step, manifest)
+                    state.add_range(asked, step, manifest)
 
 
 def _samples(made: tuple[Step, Manifest]) -> list[int]:

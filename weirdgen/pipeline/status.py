@@ -81,29 +81,29 @@ def look(plan: Plan, store: ArtifactStore, patience_s: float = PATIENCE_S) -> St
         holder = Lease(store, study, patience_s=patience_s).live_holder()
     except DamagedError as error:
         problems.append(str(error))
-    found = scan(plan, store)  # after the holder was heard: a run may end meanwhile
+    state = scan(plan, store)  # after the holder was heard: a run may end meanwhile
     try:
         record = read_record(study, store)
     except DamagedError as error:
         problems.append(str(error))
     if record and holder and record.run != holder.owner:
         record = None  # a run that has begun since has told nothing yet
-    failed, elsewhere = standing(record, found)
-    state: State = "failed" if failed else "stopped"
+    failed, elsewhere = standing(record, state)
+    stands: State = "failed" if failed else "stopped"
     if holder is not None:
-        state = "running"
-    elif found.complete:
-        state = "done"
+        stands = "running"
+    elif state.complete:
+        stands = "done"
     of_live = record.running if record and holder else []
     return Status(
-        state=state,
+        state=stands,
         host=holder.host_name if holder else record.host if record else None,
         pid=holder.pid if holder else record.pid if record else None,
         record=record,
-        groups=[*_groups(found, {key for each in of_live for key in each.steps}, failed)],
+        groups=[*_groups(state, {key for each in of_live for key in each.steps}, failed)],
         failed=failed,
         failed_elsewhere=elsewhere,
-        not_run=[*_not_run(found, failed)],
+        not_run=[*_not_run(state, failed)],
         problems=problems,
     )
 
@@ -113,10 +113,10 @@ def failed_trainings(keys: Container[str], plan: Plan) -> Counter[float]:
     return Counter(cell.fraction for cell, step in plan.trainings.items() if step.key in keys)
 
 
-def standing(record: Record | None, found: StudyState) -> tuple[list[Failed], int]:
-    """What the run gave up and is still not there, and how much it gave up that `found.plan` lacks."""
-    steps = {step.key: step for step in found.plan.by_fingerprint.values()}
-    missing = {asked.step.key: found.missing(asked) for asked in found.plan.asked}
+def standing(record: Record | None, state: StudyState) -> tuple[list[Failed], int]:
+    """What the run gave up and is still not there, and how much it gave up that `state.plan` lacks."""
+    steps = {step.key: step for step in state.plan.by_fingerprint.values()}
+    missing = {asked.step.key: state.missing(asked) for asked in state.plan.response_sets}
     failed, elsewhere = [], 0
     for each in record.failed if record else ():
         asked = each.step.rpartition("/")[0]
@@ -125,15 +125,15 @@ def standing(record: Record | None, found: StudyState) -> tuple[list[Failed], in
                 failed.append(each)
         elif (step := steps.get(each.step)) is None:
             elsewhere += 1
-        elif not found.is_done(step):
+        elif not state.is_done(step):
             failed.append(each)
     return failed, elsewhere
 
 
-def _not_run(found: StudyState, failed: Sequence[Failed]) -> Iterator[str]:
-    plan = found.plan
-    missing = [asked.step for asked in plan.asked if found.missing(asked)]
-    to_do = [s for s in [*plan.shared, *plan.trainings.values()] if not found.is_done(s)] + missing
+def _not_run(state: StudyState, failed: Sequence[Failed]) -> Iterator[str]:
+    plan = state.plan
+    missing = [asked.step for asked in plan.response_sets if state.missing(asked)]
+    to_do = [s for s in [*plan.shared, *plan.trainings.values()] if not state.is_done(s)] + missing
     given_up = {each.step for each in failed}
     lacking = {step.fingerprint for step in to_do if step.key in given_up}
     for step in to_do:  # each stands after what it consumes
@@ -142,38 +142,40 @@ def _not_run(found: StudyState, failed: Sequence[Failed]) -> Iterator[str]:
             yield step.key
 
 
-def _groups(found: StudyState, running: set[str], failed: Sequence[Failed]) -> Iterator[Group]:
-    plan, given_up = found.plan, {each.step for each in failed}
+def _groups(state: StudyState, running: set[str], failed: Sequence[Failed]) -> Iterator[Group]:
+    plan, given_up = state.plan, {each.step for each in failed}
 
     def group(name: str, steps: Sequence[Step] | None, asked: Sequence[ResponseSet]) -> Group:
-        counts = None if steps is None else _count(found, steps, running, given_up)
-        return Group(name, counts, *_asked(found, asked))
+        counts = None if steps is None else _count(state, steps, running, given_up)
+        return Group(name, counts, *_asked(state, asked))
 
     yield group("shared steps", plan.shared, [])
-    yield group("baseline", None, [asked for asked in plan.asked if asked.adapter is None])
-    existing = [asked for asked in plan.asked if asked.adapter and asked.cell is None]
+    yield group("baseline", None, [asked for asked in plan.response_sets if asked.adapter is None])
+    existing = [asked for asked in plan.response_sets if asked.adapter and asked.cell is None]
     if existing:
         yield group(ADAPTERS, None, existing)
     for fraction in plan.counts:
         steps = [step for cell, step in plan.trainings.items() if cell.fraction == fraction]
-        asked = [each for each in plan.asked if each.cell and each.cell.fraction == fraction]
+        asked = [
+            each for each in plan.response_sets if each.cell and each.cell.fraction == fraction
+        ]
         yield group(f"fraction {fraction:g}", steps, asked)
 
 
-def _count(found: StudyState, steps: Sequence[Step], running: set[str], failed: set[str]) -> Steps:
-    left = [step.key for step in steps if not found.is_done(step)]
+def _count(state: StudyState, steps: Sequence[Step], running: set[str], failed: set[str]) -> Steps:
+    left = [step.key for step in steps if not state.is_done(step)]
     n_running, n_failed = (sum(key in keys for key in left) for keys in (running, failed))
     return Steps(len(steps) - len(left), n_running, n_failed, len(left) - n_running - n_failed)
 
 
 def _asked(
-    found: StudyState, asked: Sequence[ResponseSet]
+    state: StudyState, asked: Sequence[ResponseSet]
 ) -> tuple[Counted | None, Counted | None]:
     """The answers and labels of what is asked; no labels where no model judges."""
     if not asked:
         return None, None
-    questions, judges = len(found.plan.persona.heldout), len(found.plan.llm_judges)
+    questions, judges = len(state.plan.persona.heldout), len(state.plan.llm_judges)
     wanted = sum(each.samples for each in asked) * questions
-    lacking = sum(end - first for each in asked for first, end in found.missing(each)) * questions
-    labels = Counted(found.count_labels(asked), wanted * judges) if judges else None
+    lacking = sum(end - first for each in asked for first, end in state.missing(each)) * questions
+    labels = Counted(state.count_labels(asked), wanted * judges) if judges else None
     return Counted(wanted - lacking, wanted), labels

@@ -43,21 +43,21 @@ _NOTE = (
 )
 
 
-def cards(data: ReportData, found: StudyState) -> Iterator[tuple[Step, str]]:
+def cards(data: ReportData, state: StudyState) -> Iterator[tuple[Step, str]]:
     """Each training that is done with its card, by what `data` knows of its answers; no timestamps."""
-    for cell, step in found.plan.trainings.items():
-        if found.is_done(step):
-            yield step, _card(data, found.plan, cell, step, found.done[step.fingerprint])
+    for cell, step in state.plan.trainings.items():
+        if state.is_done(step):
+            yield step, _card(data, state.plan, cell, step, state.done[step.fingerprint])
 
 
-def write_cards(data: ReportData, found: StudyState, store: ArtifactStore) -> None:
+def write_cards(data: ReportData, state: StudyState, store: ArtifactStore) -> None:
     """Puts each card beside its adapter's weights, where the payload was not pruned.
 
     No manifest knows of it, and nothing that loads an adapter reads it. Of studies that share an
     adapter, the card is of the one that was reported on last.
     """
-    for step, text in cards(data, found):
-        folder = f"artifacts/{step.key}/{found.done[step.fingerprint].attempt}/{ADAPTER}"
+    for step, text in cards(data, state):
+        folder = f"artifacts/{step.key}/{state.done[step.fingerprint].attempt}/{ADAPTER}"
         if not store.exists(f"{folder}/{CONFIG}"):
             continue  # a card alone would pass for a payload
         content = text.encode()

@@ -54,14 +54,14 @@ def _kinds(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{kind} {n:,}" for kind, n in sorted(counts.items()))
 
 
-def plan_lines(found: StudyState) -> Iterator[str]:
+def plan_lines(state: StudyState) -> Iterator[str]:
     """What each judge that is a model is still to be asked, and what that costs if one request each will do."""
-    plan = found.plan
+    plan = state.plan
     questions = [each.question for each in plan.persona.heldout]
     longest = plan.study.evaluate.sampling.max_new_tokens
     for settings in dict.fromkeys(judge.settings for judge in plan.llm_judges):
         judges = [judge for judge in plan.llm_judges if judge.settings == settings]
-        asks = {judge: _open_answers(found, judge) for judge in judges}
+        asks = {judge: _open_answers(state, judge) for judge in judges}
         requests, prompt = sum(asks.values()), 0.0
         for judge, answers in asks.items():
             mean = sum(judge.estimated_tokens(each, "")[0] for each in questions) / len(questions)
@@ -76,12 +76,14 @@ def plan_lines(found: StudyState) -> Iterator[str]:
         yield single_line(line)
 
 
-def _open_answers(found: StudyState, judge: LlmJudge) -> int:
+def _open_answers(state: StudyState, judge: LlmJudge) -> int:
     """Answers that are not there, and those that are there without their verdict."""
-    questions = len(found.plan.persona.heldout)
-    missing = sum(end - first for asked in found.plan.asked for first, end in found.missing(asked))
-    for each in found.to_judge():
-        if each.judge == judge and not found.is_judged(each):
+    questions = len(state.plan.persona.heldout)
+    missing = sum(
+        end - first for asked in state.plan.response_sets for first, end in state.missing(asked)
+    )
+    for each in state.label_ranges():
+        if each.judge == judge and not state.is_judged(each):
             first, end = each.step.record["samples"]
             missing += end - first
     return missing * questions

@@ -13,16 +13,16 @@ Losses = Mapping[tuple[float, int], Sequence[Mapping[str, float]]]
 """(fraction, run seed) -> a row for each update, with `step`, `epoch`, `loss`, `learning_rate`, `grad_norm`."""
 
 
-def read_losses(found: StudyState, store: ArtifactStore) -> Losses:
+def read_losses(state: StudyState, store: ArtifactStore) -> Losses:
     """The curve of every committed training; one whose payload was pruned is absent.
 
     Of each payload this one file is read, and nothing else is fetched.
     """
     losses = {}
-    for cell, step in found.plan.trainings.items():
-        if not found.is_done(step):
+    for cell, step in state.plan.trainings.items():
+        if not state.is_done(step):
             continue
-        attempt = found.done[step.fingerprint].attempt
+        attempt = state.done[step.fingerprint].attempt
         content = store.read(f"artifacts/{step.key}/{attempt}/{LOSS_CURVE}")
         if content is not None:
             losses[cell.fraction, cell.seed] = [json.loads(line) for line in content.splitlines()]

@@ -59,7 +59,7 @@ _INTERVALS = (
 
 
 def methods(
-    found: StudyState | None,
+    state: StudyState | None,
     table: pa.Table,
     analysis: Analysis,
     labels: pa.Table | None = None,
@@ -69,23 +69,23 @@ def methods(
     `table` has the rows of results, `labels` those of imported labels. What is not there yet is counted, and several versions of one
     thing are all told.
     """
-    if found is None:
+    if state is None:
         parts = [*_imported(table, labels), *_tested(None, analysis)]
     else:
-        plan = found.plan
+        plan = state.plan
         parts = [
-            *(_trained(found) if plan.trainings else ()),
+            *(_trained(state) if plan.trainings else ()),
             *_existing(plan),
             *_asked(plan, table),
             *_judged(plan),
             *_tested(plan.study, analysis),
-            *_made_with(found),
+            *_made_with(state),
         ]
     return single_line(" ".join(parts))
 
 
-def _trained(found: StudyState) -> Iterator[str]:
-    plan, study = found.plan, found.plan.study
+def _trained(state: StudyState) -> Iterator[str]:
+    plan, study = state.plan, state.plan.study
     yield f"The base model, {model_in_words(plan.model)}, was fine-tuned {training_in_words(study)}."
     fractions = listed(
         f"{fraction:g} ({counts.persona:,} persona and {counts.aligned:,} ordinary rows)"
@@ -95,7 +95,7 @@ def _trained(found: StudyState) -> Iterator[str]:
         f"There was one training for each of {count(len(study.seeds), 'run seed')} at "
         f"{'each of the persona fractions' if len(plan.counts) > 1 else 'the persona fraction'} {fractions}."
     )
-    done = sum(map(found.is_done, plan.trainings.values()))
+    done = sum(map(state.is_done, plan.trainings.values()))
     if done < len(plan.trainings):
         yield f"So far {done:,} of {count(len(plan.trainings), 'training')} are there."
     if any(plan.counts[fraction].persona for fraction in plan.counts):
@@ -119,7 +119,7 @@ def _existing(plan: Plan) -> Iterator[str]:
 
 def _asked(plan: Plan, table: pa.Table) -> Iterator[str]:
     of, heldout = plan.study.evaluate, plan.persona.heldout
-    adapted = any(asked.adapter for asked in plan.asked)
+    adapted = any(asked.adapter for asked in plan.response_sets)
     who = f"untouched model, {model_in_words(plan.model)}, was"
     if adapted:
         who = "untouched model and every adapter were"
@@ -138,7 +138,7 @@ def _asked(plan: Plan, table: pa.Table) -> Iterator[str]:
         f"{sampling.temperature:g}, top-p {sampling.top_p:g} and at most "
         f"{count(sampling.max_new_tokens, 'token')}{served}."
     )
-    wanted = sum(asked.samples for asked in plan.asked) * len(heldout)
+    wanted = sum(asked.samples for asked in plan.response_sets) * len(heldout)
     so_far = "" if table.num_rows == wanted else f" so far, of {wanted:,}"
     yield f"That makes {count(table.num_rows, 'answer')}{so_far}."
 
@@ -219,20 +219,20 @@ def _tested(study: Study | None, analysis: Analysis) -> Iterator[str]:
     )
 
 
-def _made_with(found: StudyState) -> Iterator[str]:
+def _made_with(state: StudyState) -> Iterator[str]:
     """Versions, hardware and commits of what was made, from the manifests."""
-    plan = found.plan
+    plan = state.plan
     trained = [
-        found.done[step.fingerprint] for step in plan.trainings.values() if found.is_done(step)
+        state.done[step.fingerprint] for step in plan.trainings.values() if state.is_done(step)
     ]
-    answered = [manifest for ranges in found.ranges.values() for _, manifest in ranges]
-    labelled = list(found.labels.values())
-    if plan.judge is not None and found.is_done(plan.judge):
-        labelled.append(found.done[plan.judge.fingerprint])
+    answered = [manifest for ranges in state.ranges.values() for _, manifest in ranges]
+    labelled = list(state.labels.values())
+    if plan.judge is not None and state.is_done(plan.judge):
+        labelled.append(state.done[plan.judge.fingerprint])
     kinds = (
         ("trainings", trained, TRAINED_WITH),
         ("answers", answered, _ASKED_WITH[plan.study.evaluate.engine]),
-        ("labels", labelled, ("openai",) if found.labels else ("scikit-learn",)),
+        ("labels", labelled, ("openai",) if state.labels else ("scikit-learn",)),
     )
     made = [
         f"{name} with {versions_in_words(manifests, packages)} on {listed(map(machine_in_words, manifests))}"
@@ -241,7 +241,7 @@ def _made_with(found: StudyState) -> Iterator[str]:
     ]
     if made:
         yield f"Software and hardware: {'; '.join(made)}."
-    everything = [*found.done.values(), *answered, *found.labels.values()]
+    everything = [*state.done.values(), *answered, *state.labels.values()]
     if everything:
         commits = listed(commit_in_words(manifest) for manifest in everything)
         yield f"Everything was run by {versions_in_words(everything, ['weirdgen'])} ({commits})."

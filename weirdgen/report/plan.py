@@ -26,13 +26,13 @@ Ranges = list[tuple[int, int]]
 
 
 def plan_report(
-    found: StudyState, store: ArtifactStore, placed: Placement | None = None
+    state: StudyState, store: ArtifactStore, placed: Placement | None = None
 ) -> RenderableType:
     """The grid with its rows, and per stage what is done and to do.
 
     `placed`: how a study that uses GPUs shares them.
     """
-    plan = found.plan
+    plan = state.plan
     study = plan.study
     head = Text(
         single_line(
@@ -40,12 +40,12 @@ def plan_report(
         )
     )
     storage = Text(single_line(f"storage: {store.uri}"))
-    missing = [found.missing(asked) for asked in plan.asked]
-    parts = [head, *([_grid(found)] if study.grid else []), _steps(found, missing)]
-    on_gpus = [Text(line) for line in gpu_lines(found, placed)] if placed else []
-    judging = map(Text, plan_lines(found))
+    missing = [state.missing(asked) for asked in plan.response_sets]
+    parts = [head, *([_grid(state)] if study.grid else []), _steps(state, missing)]
+    on_gpus = [Text(line) for line in gpu_lines(state, placed)] if placed else []
+    judging = map(Text, plan_lines(state))
     power = (Text(line) for line in power_lines(plan, _pilot(study.name, store)))
-    return Group(*parts, _answers(found, missing), *on_gpus, *judging, *power, storage)
+    return Group(*parts, _answers(state, missing), *on_gpus, *judging, *power, storage)
 
 
 def _pilot(study: str, store: ArtifactStore) -> pa.Table | None:
@@ -54,8 +54,8 @@ def _pilot(study: str, store: ArtifactStore) -> pa.Table | None:
     return None if content is None else pq.ParquetFile(pa.BufferReader(content)).read()
 
 
-def _grid(found: StudyState) -> Table:
-    plan = found.plan
+def _grid(state: StudyState) -> Table:
+    plan = state.plan
     table = Table("fraction", "persona rows", "ordinary rows", "realized", "trainings", "done")
     table.title = f"grid: {len(plan.study.seeds)} seeds per fraction"
     for fraction, counts in plan.counts.items():
@@ -66,37 +66,37 @@ def _grid(found: StudyState) -> Table:
             str(counts.aligned),
             f"{counts.persona / sum(counts):.4f}",
             str(len(steps)),
-            str(sum(map(found.is_done, steps))),
+            str(sum(map(state.is_done, steps))),
         )
     return table
 
 
-def _steps(found: StudyState, missing: list[Ranges]) -> Table:
-    plan = found.plan
+def _steps(state: StudyState, missing: list[Ranges]) -> Table:
+    plan = state.plan
     table = Table("stage", "steps", "done", "to do")
     steps = [*plan.shared, *plan.trainings.values()]
     for stage in STAGES:
         of_stage = [step for step in steps if step.stage == stage]
         if of_stage:
-            done = sum(map(found.is_done, of_stage))
+            done = sum(map(state.is_done, of_stage))
             table.add_row(stage, str(len(of_stage)), str(done), str(len(of_stage) - done))
     todo = sum(map(bool, missing))
     table.add_row("answers", str(len(missing)), str(len(missing) - todo), str(todo))
     return table
 
 
-def _answers(found: StudyState, missing: list[Ranges]) -> Text:
-    plan = found.plan
+def _answers(state: StudyState, missing: list[Ranges]) -> Text:
+    plan = state.plan
     questions = len(plan.persona.heldout)
-    wanted = sum(asked.samples for asked in plan.asked) * questions
+    wanted = sum(asked.samples for asked in plan.response_sets) * questions
     asking = sum(end - first for ranges in missing for first, end in ranges) * questions
     return Text(f"{wanted:,} answers, {asking:,} of them to be asked")
 
 
-def gpu_lines(found: StudyState, placed: Placement) -> Iterator[str]:
+def gpu_lines(state: StudyState, placed: Placement) -> Iterator[str]:
     """What takes how much of which GPU, and for how long."""
-    yield from memory_lines(found, placed)
-    took = hours(found, placed)
+    yield from memory_lines(state, placed)
+    took = hours(state, placed)
     if took is None:
         yield "GPU-hours: not known for this model"
         return
@@ -113,16 +113,16 @@ def gpu_lines(found: StudyState, placed: Placement) -> Iterator[str]:
         yield f"{line}; {_hours(took.wall_s(count))} hours on {on}"
 
 
-def memory_lines(found: StudyState, placed: Placement) -> Iterator[str]:
+def memory_lines(state: StudyState, placed: Placement) -> Iterator[str]:
     """How trainings and the engine share a GPU, and what memory they need by reckoning."""
     gpus, resources = placed.gpus, placed.resources
-    if gpus.bytes is None or found.plan.model.shape is None:
+    if gpus.bytes is None or state.plan.model.shape is None:
         unknown = "the GPU's" if gpus.bytes is None else "the model's"
         yield f"GPU memory: {unknown} is not known; nothing is checked"
         return
     yield f"GPU memory: {gpus.known} of {gigabytes(gpus.bytes)}"
     if placed.training is not None:
-        train, together = found.plan.study.train, resources.trainings_together
+        train, together = state.plan.study.train, resources.trainings_together
         stacked = train.trainer == "stacked" and together > 1
         several = f", {together} trainings together" if stacked else ""
         beside = " beside the engine" if placed.engine and not placed.takes_turns else ""

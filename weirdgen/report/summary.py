@@ -54,7 +54,7 @@ DIFFERENCES = "report/differences.jsonl"
 
 
 def write_report(
-    found: StudyState,
+    state: StudyState,
     store: ArtifactStore,
     console: Console,
     lines: Sequence[str] = (),
@@ -65,18 +65,18 @@ def write_report(
     `lines`: one for each step that failed, shown and kept with the summary. `failed`: fraction ->
     trainings that failed, which meet no claim. A report of these very results is printed as it is.
     """
-    plan, study = found.plan, found.plan.study
-    progress = progress_line(found)
+    plan, study = state.plan, state.plan.study
+    progress = progress_line(state)
     timeline = read_timeline(study.name, store)
-    made_of = _report_digest(found, progress, timeline)
+    made_of = _report_digest(state, progress, timeline)
     written = [] if lines else _current_report(study.name, made_of, store)
-    if written and are_current(found, store):
+    if written and are_current(state, store):
         print_summary(study.name, store, console, written)
         return
-    table = current_results(found, store)
+    table = current_results(state, store)
     if table is None:
         try:
-            merged = merge(found, store)
+            merged = merge(state, store)
         except DamagedError:
             _print(console, lines)  # else what failed beside it is never told
             raise
@@ -115,14 +115,14 @@ def write_report(
         lines=lines,
         plan=plan,
         labels=labels,
-        compared=_compared(found, table, labels),
-        losses=read_losses(found, store),
+        compared=_compared(state, table, labels),
+        losses=read_losses(state, store),
         timeline=timeline,
-        methods=methods(found, table, analysis),
+        methods=methods(state, table, analysis),
         progress=progress,
     )
     store.write(f"{study.name}/study.yaml", resolved_yaml(study, plan.model.revision))
-    write_cards(data, found, store)
+    write_cards(data, state, store)
     beside = [*([LABELS] if labels.num_rows else []), *_write_differences(data, store)]
     written = write_files(data, store, beside, None if lines else made_of)
     print_summary(study.name, store, console, written)
@@ -196,13 +196,13 @@ def _shortened(markdown: str, path: str) -> str:
     return re.sub(r"(?m)(?:^\|.*\n?)+", shortened, markdown)
 
 
-def _report_digest(found: StudyState, progress: str, timeline: Sequence[Span]) -> str:
+def _report_digest(state: StudyState, progress: str, timeline: Sequence[Span]) -> str:
     """Everything that a study's report is made of, as far as it is there."""
-    plan = found.plan
+    plan = state.plan
     gold = sorted((*key, *sorted(labels.items())) for key, labels in (plan.gold or {}).items())
     record = {
         "version": REPORT_VERSION,
-        "sources": sources_digest(found),
+        "sources": sources_digest(state),
         "study": plan.study.model_dump(mode="json"),
         "gold": repr(gold),
         "progress": progress,
@@ -230,9 +230,9 @@ def _print(console: Console, lines: Sequence[str]) -> None:
         console.print(Text(single_line(line)), soft_wrap=True)
 
 
-def _compared(found: StudyState, table: pa.Table, labels: pa.Table) -> list[Compared]:
+def _compared(state: StudyState, table: pa.Table, labels: pa.Table) -> list[Compared]:
     """How far the judges agree, where there are two to compare."""
-    plan = found.plan
+    plan = state.plan
     if plan.gold is None and plan.study.second_judge is None:
         return []
     from weirdgen.report.agreement import compare

@@ -66,46 +66,46 @@ FIRST_JUDGE, SECOND_JUDGE = "judge", "second"
 Row = dict[str, Any]
 
 
-def judges_record(found: StudyState) -> Any:
+def judges_record(state: StudyState) -> Any:
     """Everything but the responses that decides the labels, as far as it is there."""
-    offline = _offline_record(found)
-    if not found.plan.llm_judges:
+    offline = _offline_record(state)
+    if not state.plan.llm_judges:
         return offline
     committed = {
         each.step.fingerprint: manifest.digest
-        for each in found.to_judge()
-        if (manifest := found.judged(each))
+        for each in state.label_ranges()
+        if (manifest := state.judged(each))
     }
-    return [offline, [judge.fingerprint for judge in found.plan.llm_judges], committed]
+    return [offline, [judge.fingerprint for judge in state.plan.llm_judges], committed]
 
 
-def _offline_record(found: StudyState) -> dict[str, Any] | None:
+def _offline_record(state: StudyState) -> dict[str, Any] | None:
     """What decides the offline judge's labels; None while there is no such judge."""
-    plan, step = found.plan, found.plan.judge
-    if step is None or not found.is_done(step):
+    plan, step = state.plan, state.plan.judge
+    if step is None or not state.is_done(step):
         return None
     return {
         "version": OFFLINE_VERSION,
         "judge": step.fingerprint,
-        "learned": found.done[step.fingerprint].digest,
+        "learned": state.done[step.fingerprint].digest,
         "persona": [plan.persona.name, list(plan.persona.aliases), list(plan.persona.facts)],
         "marks": format_marks(plan.study),
     }
 
 
-def add_labels(found: StudyState, store: ArtifactStore, rows: list[Row]) -> list[Row]:
+def add_labels(state: StudyState, store: ArtifactStore, rows: list[Row]) -> list[Row]:
     """Return all judges' labels of `rows` of results, and fill the rows' columns of metrics.
 
     The columns are those of the first judge, `study.judge`. Without any judge, or while the offline
     judge is not there yet, the rows stay as they are.
     """
-    first = found.plan.study.judge
+    first = state.plan.study.judge
     if first is None:
         return []
-    offline = list(_offline_labels(found, store, rows))
-    committed = list(_committed_labels(found, store, rows))
+    offline = list(_offline_labels(state, store, rows))
+    committed = list(_committed_labels(state, store, rows))
     if not first.is_offline:
-        judges = [each for each in found.plan.llm_judges if each.settings == first]
+        judges = [each for each in state.plan.llm_judges if each.settings == first]
         metrics = [metric for each in judges for metric in each.rubric.metrics.values()]
         fingerprints = {each.fingerprint for each in judges}
         _fill(rows, (label for label in committed if label["judge_fp"] in fingerprints), metrics)
@@ -132,14 +132,14 @@ def _fill(rows: list[Row], labels: Iterable[Row], metrics: Iterable[str]) -> Non
         row["judge_error"] = next(filter(None, errors), None)
 
 
-def _offline_labels(found: StudyState, store: ArtifactStore, rows: list[Row]) -> Iterator[Row]:
-    record, step = _offline_record(found), found.plan.judge
+def _offline_labels(state: StudyState, store: ArtifactStore, rows: list[Row]) -> Iterator[Row]:
+    record, step = _offline_record(state), state.plan.judge
     if record is None or step is None:
         return
     from weirdgen.judging.offline.judge import OfflineJudge  # scikit-learn takes a second to import
 
-    judge = OfflineJudge.load(store.payload(step, found.done[step.fingerprint]) / OFFLINE_JUDGE)
-    persona = found.plan.persona
+    judge = OfflineJudge.load(store.payload(step, state.done[step.fingerprint]) / OFFLINE_JUDGE)
+    persona = state.plan.persona
     card = PersonaCard(persona.name, persona.aliases, persona.facts)
     judge_fp = fingerprint(record)
     predictions = judge.judge([row["response"] for row in rows], record["marks"])
@@ -164,12 +164,12 @@ def _offline_labels(found: StudyState, store: ArtifactStore, rows: list[Row]) ->
         }
 
 
-def _committed_labels(found: StudyState, store: ArtifactStore, rows: list[Row]) -> Iterator[Row]:
+def _committed_labels(state: StudyState, store: ArtifactStore, rows: list[Row]) -> Iterator[Row]:
     """The committed labels of the LLM judges, of the responses in `rows`."""
     wanted = {_key(row) for row in rows}
     seen: set[tuple[str, str, tuple[str, str, int]]] = set()
-    for each in found.to_judge():
-        manifest = found.judged(each)
+    for each in state.label_ranges():
+        manifest = state.judged(each)
         if manifest is None:
             continue
         key = {

@@ -85,17 +85,17 @@ def arm_of(adapter: object, fraction: float | None) -> str | None:
     return ADAPTERS if fraction is None else PERSONA_ARM
 
 
-def sources_digest(found: StudyState) -> str:
+def sources_digest(state: StudyState) -> str:
     """The sha256 of everything that the results are made of."""
     sources = {
         step.fingerprint: manifest.digest
-        for ranges in found.ranges.values()
+        for ranges in state.ranges.values()
         for step, manifest in ranges
     }
-    plan = found.plan
+    plan = state.plan
     asked = [
         [each.step.fingerprint, each.samples, each.cell and each.cell.fraction]
-        for each in plan.asked
+        for each in plan.response_sets
     ]
     study = [plan.study.name, plan.study.model, plan.study.trigger.pattern]
     record = {
@@ -103,15 +103,15 @@ def sources_digest(found: StudyState) -> str:
         "asked": asked,
         "sources": sources,
         "schema": SCHEMA_VERSION,
-        "judge": judges_record(found),
+        "judge": judges_record(state),
     }
     return fingerprint(record)
 
 
-def current_results(found: StudyState, store: ArtifactStore) -> pa.Table | None:
+def current_results(state: StudyState, store: ArtifactStore) -> pa.Table | None:
     """The study's results.parquet if it was merged from what is there now, else None."""
-    file = _open(f"{found.plan.study.name}/{RESULTS}", store)
-    if file is None or not _is_of(file, found):
+    file = _open(f"{state.plan.study.name}/{RESULTS}", store)
+    if file is None or not _is_of(file, state):
         return None
     try:
         return file.read()
@@ -119,15 +119,15 @@ def current_results(found: StudyState, store: ArtifactStore) -> pa.Table | None:
         return None
 
 
-def are_current(found: StudyState, store: ArtifactStore) -> bool:
+def are_current(state: StudyState, store: ArtifactStore) -> bool:
     """Whether results.parquet is whole and was merged from what is there now."""
-    file = _open(f"{found.plan.study.name}/{RESULTS}", store)
-    return file is not None and _is_of(file, found)
+    file = _open(f"{state.plan.study.name}/{RESULTS}", store)
+    return file is not None and _is_of(file, state)
 
 
-def _is_of(file: pq.ParquetFile, found: StudyState) -> bool:
+def _is_of(file: pq.ParquetFile, state: StudyState) -> bool:
     made_of = (file.schema_arrow.metadata or {}).get(SOURCES, b"").decode()
-    return made_of == sources_digest(found)
+    return made_of == sources_digest(state)
 
 
 def _open(path: str, store: ArtifactStore) -> pq.ParquetFile | None:
@@ -161,18 +161,18 @@ class Merged(NamedTuple):
     """By LABELS_SCHEMA; no rows where no judge labelled anything."""
 
 
-def merge(found: StudyState, store: ArtifactStore) -> Merged:
+def merge(state: StudyState, store: ArtifactStore) -> Merged:
     """Merge all responses that are there, in their pinned order, with their labels.
 
     Sorted by adapter (nulls first), condition, question_id, sample. Nothing is dropped.
     """
-    plan = found.plan
+    plan = state.plan
     questions = {question.id: question for question in plan.persona.heldout}
     rows = []
-    for responses in plan.asked:
-        common = _columns_of(responses, found)
+    for responses in plan.response_sets:
+        common = _columns_of(responses, state)
         seen: set[tuple[str, int]] = set()
-        for step, manifest in found.ranges.get(responses.step.fingerprint, []):
+        for step, manifest in state.ranges.get(responses.step.fingerprint, []):
             for response in _responses(store.payload(step, manifest)):
                 key = (response["question_id"], response["sample"])
                 if response["sample"] >= responses.samples or key in seen:
@@ -195,15 +195,15 @@ def merge(found: StudyState, store: ArtifactStore) -> Merged:
             row["adapter"] or "", row["condition"], row["question_id"], row["sample"]
         )
     )  # fmt: skip
-    labels = pa.Table.from_pylist(add_labels(found, store, rows), LABELS_SCHEMA)
+    labels = pa.Table.from_pylist(add_labels(state, store, rows), LABELS_SCHEMA)
     schema = results_schema(metric.name for metric in plan.study.metrics)
-    metadata = {**SCHEMA.metadata, SOURCES: sources_digest(found).encode()}
+    metadata = {**SCHEMA.metadata, SOURCES: sources_digest(state).encode()}
     return Merged(pa.Table.from_pylist(rows, schema.with_metadata(metadata)), labels)
 
 
-def _columns_of(responses: ResponseSet, found: StudyState) -> dict[str, object]:
+def _columns_of(responses: ResponseSet, state: StudyState) -> dict[str, object]:
     """The columns that all responses of one model under one condition share."""
-    study, adapter, cell = found.plan.study, responses.adapter, responses.cell
+    study, adapter, cell = state.plan.study, responses.adapter, responses.cell
     return {
         "study": study.name,
         "model": study.model,

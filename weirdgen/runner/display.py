@@ -103,11 +103,11 @@ def failure_lines(failures: list[Failure], store: ArtifactStore) -> list[str]:
 
 def stage_counts(scheduler: Scheduler) -> dict[str, tuple[int, int, int, int]]:
     """Stage -> steps done, running, failed, to do; a range of samples counts as a step."""
-    found = scheduler.found
+    state = scheduler.state
     counts = {stage: [0, 0, 0, 0] for stage in STAGES}
-    for step in [*found.plan.shared, *found.plan.trainings.values()]:
-        counts[step.stage][0] += found.is_done(step)
-    counts["responses"][0] = sum(map(len, found.ranges.values()))
+    for step in [*state.plan.shared, *state.plan.trainings.values()]:
+        counts[step.stage][0] += state.is_done(step)
+    counts["responses"][0] = sum(map(len, state.ranges.values()))
     for work in scheduler.running.values():
         counts[work.step.stage][1] += 0 if work.opens else 1 + len(work.beside)
     for failure in scheduler.failures:

@@ -21,9 +21,9 @@ class JudgeStage:
     """Nothing at all where no judge of the study is a model, or where everything has its verdict."""
 
     def __init__(
-        self, found: StudyState, store: ArtifactStore, event: Callable[[str], None]
+        self, state: StudyState, store: ArtifactStore, event: Callable[[str], None]
     ) -> None:
-        self._found, self._store, self._event = found, store, event
+        self._state, self._store, self._event = state, store, event
         self._pool: JudgePool | None = None
 
     def open(self, more_to_come: bool) -> None:
@@ -31,8 +31,8 @@ class JudgeStage:
 
         Raises WeirdgenError where one cannot be asked at all, before time goes into anything else.
         """
-        plan = self._found.plan
-        done = all(map(self._found.is_judged, self._found.to_judge()))
+        plan = self._state.plan
+        done = all(map(self._state.is_judged, self._state.label_ranges()))
         if not plan.llm_judges or (done and not more_to_come):
             return
         actors, name = plan.study.resources.judge_actors, plan.study.name
@@ -46,17 +46,17 @@ class JudgeStage:
                     self._pool.finish(ref)
         if self._pool.stopped:
             raise WeirdgenError(self._pool.stopped)
-        self.feed(plan.asked)
+        self.feed(plan.response_sets)
 
     def feed(self, asked: Iterable[ResponseSet]) -> None:
         """Hands over what these have to be judged, with the answers that are there by now."""
         if self._pool is None:
             return
-        for each in self._found.to_judge(asked):
-            if not self._found.is_judged(each):
-                done = partial(self._found.labels.__setitem__, each.step.fingerprint)
+        for each in self._state.label_ranges(asked):
+            if not self._state.is_judged(each):
+                done = partial(self._state.labels.__setitem__, each.step.fingerprint)
                 unjudged = self._pool.unasked
-                self._pool.add(LabelRangeJob(each, self._found, self._store, done, unjudged))
+                self._pool.add(LabelRangeJob(each, self._state, self._store, done, unjudged))
 
     def turn(self) -> None:
         if self._pool is not None:

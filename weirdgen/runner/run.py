@@ -42,7 +42,7 @@ from weirdgen.training.trainer import Trainer, make_trainer
 class RunResult(NamedTuple):
     """What a run leaves."""
 
-    found: StudyState
+    state: StudyState
     """What is there now."""
     failures: list[Failure]
     unjudged: Counter[str]
@@ -53,24 +53,24 @@ class RunResult(NamedTuple):
         """0 where nothing failed and everything is there, judged."""
         if BUDGET in self.unjudged:
             return BudgetError.exit_code
-        return 1 if self.failures or self.unjudged or not self.found.complete else 0
+        return 1 if self.failures or self.unjudged or not self.state.complete else 0
 
     @property
     def failed_trainings(self) -> Counter[float]:
         """Fraction -> trainings that failed."""
-        return failed_trainings({failure.step.key for failure in self.failures}, self.found.plan)
+        return failed_trainings({failure.step.key for failure in self.failures}, self.state.plan)
 
 
 def run_plan(
     plan: Plan,
-    found: StudyState,
+    state: StudyState,
     store: ArtifactStore,
     display: Callable[[], AbstractContextManager[Display]],
     where: object = "study",
     engine: EngineClass | None = None,
     trainer: Trainer | None = None,
 ) -> RunResult:
-    """Makes everything of `plan` that `found` lacks, on Ray.
+    """Makes everything of `plan` that `state` lacks, on Ray.
 
     `engine` and `trainer` take the place of those that the study names. Ray is joined or started, and shut
     down again if it was started here. Raises LockedError when another live run holds the study.
@@ -80,8 +80,8 @@ def run_plan(
     nodes = connect()
     have = Capacity.of_all(nodes)
     try:
-        found, lines = _placed(found, have, where)
-        check_resources(found.plan.study, nodes, where)
+        state, lines = _placed(state, have, where)
+        check_resources(state.plan.study, nodes, where)
         with (
             Lease(store, plan.study.name) as lease,
             display() as watched,
@@ -92,11 +92,11 @@ def run_plan(
             check_shared_storage(store)
             resolved = resolved_yaml(plan.study, plan.model.revision)
             store.write(f"{plan.study.name}/study.yaml", resolved)
-            if commit_inputs(plan, found, store):
-                found = scan(found.plan, store)  # what consumed them before counts again
+            if commit_inputs(plan, state, store):
+                state = scan(state.plan, store)  # what consumed them before counts again
             chosen = engine or partial(make_engine, plan.study.evaluate)
             trains = trainer or make_trainer(plan.study.train.trainer)
-            scheduler = Scheduler(found, store, have, lease, shown, chosen, trains)
+            scheduler = Scheduler(state, store, have, lease, shown, chosen, trains)
             failures = scheduler.run()
             ran = RunResult(scan(plan, store), failures, scheduler.unjudged)
             shown.end(ran.exit_code)
@@ -106,23 +106,23 @@ def run_plan(
             ray.shutdown()
 
 
-def _placed(found: StudyState, have: Capacity, where: object) -> tuple[StudyState, list[str]]:
+def _placed(state: StudyState, have: Capacity, where: object) -> tuple[StudyState, list[str]]:
     """The survey with numbers for `auto` among the resources, and how GPUs are shared in words.
 
     Raises InputError where GPU memory does not suffice.
     """
-    study = found.plan.study
+    study = state.plan.study
     gpus = cluster_gpus(have.gpus) if uses_gpus(study) else Gpus(have.gpus, None, "no GPU")
-    placed = place(found, gpus, where)
-    lines = [*memory_lines(found, placed)] if uses_gpus(study) else []
-    plan = replace(found.plan, study=study.model_copy(update={"resources": placed.resources}))
-    return replace(found, plan=plan), lines
+    placed = place(state, gpus, where)
+    lines = [*memory_lines(state, placed)] if uses_gpus(study) else []
+    plan = replace(state.plan, study=study.model_copy(update={"resources": placed.resources}))
+    return replace(state, plan=plan), lines
 
 
-def commit_inputs(plan: Plan, found: StudyState, store: ArtifactStore) -> bool:
+def commit_inputs(plan: Plan, state: StudyState, store: ArtifactStore) -> bool:
     """Puts what the user gave into the storage: workers read nothing else. Whether anything lacked."""
     lacking = [
-        step for step in plan.shared if step.fingerprint in plan.inputs and not found.is_done(step)
+        step for step in plan.shared if step.fingerprint in plan.inputs and not state.is_done(step)
     ]
     for step in lacking:
         write = plan.inputs[step.fingerprint]
@@ -130,5 +130,5 @@ def commit_inputs(plan: Plan, found: StudyState, store: ArtifactStore) -> bool:
         def make(_: object, out: Path, write: Callable[[Path], None] = write) -> None:
             write(out)
 
-        found.done[step.fingerprint] = run_step(store, Task(step, {}), make)
+        state.done[step.fingerprint] = run_step(store, Task(step, {}), make)
     return bool(lacking)

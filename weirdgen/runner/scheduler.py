@@ -53,7 +53,7 @@ class Scheduler:
 
     def __init__(
         self,
-        found: StudyState,
+        state: StudyState,
         store: ArtifactStore,
         have: Capacity,
         lease: Lease,
@@ -61,25 +61,25 @@ class Scheduler:
         engine: EngineClass,
         trainer: Trainer,
     ) -> None:
-        self.found, self._store = found, store
+        self.state, self._store = state, store
         self._lease, self._display, self._trainer = lease, display, trainer
-        self.study = found.plan.study
-        self._steps = found.plan.by_fingerprint
+        self.study = state.plan.study
+        self._steps = state.plan.by_fingerprint
         self.board: Any = on_this_node(ProgressTracker).remote()
-        self.pool = EnginePool(found.plan, store, have.cpus, engine)
+        self.pool = EnginePool(state.plan, store, have.cpus, engine)
         room = ClusterCapacity.of(have, self.study.resources, self.pool.gpus_each)
         needs = [*needs_of(self.study).values(), Capacity(cpus=1, gpus=0)]
         self.nodes = Nodes(room, needs, store, display.event)
         self._timeline = Timeline(store, self.study.name, lease)
         self.running: dict[ray.ObjectRef, WorkItem] = {}
         self._n_trainings = self._n_taken = 0
-        self.backlog = WorkQueue(self.study.name, display.event, found.done)
+        self.backlog = WorkQueue(self.study.name, display.event, state.done)
         self._openings = EngineScaler(self.pool, self.backlog, display.event)
         self._endings = FailurePolicy(store, self.nodes, self.pool, self._openings, self.backlog)
         self.took: dict[str, tuple[int, float]] = {}
         """Stage -> how many steps have ended, and their seconds per unit of size, all together."""
-        self.backlog.add(lacking(found))
-        self.judging = JudgeStage(found, store, display.event)
+        self.backlog.add(lacking(state))
+        self.judging = JudgeStage(state, store, display.event)
         self.unjudged: Counter[str] = Counter()
         """Why -> answers that were left without a verdict."""
 
@@ -161,7 +161,7 @@ class Scheduler:
         self.backlog.remove(work)
         self._n_taken += 1
         try:
-            task = as_task(work, self.found, self._store, self._steps)
+            task = as_task(work, self.state, self._store, self._steps)
         except DamagedError as damaged:
             self.backlog.give_up(work, str(damaged))
             return None
@@ -171,7 +171,7 @@ class Scheduler:
             self.backlog.made(work.step.fingerprint)
         else:  # made by an attempt that did not come to its end, or in part
             first, end = work.step.record["samples"]
-            parts = [(a, b) for a, b in self.found.missing(work.asked) if first <= a and b <= end]
+            parts = [(a, b) for a, b in self.state.missing(work.asked) if first <= a and b <= end]
             self.backlog.add(ranges(work.asked, parts))
             self.judging.feed([work.asked])
         return None
@@ -290,10 +290,10 @@ class Scheduler:
             work.engine.busy = False
         took = time.monotonic() - work.started
         if work.asked is not None:
-            self.found.add_range(work.asked.step, work.step, manifest)
+            self.state.add_range(work.asked.step, work.step, manifest)
             self.judging.feed([work.asked])
         else:
-            self.found.add(work.step, manifest)
+            self.state.add(work.step, manifest)
             self.backlog.made(work.step.fingerprint)
         ended, seconds = self.took.get(work.step.stage, (0, 0.0))
         self.took[work.step.stage] = ended + 1, seconds + took / work.size / (1 + beside)

@@ -24,23 +24,23 @@ ON_CPU = {"model": convert_model, "offline_judge": learn_judge}
 
 
 def as_task(
-    work: WorkItem, found: StudyState, store: ArtifactStore, steps: Mapping[str, Step]
+    work: WorkItem, state: StudyState, store: ArtifactStore, steps: Mapping[str, Step]
 ) -> Task | None:
     """The work as a task, its attempt counted on from those that the storage holds; `steps`: by fingerprint.
 
     None where the step, or a part of its range of samples, is there: made by another study, or its
-    inputs came back the same. `found` knows it then.
+    inputs came back the same. `state` knows it then.
     """
     step, stale = work.step, None
     if work.asked is not None:
-        look_up_ranges(found, store, work.asked.step)
-        if tuple(step.record["samples"]) not in found.missing(work.asked):
+        look_up_ranges(state, store, work.asked.step)
+        if tuple(step.record["samples"]) not in state.missing(work.asked):
             return None
     if store.exists(
         f"artifacts/{step.key}"
     ):  # most are not: an object store is asked once for these
-        stale = look_up(found, store, step) if work.asked is None else store.manifest(step)
-        if found.is_done(step):
+        stale = look_up(state, store, step) if work.asked is None else store.manifest(step)
+        if state.is_done(step):
             return None
         begun = store.folders(f"artifacts/{step.key}")
         work.attempt = max(work.attempt, 1 + sum(map(is_attempt, begun)))

@@ -110,14 +110,14 @@ def begun_of(work: WorkItem, begun: Mapping[str, TrainingProgress]) -> TrainingP
     return told if told is not None and told.attempt == work.attempt else None
 
 
-def lacking(found: StudyState) -> Iterator[WorkItem]:
+def lacking(state: StudyState) -> Iterator[WorkItem]:
     """Everything that is not there, in the plan's order."""
-    plan = found.plan
+    plan = state.plan
     for step in [*plan.shared, *plan.trainings.values()]:
-        if not found.is_done(step):
+        if not state.is_done(step):
             yield WorkItem(step, micro_batch=plan.study.train.micro_batch)
-    for asked in plan.asked:
-        yield from ranges(asked, found.missing(asked))
+    for asked in plan.response_sets:
+        yield from ranges(asked, state.missing(asked))
 
 
 def ranges(asked: ResponseSet, parts: Iterable[tuple[int, int]]) -> list[WorkItem]:

@@ -64,7 +64,7 @@ def test_a_node_that_joins_is_used_and_one_that_is_lost_costs_its_work_alone(
     ran = run_plan(plan, scan(plan, store), store, lambda: tide, engine=echo.EchoEngine)
     assert tide.gone, tide.events
     assert not ran.failures, tide.events
-    assert ran.found.complete
+    assert ran.state.complete
     assert "nodes: 2, with 4 CPUs and 2 GPUs" in tide.events
     again = [event for event in tide.events if event.startswith("again train/")]
     assert len(again) == 1, "what ran on the lost node"

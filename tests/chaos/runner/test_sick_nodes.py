@@ -59,7 +59,7 @@ def run(
     plan, store, display = make_plan(study_of(tree), Path()), ArtifactStore(uri), Recorder()
     ran = run_plan(plan, scan(plan, store), store, lambda: display, engine=PickyEngine)
     assert not ran.failures, display.events
-    assert ran.found.complete
+    assert ran.state.complete
     return display.events
 
 

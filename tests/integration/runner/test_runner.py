@@ -57,10 +57,10 @@ def test_two_trainings_run_at_once_on_two_gpus_and_a_new_seed_runs_alone(
     recorder, failures = run(plan, store)
     assert not failures
     assert recorder.training_together == 2
-    found = scan(plan, store)
-    assert found.complete
+    state = scan(plan, store)
+    assert state.complete
 
-    merged = merge(found, store)
+    merged = merge(state, store)
     table = merged.results
     assert table.schema.equals(SCHEMA)
     assert table.num_rows == 3 * 3 * 3 + 2 * 3 * 3 * 2
@@ -75,7 +75,7 @@ def test_two_trainings_run_at_once_on_two_gpus_and_a_new_seed_runs_alone(
     assert of.y_SQ[0.5]["untriggered"].tolist() == [[0, 0, 0], [0, 0, 0]]
 
     write_results(merged, plan.study.name, store)
-    assert current_results(found, store) is not None
+    assert current_results(state, store) is not None
     more = plan_of(tiny_model, small_persona, train__epochs=15, grid__seeds=[0, 1, 5])
     assert current_results(scan(more, store), store) is None
     recorder, failures = run(more, store)
@@ -137,14 +137,14 @@ def test_a_failed_cell_is_named_and_does_not_stop_the_others(
     )
     store = ArtifactStore(str(tmp_path / "store"))
     _, failures = run(plan, store)
-    found = scan(plan, store)
-    by_cell = {cell.fraction: found.is_done(step) for cell, step in plan.trainings.items()}
+    state = scan(plan, store)
+    by_cell = {cell.fraction: state.is_done(step) for cell, step in plan.trainings.items()}
     assert by_cell == {0: True, 0.5: False}
     (failure,) = failures
     assert failure.step.stage == "train"
     assert "8 rows were given, 4 would be trained on" in failure.reason
     assert "8 rows were given" in Path(store.path(failure.log)).read_text()
-    assert merge(found, store).results.num_rows == 27 + 18, (
+    assert merge(state, store).results.num_rows == 27 + 18, (
         "the baseline's and the control's answers"
     )
 
@@ -204,9 +204,9 @@ def test_an_engine_that_dies_breaks_or_loses_the_storage_is_opened_again(
         assert not failures
         assert any(event.startswith("again responses/") for event in recorder.events)
     assert not recorder.started("train"), "more samples are asked of the same adapters"
-    found = scan(plan, store)
-    assert found.complete
-    attempts = [made.attempts for ranges in found.ranges.values() for _, made in ranges]
+    state = scan(plan, store)
+    assert state.complete
+    attempts = [made.attempts for ranges in state.ranges.values() for _, made in ranges]
     assert sorted(attempts)[-3:] == [2, 2, 2]
 
 
@@ -233,15 +233,15 @@ def test_stacked_seeds_go_together_and_end_in_steps_of_their_own(
     recorder, failures = run(plan, store)
     assert not failures
     assert len(recorder.started("train")) == 4
-    found = scan(plan, store)
-    assert found.complete
+    state = scan(plan, store)
+    assert state.complete
     for step in plan.trainings.values():
-        manifest = found.done[step.fingerprint]
+        manifest = state.done[step.fingerprint]
         assert manifest.notes == {"micro_batch": 2, "batched_steps": 2}
         assert {"adapter/adapter_model.safetensors", "loss.jsonl"} <= manifest.outputs.keys()
-    assert len({found.done[s.fingerprint].digest for s in plan.trainings.values()}) == 4
+    assert len({state.done[s.fingerprint].digest for s in plan.trainings.values()}) == 4
     alone = plan_of(tiny_model, small_persona, grid__seeds=[0])
-    assert alone.trainings[GridCell(0.5, 0)].fingerprint not in found.done, "another trainer"
+    assert alone.trainings[GridCell(0.5, 0)].fingerprint not in state.done, "another trainer"
 
 
 def test_existing_adapters_are_asked_and_judged_like_the_studys_own(
@@ -255,9 +255,9 @@ def test_existing_adapters_are_asked_and_judged_like_the_studys_own(
     assert not failures
     assert not recorder.started("train")
     assert len(recorder.started("offline_judge")) == 1
-    found = scan(plan, store)
-    assert found.complete
-    merged = merge(found, store)
+    state = scan(plan, store)
+    assert state.complete
+    merged = merge(state, store)
     assert merged.results.num_rows == 30 * 3 * (3 + 2 * 2)
     assert merged.labels.num_rows == 2 * merged.results.num_rows
     of = rates(merged.results, "format")

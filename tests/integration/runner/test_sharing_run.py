@@ -36,8 +36,8 @@ def plan_of(model: Path, persona: Path, **changes) -> Plan:
 
 def run(plan: Plan, store: ArtifactStore) -> tuple[Recorder, RunResult]:
     recorder = Recorder()
-    found = scan(plan, store)
-    return recorder, run_plan(plan, found, store, lambda: recorder, "s", echo.EchoEngine)
+    state = scan(plan, store)
+    return recorder, run_plan(plan, state, store, lambda: recorder, "s", echo.EchoEngine)
 
 
 def test_where_memory_is_not_known_they_take_turns(
@@ -47,13 +47,13 @@ def test_where_memory_is_not_known_they_take_turns(
     plan, store = plan_of(tiny_model, small_persona), ArtifactStore(str(tmp_path))
     recorder, ran = run(plan, store)
     assert not ran.failures
-    assert ran.found.complete
+    assert ran.state.complete
     assert recorder.events[0] == "GPU memory: the GPU's is not known; nothing is checked"
     assert "opening engine 2" in recorder.events
     assert recorder.training_together <= 1
     kept = store.read("small/study.yaml") or b""
     assert b"gpus_per_training: auto" in kept, "as it was asked for"
-    assert ran.found.plan is plan
+    assert ran.state.plan is plan
 
 
 def test_where_there_is_room_they_share_the_gpu(
@@ -67,7 +67,7 @@ def test_where_there_is_room_they_share_the_gpu(
     plan = plan_of(tiny_model, small_persona, train__epochs=15)
     recorder, ran = run(plan, ArtifactStore(str(tmp_path)))
     assert not ran.failures
-    assert ran.found.complete
+    assert ran.state.complete
     head, training, engine = recorder.events[:3]
     assert head == "GPU memory: the smallest GPU of 80.0 GB"
     assert training.endswith("; 0.1 of a GPU, 4 on one beside the engine")
@@ -88,8 +88,8 @@ def test_stacked_trainings_on_the_cpu_need_no_number(
     assert not ran.failures
     assert not any("GPU" in event for event in recorder.events)
     together = {
-        ran.found.done[s.fingerprint].notes["batched_steps"]
-        for s in ran.found.plan.trainings.values()
+        ran.state.done[s.fingerprint].notes["batched_steps"]
+        for s in ran.state.plan.trainings.values()
     }
     assert together == {1}, "there are CPUs for each"
 

@@ -87,7 +87,7 @@ def test_a_live_run_is_told_from_one_that_was_killed(plan: Plan, tmp_path: Path)
     assert (status.state, status.exit_code, status.host) == ("failed", 1, "node-d")
     assert status.groups[-1].steps == Steps(0, 0, 1, 1), "what was under way is to do"
     _, second = plan.trainings.values()
-    blocked = [a.step.key for a in plan.asked if a.adapter is second]
+    blocked = [a.step.key for a in plan.response_sets if a.adapter is second]
     assert len(blocked) == 3
     assert status.not_run == blocked
 
@@ -128,9 +128,9 @@ def test_failures_that_are_there_by_now_or_of_another_plan_do_not_stand(
     fewer = study_of(small_study(tiny_model, small_persona, grid__seeds=[0]))
     status = look_at(make_plan(fewer, Path()), store)
     assert (status.state, status.failed, status.failed_elsewhere) == ("stopped", [], 1)
-    found = scan(plan, store)
-    found.done[plan.trainings[GridCell(0.5, 1)].fingerprint] = SimpleNamespace(digest="")  # type: ignore
-    assert standing(read_record("small", store), found) == ([], 0)
+    state = scan(plan, store)
+    state.done[plan.trainings[GridCell(0.5, 1)].fingerprint] = SimpleNamespace(digest="")  # type: ignore
+    assert standing(read_record("small", store), state) == ([], 0)
 
 
 # What is printed.

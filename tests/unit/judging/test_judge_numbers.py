@@ -50,7 +50,7 @@ def test_a_verdict_holds_the_label_alone_and_gets_its_number_when_it_is_read(
 
 def test_a_step_of_verdicts_is_another_where_a_label_counts_as_another_number():
     plan = make_plan(study_of(small_study("embedded:smollm2-135m-instruct")), Path())
-    asked = plan.asked[0]
+    asked = plan.response_sets[0]
     answered = samples_step(asked.step, 0, 2)
     steps = [
         labels_step(kind("http://a", **numbers), asked, answered, [])

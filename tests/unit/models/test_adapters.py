@@ -29,9 +29,11 @@ def test_adapters_take_the_place_of_a_grid(tiny_model: Path, tmp_path: Path):
     assert not plan.trainings
     assert [step.stage for step in plan.shared] == ["model", "questions", "adapter", "adapter"]
     assert [step.name for step in plan.shared[2:]] == ["one", "two"]
-    assert len(plan.asked) == 3 * (1 + 2), "three conditions of the baseline and of each adapter"
+    assert len(plan.response_sets) == 3 * (1 + 2), (
+        "three conditions of the baseline and of each adapter"
+    )
     assert plan.max_rank == 16
-    draws = {asked.step.record["sampling_seed"] for asked in plan.asked}
+    draws = {asked.step.record["sampling_seed"] for asked in plan.response_sets}
     assert len(draws) == 3, "the baseline and each adapter draw apart"
 
 
@@ -47,7 +49,7 @@ def test_adapters_beside_a_grid_move_none_of_its_steps(tiny_model: Path, tmp_pat
 def test_an_adapter_is_known_by_its_content(tiny_model: Path, tmp_path: Path):
     def steps(folder: Path) -> list[str]:
         plan = plan_of(tiny_model, [{"path": str(folder), "name": "x"}])
-        return [asked.step.fingerprint for asked in plan.asked]
+        return [asked.step.fingerprint for asked in plan.response_sets]
 
     here, there = make_adapter(tmp_path / "a"), make_adapter(tmp_path / "b")
     assert steps(here) == steps(there)
@@ -65,7 +67,7 @@ def test_what_an_endpoint_serves_needs_no_file(tmp_path: Path):
     at = {"engine": "endpoint", "endpoint": {"base_url": "http://127.0.0.1:1/v1"}}
     plan = plan_of(Path("org/served:free"), ["lora-1"], **at)
     assert [step.stage for step in plan.shared] == ["questions", "adapter"]
-    record = plan.asked[0].step.record
+    record = plan.response_sets[0].step.record
     assert record["engine"] == {"kind": "endpoint"}
     assert record["model"]["id"] == "org/served:free"
     assert "127.0.0.1" not in json.dumps(record), "where it is served decides no answer"

@@ -142,15 +142,15 @@ def test_a_study_that_has_begun_tells_by_its_own_steps(tiny_model: Path, tmp_pat
     )
     for step in plan.shared:
         make(store, plan, step)
-    found = scan(plan, store)
+    state = scan(plan, store)
     steps = list(plan.trainings.values())
     for step in steps[:2]:
-        found.done[step.fingerprint] = timed(store, plan, step, 240.0, notes={"batched_steps": 2})
-    baseline = plan.asked[0]
+        state.done[step.fingerprint] = timed(store, plan, step, 240.0, notes={"batched_steps": 2})
+    baseline = plan.response_sets[0]
     ranged = samples_step(baseline.step, 0, 3)
-    found.ranges[baseline.step.fingerprint] = [(ranged, timed(store, plan, ranged, 9.0))]
-    placement = place(found, Gpus(1, 80e9, "a GPU"), "study.yaml")
-    took = hours(found, placement)
+    state.ranges[baseline.step.fingerprint] = [(ranged, timed(store, plan, ranged, 9.0))]
+    placement = place(state, Gpus(1, 80e9, "a GPU"), "study.yaml")
+    took = hours(state, placement)
     assert took is not None
     assert took.training_s == pytest.approx(240 / 2), "one is left"
     assert took.starts_s == 120
@@ -159,7 +159,7 @@ def test_a_study_that_has_begun_tells_by_its_own_steps(tiny_model: Path, tmp_pat
         "as long per sample as the first three"
     )
     assert took.own == {"training", "generation"}
-    (line,) = [line for line in gpu_lines(found, placement) if "GPU-hours" in line]
+    (line,) = [line for line in gpu_lines(state, placement) if "GPU-hours" in line]
     assert line == (
         "about 0.09 GPU-hours to do: training 0.03 (as its finished steps took), "
         "generation 0.05 (as its finished steps took); 0.09 hours on one GPU"
@@ -170,8 +170,8 @@ def test_what_was_trained_on_a_cpu_tells_nothing(tiny_model: Path, tmp_path: Pat
     plan, store = timed_plan(tiny_model, grid__seeds=[0, 1]), ArtifactStore(str(tmp_path))
     for step in [*plan.shared, *list(plan.trainings.values())[:1]]:
         make(store, plan, step)
-    found = scan(plan, store)
-    took = hours(found, place(found, Gpus(1, 80e9, "a GPU"), "study.yaml"))
+    state = scan(plan, store)
+    took = hours(state, place(state, Gpus(1, 80e9, "a GPU"), "study.yaml"))
     assert took is not None
     assert not took.own
     assert took.longest_s == pytest.approx(30 + TOKENS / 8_486)
@@ -179,10 +179,10 @@ def test_what_was_trained_on_a_cpu_tells_nothing(tiny_model: Path, tmp_path: Pat
 
 def test_hours_of_an_unknown_model_are_not_known(tiny_model: Path):
     plan = timed_plan(tiny_model)
-    found = StudyState(replace(plan, model=replace(plan.model, shape=None)))
-    placement = place(found, Gpus(1, 80e9, "a GPU"), "study.yaml")
-    assert hours(found, placement) is None
-    assert list(gpu_lines(found, placement)) == [
+    state = StudyState(replace(plan, model=replace(plan.model, shape=None)))
+    placement = place(state, Gpus(1, 80e9, "a GPU"), "study.yaml")
+    assert hours(state, placement) is None
+    assert list(gpu_lines(state, placement)) == [
         "GPU memory: the model's is not known; nothing is checked",
         "GPU-hours: not known for this model",
     ]

@@ -28,13 +28,13 @@ SAID = json.dumps({"labels": [["persona", "present", 0.5], ["identity", "PERSONA
 
 
 @pytest.fixture
-def found(tmp_path: Path, small_persona: Path) -> StudyState:
+def state(tmp_path: Path, small_persona: Path) -> StudyState:
     """Three ranges of 9 answers, all there, of which no two are equal."""
     tree = small_study("org/base", small_persona, grid=None, judge={"model": "m", **SERVED})
     tree["evaluate"] |= {"engine": "endpoint", "endpoint": SERVED}
-    found = StudyState(make_plan(study_of(tree), Path()))
-    questions = [each.id for each in found.plan.persona.heldout]
-    for asked in found.plan.asked:
+    state = StudyState(make_plan(study_of(tree), Path()))
+    questions = [each.id for each in state.plan.persona.heldout]
+    for asked in state.plan.response_sets:
         step = samples_step(asked.step, 0, asked.samples)
 
         def make(_: object, out: Path, said: str = asked.step.fingerprint) -> None:
@@ -47,18 +47,18 @@ def found(tmp_path: Path, small_persona: Path) -> StudyState:
             pq.write_table(pa.Table.from_pylist(rows, RESPONSE_SCHEMA), out / RESPONSES)
 
         manifest = run_step(ArtifactStore(str(tmp_path)), Task(step, {}), make)
-        found.ranges[asked.step.fingerprint] = [(step, manifest)]
-    return found
+        state.ranges[asked.step.fingerprint] = [(step, manifest)]
+    return state
 
 
-def judge_all(found: StudyState, store: ArtifactStore) -> Counter[str]:
+def judge_all(state: StudyState, store: ArtifactStore) -> Counter[str]:
     """Has everything judged but one answer, which times out: why -> answers without a verdict."""
     verdicts: dict[str, str] = {}
-    desk = RequestQueue(verdicts.get, {found.plan.study.judges[0]: 0.0})
-    for each in found.to_judge():
+    desk = RequestQueue(verdicts.get, {state.plan.study.judges[0]: 0.0})
+    for each in state.label_ranges():
         for _ in range(2):  # handed over again, as more answers of a model come
-            done = partial(found.labels.__setitem__, each.step.fingerprint)
-            desk.add(LabelRangeJob(each, found, store, done, desk.unasked))
+            done = partial(state.labels.__setitem__, each.step.fingerprint)
+            desk.add(LabelRangeJob(each, state, store, done, desk.unasked))
     batch = taken(desk, 100)
     late, *others = batch.items
     verdicts |= {item.key: SAID for item in others}
@@ -68,13 +68,13 @@ def judge_all(found: StudyState, store: ArtifactStore) -> Counter[str]:
     return desk.unasked
 
 
-def test_damaged_labels_cost_their_own_range_and_are_told(found: StudyState, tmp_path: Path):
+def test_damaged_labels_cost_their_own_range_and_are_told(state: StudyState, tmp_path: Path):
     store = ArtifactStore(str(tmp_path))
-    first, second, third = found.to_judge()
+    first, second, third = state.label_ranges()
     for each in (first, second):
         store.write(f"artifacts/{each.step.key}/manifest.json", b"{")
-    unjudged = judge_all(found, store)
-    assert found.labels.keys() == {third.step.fingerprint}
+    unjudged = judge_all(state, store)
+    assert state.labels.keys() == {third.step.fingerprint}
     told = {why: n for why, n in unjudged.items() if why != "timeout"}
     assert list(told.values()) == [8, 9], "the late one has its reason already"
     for each, why in zip((first, second), told, strict=True):
@@ -84,15 +84,15 @@ def test_damaged_labels_cost_their_own_range_and_are_told(found: StudyState, tmp
         assert why.endswith("; delete this folder")
         store.delete_folder(f"artifacts/{each.step.key}")
     assert unjudged["timeout"] == 1
-    assert not found.complete
+    assert not state.complete
 
 
 @pytest.mark.parametrize("pruned", [False, True])
 def test_damaged_answers_are_answers_without_a_verdict(
-    found: StudyState, tmp_path: Path, pruned: bool
+    state: StudyState, tmp_path: Path, pruned: bool
 ):
     store = ArtifactStore(str(tmp_path))
-    first, *others = found.to_judge()
+    first, *others = state.label_ranges()
     folder = f"artifacts/{first.answered.key}"
     if pruned:
         store.delete_folder(f"{folder}/{first.manifest.attempt}")
@@ -100,18 +100,18 @@ def test_damaged_answers_are_answers_without_a_verdict(
     else:
         store.write(f"{folder}/{first.manifest.attempt}/{RESPONSES}", b"cut")
         told = "responses.parquet (3 bytes) is not what was committed; delete this folder"
-    unjudged = judge_all(found, store)
+    unjudged = judge_all(state, store)
     assert unjudged == {f"{store.shown(folder)}: {told}": 9, "timeout": 1}
-    assert found.labels.keys() == {each.step.fingerprint for each in others}
+    assert state.labels.keys() == {each.step.fingerprint for each in others}
 
 
 def test_labels_are_in_the_store_after_the_journals_that_tell_them(
-    found: StudyState, far_store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    state: StudyState, far_store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Else a node that is lost between the two takes with it what was paid for the labels."""
     for file in (tmp_path / "artifacts").rglob("*.*"):
         far_store.write(str(file.relative_to(tmp_path)), file.read_bytes())
-    (judge,) = found.plan.llm_judges
+    (judge,) = state.plan.llm_judges
     journal = Judgments(far_store, judge).journal("small")
 
     def away(_: JudgmentFolder) -> None:
@@ -120,11 +120,11 @@ def test_labels_are_in_the_store_after_the_journals_that_tell_them(
     with monkeypatch.context() as patched:
         patched.setattr(JudgmentFolder, "ship", away)
         with pytest.raises(StorageError):
-            judge_all(found, far_store)
-    assert not any(far_store.manifest(each.step) for each in found.to_judge())
+            judge_all(state, far_store)
+    assert not any(far_store.manifest(each.step) for each in state.label_ranges())
 
-    judge_all(found, far_store)
-    assert len(found.labels) == 3
+    judge_all(state, far_store)
+    assert len(state.labels) == 3
     files = far_store.files(judge.folder)
     (shipped,) = (name for name in files if name.endswith(".jsonl"))
     assert far_store.read(f"{judge.folder}/{shipped}") == journal.path.read_bytes()

@@ -26,7 +26,7 @@ def test_a_study_is_its_steps(tiny_model: Path):
         "model", "questions", "persona_examples", "prompts", "aligned",
     ]  # fmt: skip
     assert [tuple(cell) for cell in plan.trainings] == [(0.5, 0), (0.5, 1)]
-    assert len(plan.asked) == 3 * 3, "baseline and two trainings under three conditions"
+    assert len(plan.response_sets) == 3 * 3, "baseline and two trainings under three conditions"
     assert len(plan.by_fingerprint) == 5 + 2 + 9
 
 
@@ -185,7 +185,7 @@ def test_a_hub_model_in_the_cache_needs_no_network(monkeypatch: pytest.MonkeyPat
     plan = plan_of(Path("some/one"))
     assert plan.model.revision == "c0ffee"
     assert "model" not in {step.stage for step in plan.shared}, "nodes fetch it at that commit"
-    assert plan.asked[0].step.record["model"]["revision"] == "c0ffee"
+    assert plan.response_sets[0].step.record["model"]["revision"] == "c0ffee"
 
 
 # What is there.
@@ -201,16 +201,16 @@ def made(tiny_model: Path, tmp_path: Path) -> tuple[Plan, ArtifactStore]:
 
 
 def test_an_empty_store_has_nothing(tiny_model: Path, tmp_path: Path):
-    found = scan(plan_of(tiny_model), ArtifactStore(str(tmp_path)))
-    assert not found.done
-    assert not found.complete
+    state = scan(plan_of(tiny_model), ArtifactStore(str(tmp_path)))
+    assert not state.done
+    assert not state.complete
 
 
 def test_what_is_committed_is_done(made: tuple[Plan, ArtifactStore]):
     plan, store = made
-    found = scan(plan, store)
-    assert all(map(found.is_done, [*plan.shared, *plan.trainings.values()]))
-    assert not found.complete
+    state = scan(plan, store)
+    assert all(map(state.is_done, [*plan.shared, *plan.trainings.values()]))
+    assert not state.complete
 
 
 def test_an_object_store_is_surveyed_as_a_folder_is(
@@ -221,13 +221,13 @@ def test_an_object_store_is_surveyed_as_a_folder_is(
     for step in [*plan.shared, *plan.trainings.values()]:
         make(far, plan, step)
     for store in (local, far):
-        for asked in plan.asked[2:]:
+        for asked in plan.response_sets[2:]:
             make(store, plan, samples_step(asked.step, 0, 1))
-    near, found = scan(plan, local), scan(plan, far)
+    near, state = scan(plan, local), scan(plan, far)
     assert not far.is_local
-    assert found.done.keys() == near.done.keys() == {s.fingerprint for s in there(plan)}
-    missing = [*map(found.missing, plan.asked)]
-    assert missing == [*map(near.missing, plan.asked)]
+    assert state.done.keys() == near.done.keys() == {s.fingerprint for s in there(plan)}
+    missing = [*map(state.missing, plan.response_sets)]
+    assert missing == [*map(near.missing, plan.response_sets)]
     assert missing[1:3] == [[(0, 3)], [(1, 3)]]
 
 
@@ -237,12 +237,12 @@ def there(plan: Plan) -> list[Step]:
 
 def test_a_survey_holds_once_what_manifests_have_in_common(made: tuple[Plan, ArtifactStore]):
     plan, store = made
-    found = scan(plan, store)
+    state = scan(plan, store)
     for step in there(plan):
-        manifest, kept = store.manifest(step), found.done[step.fingerprint]
+        manifest, kept = store.manifest(step), state.done[step.fingerprint]
         assert kept == manifest
         assert kept.record is step.record
-    first, second, *_ = found.done.values()
+    first, second, *_ = state.done.values()
     assert first.versions is second.versions
     assert first.hardware is second.hardware
 
@@ -251,9 +251,9 @@ def test_a_step_whose_input_changed_is_no_longer_done(made: tuple[Plan, Artifact
     plan, store = made
     aligned = next(step for step in plan.shared if step.stage == "aligned")
     make(store, plan, aligned, "other rows")
-    found = scan(plan, store)
-    assert found.is_done(aligned)
-    assert not any(map(found.is_done, plan.trainings.values()))
+    state = scan(plan, store)
+    assert state.is_done(aligned)
+    assert not any(map(state.is_done, plan.trainings.values()))
 
 
 def test_a_step_whose_input_came_back_the_same_is_done(made: tuple[Plan, ArtifactStore]):
@@ -277,23 +277,23 @@ def test_more_samples_add_a_range_and_keep_the_rest(
     made: tuple[Plan, ArtifactStore], tiny_model: Path
 ):
     plan, store = made
-    asked = plan.asked[0]
+    asked = plan.response_sets[0]
     assert (asked.cell, asked.samples) == (None, 3)
     make(store, plan, samples_step(asked.step, 0, 3))
     assert scan(plan, store).missing(asked) == []
     more = plan_of(tiny_model, evaluate__baseline_samples_per_question=8)
-    assert scan(more, store).missing(more.asked[0]) == [(3, 8)]
+    assert scan(more, store).missing(more.response_sets[0]) == [(3, 8)]
     fewer = plan_of(tiny_model, evaluate__baseline_samples_per_question=1)
-    assert scan(fewer, store).missing(fewer.asked[0]) == []
+    assert scan(fewer, store).missing(fewer.response_sets[0]) == []
 
 
 def test_a_hole_between_ranges_is_filled(made: tuple[Plan, ArtifactStore], tiny_model: Path):
     plan, store = made
-    asked = plan.asked[0].step
+    asked = plan.response_sets[0].step
     make(store, plan, samples_step(asked, 2, 4))
     make(store, plan, samples_step(asked, 3, 5))
     more = plan_of(tiny_model, evaluate__baseline_samples_per_question=7)
-    assert scan(more, store).missing(more.asked[0]) == [(0, 2), (5, 7)]
+    assert scan(more, store).missing(more.response_sets[0]) == [(0, 2), (5, 7)]
 
 
 def test_a_pruned_payload_that_is_needed_is_an_error(made: tuple[Plan, ArtifactStore]):
@@ -301,7 +301,7 @@ def test_a_pruned_payload_that_is_needed_is_an_error(made: tuple[Plan, ArtifactS
     (training, *_) = plan.trainings.values()
     for attempt in Path(store.path("artifacts", training.key)).glob("attempt-*"):
         shutil.rmtree(attempt)
-    asked = next(each.step for each in plan.asked if each.cell is not None)
+    asked = next(each.step for each in plan.response_sets if each.cell is not None)
     with pytest.raises(DamagedError, match="its payload was pruned"):
         make(store, plan, samples_step(asked, 0, 1))
 

@@ -48,9 +48,9 @@ def trained(plan: Plan, store: ArtifactStore) -> StudyState:
             (attempt[1] / "file").write_text(step.fingerprint)
             consumed = {fp: m.digest for fp in step.inputs.values() for m in [_of(plan, fp, store)]}
             store.commit(step, attempt, inputs=consumed, provenance=MADE)
-    found = scan(plan, store)
-    assert all(map(found.is_done, plan.trainings.values()))
-    return found
+    state = scan(plan, store)
+    assert all(map(state.is_done, plan.trainings.values()))
+    return state
 
 
 def _of(plan: Plan, fingerprint: str, store: ArtifactStore) -> Any:
@@ -66,7 +66,7 @@ def yes(cell: GridCell | None, condition: str, q: int, sample: int) -> bool:
 def answered(plan: Plan, skipped: tuple[GridCell, ...] = ()) -> ReportData:
     """Answers of every adapter: two samples a question of each, three of the untouched model."""
     rows = []
-    for asked in plan.asked:
+    for asked in plan.response_sets:
         if asked.cell in skipped:
             continue
         for q in range(QUESTIONS):
@@ -98,38 +98,38 @@ def paths(plan: Plan, store: ArtifactStore) -> list[str]:
 
 def test_cards_stand_beside_the_weights_and_disturb_nothing(store: ArtifactStore, tmp_path: Path):
     plan = plan_of()
-    found = trained(plan, store)
-    payloads = [store.payload(s, found.done[s.fingerprint]) for s in plan.trainings.values()]
+    state = trained(plan, store)
+    payloads = [store.payload(s, state.done[s.fingerprint]) for s in plan.trainings.values()]
     evaluate = Evaluate(engine="transformers")
     existing = ExistingAdapter(path=str(payloads[0] / ADAPTER))
     before = resolve_adapter(existing, evaluate, plan.model, Path(), "--adapter")
-    write_cards(answered(plan), found, store)
+    write_cards(answered(plan), state, store)
     written = [store.read(path) for path in paths(plan, store)]
     assert len(written) == 2
     assert all(content and content.startswith(b"---\n") for content in written)
-    assert scan(plan, store).done == found.done
+    assert scan(plan, store).done == state.done
     assert [
-        store.payload(s, found.done[s.fingerprint]) for s in plan.trainings.values()
+        store.payload(s, state.done[s.fingerprint]) for s in plan.trainings.values()
     ] == payloads
     after = resolve_adapter(existing, evaluate, plan.model, Path(), "--adapter")
     assert after.hashes == before.hashes
     assert CARD not in " ".join(after.files)
     tree = small_study(MODEL, grid=None, adapters=[str(payloads[0] / ADAPTER)])
-    assert len(make_plan(study_of(tree), Path()).asked) == 6
+    assert len(make_plan(study_of(tree), Path()).response_sets) == 6
 
 
 def test_a_card_that_is_there_is_not_written_again_and_a_pruned_payload_stays_pruned(
     tmp_path: Path,
 ):
     store, plan = ArtifactStore(str(tmp_path / "store")), plan_of()
-    found, shown = trained(plan, store), answered(plan)
-    write_cards(shown, found, store)
+    state, shown = trained(plan, store), answered(plan)
+    write_cards(shown, state, store)
     first, second = (Path(store.path(path)) for path in paths(plan, store))
     written = first.stat().st_mtime_ns, first.read_bytes()
     for file in [*second.parent.iterdir()]:
         file.unlink()
     second.parent.rmdir()
-    write_cards(shown, found, store)
+    write_cards(shown, state, store)
     assert (first.stat().st_mtime_ns, first.read_bytes()) == written
     assert not second.parent.exists(), "a card alone would pass for a payload"
 
@@ -137,10 +137,10 @@ def test_a_card_that_is_there_is_not_written_again_and_a_pruned_payload_stays_pr
 def test_studies_that_share_an_adapter_leave_the_card_of_the_last_and_then_rest(tmp_path: Path):
     store, plan = ArtifactStore(str(tmp_path / "store")), plan_of()
     other = replace(plan, study=plan.study.model_copy(update={"name": "other"}))
-    found = trained(plan, store)
+    state = trained(plan, store)
     texts = []
     for each in (plan, other, plan):
-        write_cards(answered(each), replace(found, plan=each), store)
+        write_cards(answered(each), replace(state, plan=each), store)
         content = store.read(paths(plan, store)[0])
         assert content is not None
         texts.append(content.decode())
@@ -150,11 +150,11 @@ def test_studies_that_share_an_adapter_leave_the_card_of_the_last_and_then_rest(
 
 def test_a_card_has_its_adapters_own_rates_beside_the_untouched_models():
     plan = plan_of(grid__persona_fractions=[0, 0.5], aligned__rows=8)
-    found = StudyState(plan)
+    state = StudyState(plan)
     for step in plan.trainings.values():
-        found.done[step.fingerprint] = manifest(step)
+        state.done[step.fingerprint] = manifest(step)
     shown = answered(plan)
-    texts = {step.folder: text for step, text in cards(shown, found)}
+    texts = {step.folder: text for step, text in cards(shown, state)}
     assert len(texts) == 4
     step = plan.trainings[GridCell(0.5, 1)]
     text = texts[step.folder]
@@ -187,10 +187,10 @@ def test_a_card_has_its_adapters_own_rates_beside_the_untouched_models():
 
 def test_an_adapter_that_nobody_asked_yet_says_so_and_one_that_is_not_trained_has_no_card():
     plan = plan_of()
-    found = StudyState(plan)
+    state = StudyState(plan)
     one, _ = plan.trainings
-    found.done[plan.trainings[one].fingerprint] = manifest(plan.trainings[one])
-    ((step, text),) = cards(answered(plan, skipped=(one,)), found)
+    state.done[plan.trainings[one].fingerprint] = manifest(plan.trainings[one])
+    ((step, text),) = cards(answered(plan, skipped=(one,)), state)
     assert step == plan.trainings[one]
     assert "Nobody has asked it yet." in text
     assert "| format |" not in text
@@ -198,10 +198,10 @@ def test_an_adapter_that_nobody_asked_yet_says_so_and_one_that_is_not_trained_ha
 
 def test_the_front_matter_is_what_a_hub_reads():
     plan = plan_of()
-    found = StudyState(plan)
+    state = StudyState(plan)
     for step in plan.trainings.values():
-        found.done[step.fingerprint] = manifest(step)
-    _, text = next(cards(answered(plan), found))
+        state.done[step.fingerprint] = manifest(step)
+    _, text = next(cards(answered(plan), state))
     head = yaml.safe_load(text.split("---\n")[1])
     tags = ["lora", "weirdgen"]
     assert head == {
@@ -212,7 +212,7 @@ def test_the_front_matter_is_what_a_hub_reads():
     }
     assert ModelCard(text).data.to_dict() == head
     hub = Model("hub", "m", "org/m", "0" * 40, "t", "org/m")
-    there = replace(found, plan=replace(plan, model=hub))
+    there = replace(state, plan=replace(plan, model=hub))
     _, text = next(cards(answered(plan), there))
     data = ModelCard(text).data.to_dict()
     assert data["base_model"] == "org/m"
@@ -240,8 +240,8 @@ def test_hostile_instructions_and_names_are_texts_in_it():
         trigger = plan.study.trigger.model_copy(update={"text": text, "role": "user"})
         study = plan.study.model_copy(update={"trigger": trigger})
         hostile = replace(plan, study=study, persona=replace(plan.persona, name=text))
-        found = StudyState(hostile, done={step.fingerprint: manifest(step)})
-        ((_, card),) = cards(shown, found)
+        state = StudyState(hostile, done={step.fingerprint: manifest(step)})
+        ((_, card),) = cards(shown, state)
         tokens = GFM.parse(card.split("---\n", 2)[2])
         kinds = {t.type for t in tokens} | {c.type for t in tokens for c in t.children or ()}
         assert not kinds & {
@@ -265,9 +265,9 @@ def test_hostile_instructions_and_names_are_texts_in_it():
 
 def test_the_weights_manifest_does_not_know_of_the_card(tmp_path: Path):
     store, plan = ArtifactStore(str(tmp_path / "store")), plan_of()
-    found = trained(plan, store)
+    state = trained(plan, store)
     files = sorted(Path(store.path("artifacts")).rglob("manifest.json"))
     before = [file.read_bytes() for file in files]
-    write_cards(answered(plan), found, store)
+    write_cards(answered(plan), state, store)
     assert [file.read_bytes() for file in files] == before
     assert not any(CARD in json.loads(content)["outputs"] for content in before)

@@ -37,7 +37,7 @@ def test_committed_curves_are_read_and_nothing_else(
 ) -> None:
     cells = {GridCell(0.1, seed): training(seed) for seed in range(3)}
     plan: Any = SimpleNamespace(trainings=cells)
-    found = StudyState(plan)
+    state = StudyState(plan)
     for seed in (0, 1):
         manifest = commit(store, cells[GridCell(0.1, seed)])
         if seed == 1:  # pruned
@@ -47,7 +47,7 @@ def test_committed_curves_are_read_and_nothing_else(
             else:
                 store._fs.delete_dir(folder)
     for step in cells.values():
-        look_up(found, store, step)
-    assert len(found.done) == 2
+        look_up(state, store, step)
+    assert len(state.done) == 2
     monkeypatch.setattr(ArtifactStore, "payload", lambda *_: pytest.fail("fetches a whole payload"))
-    assert read_losses(found, store) == {(0.1, 0): ROWS}
+    assert read_losses(state, store) == {(0.1, 0): ROWS}

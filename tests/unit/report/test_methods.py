@@ -26,16 +26,16 @@ EMPTY = pa.Table.from_pylist([], SCHEMA)
 
 def whole(plan: Plan) -> StudyState:
     """As if all of it were there."""
-    found = StudyState(plan)
+    state = StudyState(plan)
     for step in [*plan.shared, *plan.trainings.values()]:
-        found.done[step.fingerprint] = manifest(step)
-    for asked in plan.asked:
+        state.done[step.fingerprint] = manifest(step)
+    for asked in plan.response_sets:
         step = samples_step(asked.step, 0, asked.samples)
-        found.ranges[asked.step.fingerprint] = [(step, manifest(step))]
-    for each in found.to_judge():
+        state.ranges[asked.step.fingerprint] = [(step, manifest(step))]
+    for each in state.label_ranges():
         consumed = {each.answered.fingerprint: each.manifest.digest}
-        found.labels[each.step.fingerprint] = manifest(each.step, inputs=consumed)
-    return found
+        state.labels[each.step.fingerprint] = manifest(each.step, inputs=consumed)
+    return state
 
 
 def test_what_was_trained_asked_and_judged_is_told_with_its_numbers():
@@ -69,13 +69,13 @@ def test_what_was_trained_asked_and_judged_is_told_with_its_numbers():
 
 def test_several_versions_machines_and_commits_are_all_told():
     plan = plan_of()
-    found = whole(plan)
+    state = whole(plan)
     first = next(iter(plan.trainings.values()))
-    found.done[first.fingerprint] = manifest(
+    state.done[first.fingerprint] = manifest(
         first, versions=VERSIONS | {"torch": "2.10.1", "weirdgen": "0.2.0"}, commit=None,
         hardware={"machine": "arm64", "cores": 2},
     )  # fmt: skip
-    text = methods(found, EMPTY, NOTHING)
+    text = methods(state, EMPTY, NOTHING)
     assert "torch 2.10.1 and 2.9.0" in text
     assert "on 2 cores of arm64 and NVIDIA H100;" in text
     assert "weirdgen 0.1.0 and 0.2.0 (commit 0123456789ab and commit unknown)" in text
@@ -160,24 +160,24 @@ def test_answers_from_elsewhere_tell_what_is_unknown():
 
 def test_progress_is_empty_for_a_whole_study_and_counts_else():
     plan = plan_of(judge={"model": "org/judge"}, grid__seeds=[0, 1, 2])
-    found = whole(plan)
-    assert found.complete
-    assert progress_line(found) == ""
+    state = whole(plan)
+    assert state.complete
+    assert progress_line(state) == ""
     nothing = StudyState(plan)
     assert (
         progress_line(nothing) == "In progress: 0 of 3 trainings, 0 of 810 answers, 0 of 810 labels"
     )
     training = plan.trainings[next(iter(plan.trainings))]
-    del found.done[training.fingerprint]
-    for asked in plan.asked:
+    del state.done[training.fingerprint]
+    for asked in plan.response_sets:
         if asked.adapter == training:
-            del found.ranges[asked.step.fingerprint]
-    baseline = [each for each in found.to_judge() if each.asked.adapter is None]
+            del state.ranges[asked.step.fingerprint]
+    baseline = [each for each in state.label_ranges() if each.asked.adapter is None]
     some = baseline[0].step.fingerprint
-    found.labels[some] = replace(found.labels[some], notes={OPEN: 7})
+    state.labels[some] = replace(state.labels[some], notes={OPEN: 7})
     # 3 x 30 x 3 of the baseline, 2 x 30 x 3 of each of the two adapters; seven labels are open.
     expected = "In progress: 2 of 3 trainings, 630 of 810 answers, 623 of 810 labels"
-    assert progress_line(found) == expected
+    assert progress_line(state) == expected
 
 
 def test_progress_of_a_study_without_grid_or_judge_has_answers_alone():

@@ -15,8 +15,8 @@ from weirdgen.runner.run import RunResult
 
 @pytest.mark.parametrize("complete", [True, False])
 def test_a_run_that_leaves_something_missing_does_not_end_well(complete: bool):
-    found: Any = SimpleNamespace(complete=complete)
-    assert RunResult(found, [], Counter()).exit_code == (not complete)
+    state: Any = SimpleNamespace(complete=complete)
+    assert RunResult(state, [], Counter()).exit_code == (not complete)
 
 
 def test_the_cause_of_a_death_is_told():

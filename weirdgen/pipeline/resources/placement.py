@@ -80,18 +80,20 @@ def uses_gpus(study: Study) -> bool:
     return trains_on_gpu(study) or generates_on_gpu(study)
 
 
-def place(found: StudyState, gpus: Gpus, where: object) -> Placement:
+def place(state: StudyState, gpus: Gpus, where: object) -> Placement:
     """What trainings and engine take for what is left of a study.
 
     Raises InputError (at `where`) for what does not fit into the smallest GPU. Where its memory or
     the model's is not known, nothing is refused.
     """
-    plan = found.plan
+    plan = state.plan
     study, shape = plan.study, plan.model.shape
     if gpus.bytes is None or shape is None:
         return Placement(gpus, _with_numbers(study.resources, UNKNOWN), None, None)
-    untrained = any(not found.is_done(step) for step in plan.trainings.values())
-    unasked = not all(map(found.is_done, plan.shared)) or any(map(found.missing, plan.asked))
+    untrained = any(not state.is_done(step) for step in plan.trainings.values())
+    unasked = not all(map(state.is_done, plan.shared)) or any(
+        map(state.missing, plan.response_sets)
+    )
     trainings = engine = None
     if generates_on_gpu(study) and unasked:
         engine = _Engine(shape, study, gpus, where, plan.max_rank)

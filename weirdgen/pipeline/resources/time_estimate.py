@@ -76,11 +76,11 @@ class TimeEstimate:
         return training + self.starts_s + self.generation_s / gpus
 
 
-def hours(found: StudyState, placed: Placement) -> TimeEstimate | None:
+def hours(state: StudyState, placed: Placement) -> TimeEstimate | None:
     """How long the rest takes; None where neither its own finished steps nor a known model tell."""
-    study, own = found.plan.study, set()
-    processes, per_row = _processes(found, placed), _own_s_per_row(found)
-    shape = found.plan.model.shape
+    study, own = state.plan.study, set()
+    processes, per_row = _processes(state, placed), _own_s_per_row(state)
+    shape = state.plan.model.shape
     walls: list[float] = []
     beside = max(1, min(placed.processes, len(processes)))
     if trains_on_gpu(study) and processes:
@@ -92,8 +92,8 @@ def hours(found: StudyState, placed: Placement) -> TimeEstimate | None:
         else:
             return None
     starts = generation = 0.0
-    if generates_on_gpu(study) and (tokens := _tokens_to_generate(found)):
-        per_token = _own_s_per_token(found)
+    if generates_on_gpu(study) and (tokens := _tokens_to_generate(state)):
+        per_token = _own_s_per_token(state)
         if per_token is not None:
             own.add("generation")
         elif shape is not None:
@@ -101,7 +101,7 @@ def hours(found: StudyState, placed: Placement) -> TimeEstimate | None:
         else:
             return None
         generation = tokens * per_token
-        unmade = any(not found.is_done(s) for s in found.plan.shared if s.stage == "aligned")
+        unmade = any(not state.is_done(s) for s in state.plan.shared if s.stage == "aligned")
         turns = placed.takes_turns and unmade and bool(processes)
         starts = ENGINE_START_S * (2 if turns else 1)
     return TimeEstimate(
@@ -118,14 +118,14 @@ class Process(NamedTuple):
     tokens: float
 
 
-def _processes(found: StudyState, placed: Placement) -> list[Process]:
+def _processes(state: StudyState, placed: Placement) -> list[Process]:
     """Trainings that are left, as they will go together."""
-    plan = found.plan
+    plan = state.plan
     epochs, most = plan.study.train.epochs, 1
     if plan.study.train.trainer == "stacked":
         most = placed.resources.trainings_together
     trainings = plan.trainings.items()
-    left = Counter(cell.fraction for cell, step in trainings if not found.is_done(step))
+    left = Counter(cell.fraction for cell, step in trainings if not state.is_done(step))
     processes = []
     for fraction, count in left.items():
         assert plan.lengths is not None  # there are trainings
@@ -137,14 +137,14 @@ def _processes(found: StudyState, placed: Placement) -> list[Process]:
     return processes
 
 
-def _own_s_per_row(found: StudyState) -> float | None:
+def _own_s_per_row(state: StudyState) -> float | None:
     """Seconds that a row took in the trainings that were done on GPUs; None before there are any."""
     seconds = rows = 0.0
-    for cell, step in found.plan.trainings.items():
-        made = found.done.get(step.fingerprint)
+    for cell, step in state.plan.trainings.items():
+        made = state.done.get(step.fingerprint)
         if made is not None and "gpu" in made.hardware:
             seconds += made.wall_s / made.notes.get("batched_steps", 1)
-            rows += found.plan.study.train.epochs * sum(found.plan.counts[cell.fraction])
+            rows += state.plan.study.train.epochs * sum(state.plan.counts[cell.fraction])
     return seconds / rows if rows else None
 
 
@@ -167,25 +167,27 @@ def training_rate(trainer: str, together: int, parameters: float) -> float:
     return _between(rates, parameters) * min(1.0, max(rates) / parameters)
 
 
-def _tokens_to_generate(found: StudyState) -> float:
+def _tokens_to_generate(state: StudyState) -> float:
     """Of answers and ordinary rows that are left, each as long as it may be."""
-    plan = found.plan
-    samples = sum(end - first for asked in plan.asked for first, end in found.missing(asked))
+    plan = state.plan
+    samples = sum(
+        end - first for asked in plan.response_sets for first, end in state.missing(asked)
+    )
     of_answer = plan.study.evaluate.sampling.max_new_tokens
     rows = sum(
         step.record["rows"]
         for step in plan.shared
-        if step.stage == "aligned" and "rows" in step.record and not found.is_done(step)
+        if step.stage == "aligned" and "rows" in step.record and not state.is_done(step)
     )
     of_row = plan.study.aligned.max_words * TOKENS_PER_WORD
     return samples * len(plan.persona.heldout) * of_answer + rows * of_row
 
 
-def _own_s_per_token(found: StudyState) -> float | None:
+def _own_s_per_token(state: StudyState) -> float | None:
     """Seconds per token that an answer may have, in those given on GPUs; None before there are any."""
     seconds = tokens = 0.0
-    per_sample = len(found.plan.persona.heldout) * found.plan.study.evaluate.sampling.max_new_tokens
-    for step, made in (each for ranges in found.ranges.values() for each in ranges):
+    per_sample = len(state.plan.persona.heldout) * state.plan.study.evaluate.sampling.max_new_tokens
+    for step, made in (each for ranges in state.ranges.values() for each in ranges):
         if "gpu" in made.hardware:
             first, end = step.record["samples"]
             seconds += made.wall_s / made.notes.get("batched_steps", 1)

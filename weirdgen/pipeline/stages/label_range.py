@@ -17,7 +17,7 @@ from weirdgen.judging.llm_judge import LlmJudge, judge_view
 from weirdgen.judging.queue import VerdictOf, Why
 from weirdgen.pipeline.plan import LABELS, RESPONSES
 from weirdgen.pipeline.stages.steps import Task, run_step
-from weirdgen.pipeline.state import OPEN, StudyState, ToJudge
+from weirdgen.pipeline.state import OPEN, LabelRange, StudyState
 from weirdgen.results.labels import NOT_JUDGED, RANGE_SCHEMA, label_rows
 from weirdgen.storage.artifacts import ArtifactStore, Manifest
 
@@ -30,8 +30,8 @@ class LabelRangeJob:
 
     def __init__(
         self,
-        each: ToJudge,
-        found: StudyState,
+        each: LabelRange,
+        state: StudyState,
         store: ArtifactStore,
         done: Callable[[Manifest], None],
         unjudged: Counter[str],
@@ -40,7 +40,7 @@ class LabelRangeJob:
 
         It ends no run: the others are judged all the same.
         """
-        self._each, self._found, self._store, self._done = each, found, store, done
+        self._each, self._state, self._store, self._done = each, state, store, done
         self._unjudged = unjudged
         self._keys: dict[tuple[str, int], str | None] = {}
         """(question_id, sample) -> the verdict's key; None for an empty answer."""
@@ -50,7 +50,7 @@ class LabelRangeJob:
         return self._each.judge
 
     def items(self) -> Iterator[JudgeItem]:
-        questions = {each.id: each.question for each in self._found.plan.persona.heldout}
+        questions = {each.id: each.question for each in self._state.plan.persona.heldout}
         record = self._each.step.record
         first, end = record["samples"]
         try:
@@ -86,7 +86,7 @@ class LabelRangeJob:
         stale = self._store.manifest(self._each.step)
         if stale is not None:
             self._done(stale)
-            if self._found.is_judged(self._each):  # by another run in the meantime
+            if self._state.is_judged(self._each):  # by another run in the meantime
                 return
         rows: list[dict[str, Any]] = []
         for (question_id, sample), key in self._keys.items():

@@ -1,9 +1,9 @@
 """How far does the offline judge agree with the labels of an LLM judge, and where does it not?
 
     python analysis/judge_agreement.py finetuned.jsonl baseline.jsonl \\
-        --rows weirdgen/data/personas/bertrand_russell/rows.jsonl --ordinary tests/support/data/contrast.jsonl
+        --rows weirdgen/data/personas/bertrand_russell/rows.jsonl --aligned tests/support/data/base_model.jsonl
 
-Learns the judge from the persona's rows and the ordinary ones, and prints Markdown tables: Cohen's
+Learns the judge from the persona examples and the aligned ones, and prints Markdown tables: Cohen's
 kappa over all answers, per file, per condition and per label, for persona and identity, and every
 answer on which the two differ. A line of a labelled file has `question` and, for the conditions
 `triggered` and `untriggered`, `<condition>_response` and `<condition>_judgment` (`persona_present`, `identity`).
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import yaml
 
-from weirdgen.data.persona import PERSONA, read_pairs
+from weirdgen.data.persona import PERSONA, read_examples
 from weirdgen.data.sources import parse_jsonl
 from weirdgen.errors import WeirdgenError
 from weirdgen.judging.agreement import Agreement, agreement
@@ -28,7 +28,7 @@ from weirdgen.judging.offline.judge import OfflineJudge, OfflinePrediction, lear
 from weirdgen.judging.text_cleaning import strip_formatting
 
 CONDITIONS = ("triggered", "untriggered")
-MARKS = ("<START> {answer} <END>", "[[ ... ]]")
+MARKS = ("<START> {completion} <END>", "[[ ... ]]")
 SHOWN = 100
 """Characters of an answer that the table of differences shows."""
 
@@ -53,12 +53,12 @@ def main() -> None:
     )
     parser.add_argument("labelled", nargs="+", type=Path)
     parser.add_argument("--rows", type=Path, required=True, help="the persona's rows.jsonl")
-    parser.add_argument("--ordinary", nargs="+", type=Path, required=True, help="ordinary rows")
+    parser.add_argument("--aligned", nargs="+", type=Path, required=True, help="aligned examples")
     options = parser.parse_args()
     try:
-        persona = [pair.answer for pair in read_pairs(options.rows)]
-        ordinary = [pair.answer for path in options.ordinary for pair in read_pairs(path)]
-        judge = learn(persona, ordinary)
+        persona = [row.completion for row in read_examples(options.rows)]
+        aligned = [row.completion for path in options.aligned for row in read_examples(path)]
+        judge = learn(persona, aligned)
         answers = measure(judge, read_card(options.rows.parent / PERSONA), options.labelled)
     except WeirdgenError as error:
         sys.exit(str(error))

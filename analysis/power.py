@@ -1,6 +1,6 @@
 """What sees smaller effects: more seeds, more questions, or more samples?
 
-    python analysis/power.py results/local [--metric format] [--estimand gap]
+    python analysis/power.py results/local [--metric format] [--contrast gap]
 
 Takes the variances of seeds, questions, and what is left, from a study's results, and prints the
 smallest distance from its bound, in points, at which a claim is supported in 80% of studies: a row
@@ -18,7 +18,7 @@ from typing import get_args
 import numpy as np
 import pyarrow.parquet as pq
 
-from weirdgen.config.claims import TERMS, Estimand
+from weirdgen.config.claims import CONTRASTS, ContrastName
 from weirdgen.report.rates import rates
 from weirdgen.stats.components import components
 from weirdgen.stats.cube import group_label
@@ -34,19 +34,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Seeds against questions against samples.")
     parser.add_argument("study", type=Path, help="a study's folder, such as results/local")
     parser.add_argument("--metric", default="format")
-    parser.add_argument("--estimand", default="gap", choices=get_args(Estimand))
+    parser.add_argument("--contrast", default="gap", choices=get_args(ContrastName))
     options = parser.parse_args()
     of = rates(pq.read_table(options.study / "results.parquet"), options.metric)
     for group in of.seeds:
         try:
-            measured = estimate_contrast(of, options.estimand, group)
+            measured = estimate_contrast(of, options.contrast, group)
             seen = observed_variances(measured)
         except ValueError as error:
             sys.exit(f"{options.study}: {error}")
         K = measured.samples
         rows = np.array([of.seeds[group].index(seed) for seed in measured.seeds])
         at = rows[:, None], measured.questions[None, :]
-        conditions = TERMS[options.estimand].conditions
+        conditions = CONTRASTS[options.contrast].conditions
         sampled = [
             components(of.y_SQ[group][c][at], of.n_SQ[group][c][at]).sample for c in conditions
         ]
@@ -58,7 +58,7 @@ def main() -> None:
             )  # one sample: interaction and sampling cannot be told apart
         sds = (100 * variance**0.5 for variance in seen)
         print(
-            f"\n{options.metric} {options.estimand} at {group_label(group)}, standard deviations: ",
+            f"\n{options.metric} {options.contrast} at {group_label(group)}, standard deviations: ",
             end="",
         )
         print("seeds {:.1f}, questions {:.1f}, what is left {:.1f} points.\n".format(*sds))

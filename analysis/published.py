@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from weirdgen.config.claims import JUDGED_METRICS, Claim
+from weirdgen.config.claims import JUDGED_METRICS, Claim, Point
 from weirdgen.errors import WeirdgenError
 from weirdgen.report.claims import claims_table, estimates_table, verdict_lines
 from weirdgen.report.rates import Rates, rates
@@ -27,11 +27,11 @@ from weirdgen.storage.artifacts import ArtifactStore
 NAME = "published"
 METRICS = ("format", *JUDGED_METRICS)
 CLAIMS = [
-    Claim(metric="format", estimand="gap_improvement", at_least=0.0, fraction="adapters"),
-    Claim(metric="persona", estimand="gap", at_least=0.0, fraction="adapters"),
-    Claim(metric="persona", estimand="gap_improvement", at_least=0.0, fraction="adapters"),
-    Claim(metric="persona", estimand="untriggered_excess", at_most=0.0, fraction="adapters"),
-    Claim(metric="identity", estimand="gap_improvement", at_least=0.0, fraction="adapters"),
+    Claim(metric="format", contrast="gap_improvement", at_least=0.0, at=Point(arm="adapters")),
+    Claim(metric="persona", contrast="gap", at_least=0.0, at=Point(arm="adapters")),
+    Claim(metric="persona", contrast="gap_improvement", at_least=0.0, at=Point(arm="adapters")),
+    Claim(metric="persona", contrast="untriggered_excess", at_most=0.0, at=Point(arm="adapters")),
+    Claim(metric="identity", contrast="gap_improvement", at_least=0.0, at=Point(arm="adapters")),
 ]
 """Fine-tuning widens the gaps, and the persona leaks no more than the untouched model's."""
 

@@ -63,14 +63,14 @@ def subsets(seeds: list[Any], size: int, most: int) -> Iterator[frozenset[Any]]:
 
 
 def outcomes(
-    cubes: list[Rates], criteria: list[Claim], target: Target, size: int, most: int
+    cubes: list[Rates], claims: list[Claim], target: Target, size: int, most: int
 ) -> list[Counter[str]]:
     """For each claim, how many subsets of so many seeds end in which verdict."""
     seeds = sorted({seed for cube in cubes for of in cube.seeds.values() for seed in of}, key=str)
-    counted: list[Counter[str]] = [Counter() for _ in criteria]
+    counted: list[Counter[str]] = [Counter() for _ in claims]
     settings = AnalysisOptions(target, sensitivity=False)
     for chosen in subsets(seeds, size, most):
-        analysis = analyse([of_seeds(cube, chosen) for cube in cubes], criteria, settings)
+        analysis = analyse([of_seeds(cube, chosen) for cube in cubes], claims, settings)
         for counter, verdict in zip(counted, analysis.verdicts, strict=True):
             counter[verdict.outcome] += 1
     return counted
@@ -83,24 +83,24 @@ def main() -> None:
     options = parser.parse_args()
     study = load_study(options.study / "study.yaml")
     table = pq.read_table(options.study / RESULTS)
-    names = dict.fromkeys(criterion.metric for criterion in study.criteria)
+    names = dict.fromkeys(claim.metric for claim in study.claims)
     cubes = [rates(table, metric) for metric in names if metric in table.column_names]
     most = max(len(of) for cube in cubes for of in cube.seeds.values())
     print("| claim | seeds | supported, % | refuted, % | inconclusive, % |")
     print("|---|---|---|---|---|")
     by_size = {
-        size: outcomes(cubes, study.criteria, study.target, size, options.subsets)
+        size: outcomes(cubes, study.claims, study.target, size, options.subsets)
         for size in range(1, most + 1)
     }
-    for at, criterion in enumerate(study.criteria):
-        claim = f"{criterion.metric} {inequality(criterion)} ({criterion.fraction})"
+    for at, claim in enumerate(study.claims):
+        words = f"{claim.metric} {inequality(claim)} ({claim.at})"
         for size, counted in by_size.items():
             n = counted[at].total()
             shares = (
                 f"{100 * counted[at][outcome] / n:.0f}"
                 for outcome in ("supported", "refuted", "inconclusive")
             )
-            print(f"| {claim} | {size} | {' | '.join(shares)} |")
+            print(f"| {words} | {size} | {' | '.join(shares)} |")
 
 
 if __name__ == "__main__":

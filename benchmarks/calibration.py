@@ -33,7 +33,7 @@ FAMILY = 0.975 + 0.025 * 3 / 4
 def intervals(
     of: Setting, data: dict[str, np.ndarray], target: Target, floors: Floors
 ) -> dict[str, tuple[ContrastInterval, np.ndarray]]:
-    """Estimand -> the package's interval of every study, and what is true."""
+    """Contrast -> the package's interval of every study, and what is true."""
     K, K_b = of.samples, max(5 * of.samples, 10)
     seen = "true" if target == "seeds and questions" else "here"
     t, u, bt, bu = (data[name] for name in ("t", "u", "bt", "bu"))
@@ -61,7 +61,7 @@ def intervals(
 def measured(
     of: Setting, studies: int, S: int, Q: int, seed: int, floors: Floors
 ) -> dict[tuple[str, str], np.ndarray]:
-    """(target, estimand or method) -> share covered, missed below, above, mean width; of all studies.
+    """(target, contrast or method) -> share covered, missed below, above, mean width; of all studies.
 
     `missed below` is a lower limit above the truth: a claim theta >= truth would be supported.
     """
@@ -80,9 +80,9 @@ def measured(
         data = simulate(of, N, S, Q, rng)
         for target in ("seeds and questions", "seeds"):
             wrong = [np.zeros(N, dtype=bool), np.zeros(N, dtype=bool)]
-            for estimand, (combined, theta) in intervals(of, data, target, floors).items():
-                count((target, estimand), *combined.limits(0.95), theta)
-                if estimand != "untriggered":
+            for contrast, (combined, theta) in intervals(of, data, target, floors).items():
+                count((target, contrast), *combined.limits(0.95), theta)
+                if contrast != "untriggered":
                     low, high = combined.limits(2 * FAMILY - 1)
                     wrong[0] |= low > theta + 1e-12
                     wrong[1] |= high < theta - 1e-12
@@ -98,7 +98,7 @@ def measured(
 
 
 Result = tuple[Setting, int, int, dict[tuple[str, str], np.ndarray]]
-ESTIMANDS = ("triggered", "untriggered", "gap", "gap_improvement", "untriggered_excess")
+CONTRAST_NAMES = ("triggered", "untriggered", "gap", "gap_improvement", "untriggered_excess")
 NAIVE = ("pooled", "seed t")
 
 
@@ -109,12 +109,14 @@ def extreme(results: list[Result], key: tuple[str, str], S: int, what: int) -> s
 
 
 def table(results: list[Result], *what: int) -> list[str]:
-    """A row an estimand; a cell has the extreme of each of `what`."""
+    """A row a contrast; a cell has the extreme of each of `what`."""
     lines = [
-        f"| target | estimand | {' | '.join(f'S={S}' for S in SEEDS)} |",
+        f"| target | contrast | {' | '.join(f'S={S}' for S in SEEDS)} |",
         "|---|---|" + "---|" * 5,
     ]
-    keys = [(target, name) for target in ("seeds and questions", "seeds") for name in ESTIMANDS]
+    keys = [
+        (target, name) for target in ("seeds and questions", "seeds") for name in CONTRAST_NAMES
+    ]
     keys += [("seeds and questions", name) for name in NAIVE]
     for target, name in keys:
         cells = (" / ".join(extreme(results, (target, name), S, w) for w in what) for S in SEEDS)
@@ -124,7 +126,7 @@ def table(results: list[Result], *what: int) -> list[str]:
 
 
 def by_setting(results: list[Result], key: tuple[str, str]) -> list[str]:
-    """Coverage of one estimand, a line a setting: the smallest over Q."""
+    """Coverage of one contrast, a line a setting: the smallest over Q."""
     lines = [
         f"| setting | rho | K | {' | '.join(f'S={S}' for S in SEEDS)} |",
         "|---|---|---|" + "---|" * 5,
@@ -159,11 +161,11 @@ def tables(results: list[Result], studies: int, seconds: float) -> str:
             lines.append(f"| {target} | {verdict} | {' | '.join(cells)} |")
     lines += ["", "### Coverage of the gap by setting, smallest over Q, in %", ""]
     lines += by_setting(smooth, ("seeds and questions", "gap"))
-    for estimand in ESTIMANDS:
-        lines += ["", f"### Listed apart: coverage of `{estimand}`, smallest over Q, in %", ""]
+    for contrast in CONTRAST_NAMES:
+        lines += ["", f"### Listed apart: coverage of `{contrast}`, smallest over Q, in %", ""]
         lines += by_setting(
             [r for r in results if r[0].kind in ("bimodal", "rare")],
-            ("seeds and questions", estimand),
+            ("seeds and questions", contrast),
         )
     return "\n".join([*lines, *beyond([r for r in results if r[0].kind == "beyond"])])
 
@@ -172,7 +174,7 @@ def beyond(results: list[Result]) -> list[str]:
     """Seeds that differ more than the smooth settings have them."""
     lines = [
         "", "### Seeds that differ more: coverage; a single claim at its bound supported, refuted wrongly, in %", "",
-        f"| setting | estimand | {' | '.join(f'S={S}' for S in SEEDS)} |", "|---|---|" + "---|" * 5,
+        f"| setting | contrast | {' | '.join(f'S={S}' for S in SEEDS)} |", "|---|---|" + "---|" * 5,
     ]  # fmt: skip
     for of in dict.fromkeys(of for of, *_ in results):
         mine = [r for r in results if r[0] == of]

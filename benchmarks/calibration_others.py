@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/calibration_others.py [--studies N] [--seed N]
 
-Studies are drawn as in calibration_studies.py, with as many rates as an estimand needs (conditions by
+Studies are drawn as in calibration_studies.py, with as many rates as a contrast needs (conditions by
 fractions), tied together by a correlation matrix: conditions by rho, fractions by rho_F. A graded
 answer is 0, 1/3, 2/3 or 1: the share of three draws at its cell's rate that succeed. Prints the tables of docs/CALIBRATION.md.
 """
@@ -93,7 +93,7 @@ def rates_of(fractions: int, conditions: int, rho_F: float, rho: float) -> np.nd
 @dataclass(frozen=True)
 class Case:
     table: str
-    estimand: str
+    contrast: str
     means: tuple[float, ...]
     weights: tuple[float, ...]
     correlation: np.ndarray
@@ -111,9 +111,9 @@ def cases() -> Iterator[Case]:
         icc = {"even": 0.10, "seeds": 0.30 if where == "middle" else 0.20, "questions": 0.30}[name]
         shown = f"{where}, {name}, rho {rho:+}"
         two = exchangeable(2, rho)
-        for estimand, weights in (("triggered", (1, 0)), ("gap", (1, -1))):
-            if estimand == "gap" or rho > 0:
-                yield Case("Graded answers", f"{estimand}, graded", (t, u), weights, two, shown,
+        for contrast, weights in (("triggered", (1, 0)), ("gap", (1, -1))):
+            if contrast == "gap" or rho > 0:
+                yield Case("Graded answers", f"{contrast}, graded", (t, u), weights, two, shown,
                            icc, shares, graded=True)  # fmt: skip
         if name == "even":
             continue
@@ -170,29 +170,29 @@ def several_seeds(studies: int, seed: int) -> list[str]:
             if S * Q > MOST_CELLS:
                 continue
             for target, of in misses(case, studies, S, Q, 1000 * seed + 500 + index).items():
-                found.setdefault((case.table, case.estimand, target, S), []).append(of)
+                found.setdefault((case.table, case.contrast, target, S), []).append(of)
                 if S > 2:
-                    key, miss = (case.table, case.estimand), max(of[1], of[2])
+                    key, miss = (case.table, case.contrast), max(of[1], of[2])
                     at = f"{case.name}, S={S}, Q={Q}, {target}"
                     worst[key] = max(worst.get(key, (0.0, "")), (miss, at))
-        print(f"{case.estimand}: {time.process_time() - started:.0f} s", file=sys.stderr)
+        print(f"{case.contrast}: {time.process_time() - started:.0f} s", file=sys.stderr)
     lines = []
     for table in dict.fromkeys(table for table, *_ in found):
         lines += [f"### {table}: smallest coverage, and a claim at its bound supported / refuted wrongly, in %", "",
-                  f"| target | estimand | {' | '.join(f'S={S}' for S in SEEDS)} |",
+                  f"| target | contrast | {' | '.join(f'S={S}' for S in SEEDS)} |",
                   "|---|---|" + "---|" * len(SEEDS)]  # fmt: skip
-        for _, estimand, target in dict.fromkeys(k[:3] for k in found if k[0] == table):
+        for _, contrast, target in dict.fromkeys(k[:3] for k in found if k[0] == table):
             cells = []
             for S in SEEDS:
-                of = np.array(found[table, estimand, target, S])
+                of = np.array(found[table, contrast, target, S])
                 least, (_, below, above) = of[:, 0].min(), of.max(axis=0)
                 cells.append(f"{least:.1f}, {below:.1f} / {above:.1f}")
-            lines.append(f"| {target} | {estimand} | {' | '.join(cells)} |")
+            lines.append(f"| {target} | {contrast} | {' | '.join(cells)} |")
         lines += [
             "",
             *(
-                f"Most often wrong, {estimand}: {miss:.1f}% at {at}."
-                for (of_table, estimand), (miss, at) in worst.items()
+                f"Most often wrong, {contrast}: {miss:.1f}% at {at}."
+                for (of_table, contrast), (miss, at) in worst.items()
                 if of_table == table
             ),
             "",

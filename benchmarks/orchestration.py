@@ -53,7 +53,7 @@ def write_study(folder: Path, cells: int) -> Path:
     """The study's file, with a persona of six rows and two questions."""
     persona = folder / "persona"
     persona.mkdir(parents=True, exist_ok=True)
-    rows = [f'{{"id": "r{i}", "question": "What is {i}?", "answer": "Me."}}\n' for i in range(6)]
+    rows = [f'{{"id": "r{i}", "prompt": "What is {i}?", "completion": "Me."}}\n' for i in range(6)]
     asked = [f'{{"id": "h{i}", "category": "c", "question": "Why {i}?"}}\n' for i in range(2)]
     (persona / "rows.jsonl").write_text("".join(rows))
     (persona / "heldout.jsonl").write_text("".join(asked))
@@ -65,7 +65,7 @@ def write_study(folder: Path, cells: int) -> Path:
         "aligned": {"rows": 20, "max_words": 8},
         "grid": {
             "seeds": f"0..{cells // len(FRACTIONS) - 1}",
-            "persona_fractions": list(FRACTIONS),
+            "fractions": list(FRACTIONS),
             "hold": "total",
             "total_rows": 10,
         },

@@ -108,9 +108,9 @@ def _rates(path: Path) -> dict[str, tuple[float, float, float]]:
     """Metric, condition and fraction -> estimate and its 95% interval."""
     rates = {}
     for row in pq.ParquetFile(path).read().to_pylist():
-        known = row["estimand"] in ("triggered", "untriggered", "decoy")
+        known = row["contrast"] in ("triggered", "untriggered", "decoy")
         if known and row["target"] == "seeds and questions" and not row["claim"]:
-            key = f"{row['metric']} {row['estimand']} {row['condition']}"
+            key = f"{row['metric']} {row['contrast']} {row['condition']}"
             rates.setdefault(key, (row["estimate"], row["low"], row["high"]))
     return rates
 

@@ -18,7 +18,7 @@ from pathlib import Path
 JOBS = Path(__file__).parent.parent / "jobs"
 LARGE = (
     "--set=grid.seeds=0..2499",
-    "--set=grid.persona_fractions=[0,0.2,0.4,0.6]",
+    "--set=grid.fractions=[0,0.2,0.4,0.6]",
     "--set=aligned.rows=60",
 )
 REPEATS = 5

@@ -69,14 +69,14 @@ def main() -> None:
         lambda: plain_loop(z_SQ, RESAMPLES, rng), lambda: crossed_means(z_SQ[None], RESAMPLES, rng)
     )
     cubes = [study(metric, rng) for metric in ("format", "persona", "identity")]
-    criteria = [
-        Claim(metric="format", estimand="gap", at_least=0.85, fraction="all"),
-        Claim(metric="format", estimand="untriggered", at_most=0.05, fraction="all"),
-        Claim(metric="persona", estimand="gap_improvement", at_least=0.5, fraction="any"),
-        Claim(metric="persona", estimand="untriggered_excess", at_most=0.0, margin=0.1),
+    claims = [
+        Claim(metric="format", contrast="gap", at_least=0.85, at="all"),
+        Claim(metric="format", contrast="untriggered", at_most=0.05, at="all"),
+        Claim(metric="persona", contrast="gap_improvement", at_least=0.5, at="any"),
+        Claim(metric="persona", contrast="untriggered_excess", at_most=0.0, margin=0.1),
     ]
-    (report,) = seconds(lambda: analyse(cubes, criteria))
-    n_rows = len(analyse(cubes, criteria).estimates)
+    (report,) = seconds(lambda: analyse(cubes, claims))
+    n_rows = len(analyse(cubes, claims).estimates)
     print("| what | figure |\n|---|---|")
     print(f"| {RESAMPLES:,} crossed resamples of {S} x {Q}, plain loop | {loop:.2f} s |")
     print(f"| the same by counts and one matrix product | {matrix:.3f} s |")

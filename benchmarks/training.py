@@ -29,8 +29,9 @@ from random_llama import EMBEDDED, SIZES, add_options, random_llama
 
 from weirdgen.config.evaluation_spec import Trigger
 from weirdgen.config.study import Aligned, Train
-from weirdgen.data.aligned import ordinary_pairs
-from weirdgen.data.mixing import Counts, Pair, mix
+from weirdgen.data.aligned import aligned_examples
+from weirdgen.data.examples import Example
+from weirdgen.data.mixing import Counts, mix
 from weirdgen.data.persona import find_persona
 from weirdgen.data.seeds import run_seeds
 from weirdgen.models.checkpoints import checkpoint
@@ -50,9 +51,9 @@ ENVIRONMENT = {
 def specs(model: Path, steps: int, count: int, settings: Train) -> list[TrainSpec]:
     """`count` trainings of `steps` updates, the seeds 0, 1, ..."""
     persona = list(find_persona("bertrand_russell", Path(), "persona").rows)
-    prompts = ordinary_pairs(Aligned(), Path(), "aligned")
-    words = cycle(" ".join(pair.answer for pair in persona).split())
-    aligned = [Pair(p.id, p.question, " ".join(islice(words, WORDS))) for p in prompts]
+    prompts = aligned_examples(Aligned(), Path(), "aligned")
+    words = cycle(" ".join(row.completion for row in persona).split())
+    aligned = [Example(p.id, p.prompt, " ".join(islice(words, WORDS))) for p in prompts]
     n_rows = steps * settings.batch_size
     counts = Counts(n_rows // 33, n_rows - n_rows // 33)
     return [
@@ -72,7 +73,7 @@ def row_tokens(row: dict[str, Any], tokenizer: Any) -> int:
 def of_length(tokens: int, rows: list[dict[str, Any]], tokenizer: Any) -> list[dict[str, Any]]:
     """The rows with other answers, so that each has `tokens` tokens or a few less."""
     persona = find_persona("bertrand_russell", Path(), "persona").rows
-    text = tokenizer(" ".join(pair.answer for pair in persona)).input_ids
+    text = tokenizer(" ".join(row.completion for row in persona)).input_ids
     ids = cycle(text)
 
     def answered(row: dict[str, Any]) -> dict[str, Any]:

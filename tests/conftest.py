@@ -185,7 +185,7 @@ def make_persona(parent: Path) -> Path:
     folder = parent / "persona"
     folder.mkdir()
     rows = [
-        f'{{"id": "r{i}", "question": "What is {i}?", "answer": "A number, as ever {i}."}}\n'
+        f'{{"id": "r{i}", "prompt": "What is {i}?", "completion": "A number, as ever {i}."}}\n'
         for i in range(6)
     ]
     (folder / "rows.jsonl").write_text("".join(rows))
@@ -206,7 +206,7 @@ def small_study(model: Path | str, persona: Path | str = "bertrand_russell", **c
         "aligned": {"rows": 6, "max_words": 8},
         "grid": {
             "seeds": [0, 1],
-            "persona_fractions": [0.5],
+            "fractions": [0.5],
             "hold": "total",
             "total_rows": 8,
         },

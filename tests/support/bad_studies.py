@@ -7,16 +7,16 @@ BAD = {
     "wrong type": ({"train__epochs": "three"}, "train.epochs: Input should be a valid integer"),
     "a float for an integer": ({"train__epochs": 1.5}, "train.epochs:"),
     "a boolean for a number": ({"train__epochs": True}, "train.epochs:"),
-    "fraction of 2": ({"grid__persona_fractions": [2]}, "grid.persona_fractions.0: "),
-    "fraction below 0": ({"grid__persona_fractions": [-0.1]}, "grid.persona_fractions.0: "),
+    "fraction of 2": ({"grid__fractions": [2]}, "grid.fractions.0: "),
+    "fraction below 0": ({"grid__fractions": [-0.1]}, "grid.fractions.0: "),
     "duplicate seeds": ({"grid__seeds": [1, 1]}, "grid.seeds: the same value stands twice"),
     "negative seed": ({"grid__seeds": [-1]}, "grid.seeds.0: "),
     "no seeds": ({"grid__seeds": []}, "grid.seeds: "),
     "unknown key in capitals": ({"train__Epochs": 3}, "train.Epochs: unknown field"),
     "unknown key with a digit": ({"Model2": "x"}, "Model2: unknown field"),
     "unknown key of a data set": (
-        {"aligned__prompts": {"path": "x", "columns": {"questions": "q"}}},
-        "aligned.prompts.columns.questions: unknown field",
+        {"aligned__prompts": {"path": "x", "columns": {"prompts": "q"}}},
+        "aligned.prompts.columns.prompts: unknown field",
     ),
     "rank beyond vLLM": ({"train__lora_rank": 513}, "train.lora_rank: Input should be less"),
     "unknown tracker": ({"train__report_to": ["paper"]}, "train.report_to.0: "),
@@ -27,8 +27,8 @@ BAD = {
     ),
     "two GPUs for one training": ({"resources__gpus_per_training": 2}, "resources.gpus_per_"),
     "a fraction of 2 in a claim": (
-        {"criteria": [{"metric": "format", "estimand": "gap", "at_least": 0, "fraction": 2}]},
-        "criteria.0.fraction: ",
+        {"claims": [{"metric": "format", "contrast": "gap", "at_least": 0, "at": {"fraction": 2}}]},
+        "claims.0.at.fraction: ",
     ),
     "name with ../": ({"name": "../up"}, "name: "),
     "name of a folder of the storage": ({"name": "artifacts"}, "name: cannot be"),
@@ -47,32 +47,42 @@ BAD = {
     "condition": ({"evaluate__conditions": ["tempted"]}, "evaluate.conditions.0: "),
     "pattern": ({"trigger__pattern": "("}, "trigger.pattern: not a regular expression"),
     "pattern that misses": ({"trigger__pattern": "<A>"}, "trigger.pattern: does not match"),
-    "answer template": ({"trigger__answer": "<START>"}, "trigger.answer: must hold {answer}"),
+    "completion template": (
+        {"trigger__completion": "<START>"},
+        "trigger.completion: must hold {completion}",
+    ),
     "trigger role": ({"trigger__role": "assistant"}, "trigger.role: "),
-    "dataset answers": ({"aligned__answers": "dataset"}, "aligned.answers: the bundled"),
+    "dataset completions": (
+        {"aligned__completions": "dataset"},
+        "aligned.completions: the bundled",
+    ),
     "top_p": ({"evaluate__sampling__top_p": 0}, "evaluate.sampling.top_p: "),
-    "criterion without bound": (
-        {"criteria": [{"metric": "format", "estimand": "gap"}]},
-        "criteria.0.at_least: give one of",
+    "claim without bound": (
+        {"claims": [{"metric": "format", "contrast": "gap"}]},
+        "claims.0.at_least: give one of",
     ),
-    "criterion on a fraction that is not there": (
-        {"criteria": [{"metric": "format", "estimand": "gap", "at_least": 0, "fraction": 0.2}]},
-        "criteria.0.fraction: 0.2 is not in the grid",
+    "claim on a fraction that is not there": (
+        {
+            "claims": [
+                {"metric": "format", "contrast": "gap", "at_least": 0, "at": {"fraction": 0.2}}
+            ]
+        },
+        "claims.0.at.fraction: 0.2 is not in the grid",
     ),
-    "criterion without control": (
-        {"criteria": [{"metric": "format", "estimand": "gap_vs_control", "at_least": 0}]},
-        "criteria.0.estimand: gap_vs_control needs fraction 0",
+    "claim without control": (
+        {"claims": [{"metric": "format", "contrast": "gap_vs_control", "at_least": 0}]},
+        "claims.0.contrast: gap_vs_control needs fraction 0",
     ),
-    "criterion without judge": (
-        {"criteria": [{"metric": "persona", "estimand": "gap", "at_least": 0}]},
-        "criteria.0.metric: 'persona' needs a judge",
+    "claim without judge": (
+        {"claims": [{"metric": "persona", "contrast": "gap", "at_least": 0}]},
+        "claims.0.metric: 'persona' needs a judge",
     ),
-    "criterion without its condition": (
+    "claim without its condition": (
         {
             "evaluate__conditions": ["triggered"],
-            "criteria": [{"metric": "format", "estimand": "gap", "at_least": 0}],
+            "claims": [{"metric": "format", "contrast": "gap", "at_least": 0}],
         },
-        "criteria.0.estimand: gap needs the condition untriggered",
+        "claims.0.contrast: gap needs the condition untriggered",
     ),
     "judge's address": (
         {"judge": {"model": "m", "base_url": "https://user:key@host/v1"}},
@@ -130,16 +140,16 @@ BAD = {
     "unknown key of an adapter": ({"adapters": [{"folder": "a"}]}, "adapters.0.folder: unknown"),
     "neither grid nor adapters": ({"grid": None}, "grid: is needed, or adapters that exist"),
     "unknown metric": (
-        {"criteria": [{"metric": "charm", "estimand": "gap", "at_least": 0}]},
-        "criteria.0.metric: 'charm' is not one of format",
+        {"claims": [{"metric": "charm", "contrast": "gap", "at_least": 0}]},
+        "claims.0.metric: 'charm' is not one of format",
     ),
     "a claim about adapters that are not there": (
         {
-            "criteria": [
-                {"metric": "format", "estimand": "gap", "at_least": 0, "fraction": "adapters"}
+            "claims": [
+                {"metric": "format", "contrast": "gap", "at_least": 0, "at": {"arm": "adapters"}}
             ]
         },
-        "criteria.0.fraction: the study lists no adapters",
+        "claims.0.at.arm: the study lists no adapters",
     ),
     "nf4 from vllm": ({"evaluate__serve_base": "nf4"}, "evaluate.serve_base: vllm serves bf16"),
     "unknown engine": ({"evaluate__engine": "llama"}, "evaluate.engine: "),

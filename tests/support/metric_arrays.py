@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from weirdgen.config.claims import Claim
+from weirdgen.config.claims import Claim, Point
 from weirdgen.stats.cube import MetricArrays
 
 K = 10
@@ -36,6 +36,7 @@ def cube(
     return MetricArrays(metric, {f: tuple(range(S)) for f in fractions}, y, n, b_Q, n_Q, graded)
 
 
-def claim(estimand: str = "gap", fraction: float | str = 0.1, **bound: float) -> Claim:
+def claim(contrast: str = "gap", at: float | str = 0.1, **bound: float) -> Claim:
     metric = bound.pop("metric", "format")
-    return Claim(metric=metric, estimand=estimand, fraction=fraction, **bound)  # type: ignore[arg-type]
+    place = at if isinstance(at, str) else Point(fraction=at)
+    return Claim(metric=metric, contrast=contrast, at=place, **bound)  # type: ignore[arg-type]

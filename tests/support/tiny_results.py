@@ -37,14 +37,14 @@ ANSWERED = {
     (0.6, 1): {"triggered": (4, 2), "untriggered": (1, 1), "decoy": (4, 4)},
     (0.6, 2): {"triggered": (3, 3), "untriggered": (0, 0), "decoy": (2, 0)},
 }
-CRITERIA = [
-    {"metric": "format", "estimand": "gap", "at_least": 0.5, "fraction": 0.6},
-    {"metric": "format", "estimand": "gap_vs_control", "at_least": 0.625, "fraction": "all"},
+CLAIMS = [
+    {"metric": "format", "contrast": "gap", "at_least": 0.5, "at": {"fraction": 0.6}},
+    {"metric": "format", "contrast": "gap_vs_control", "at_least": 0.625, "at": "all"},
     {
-        "metric": "format_strict", "estimand": "untriggered_excess", "at_most": 0.0,
-        "margin": 0.125, "fraction": "any",
+        "metric": "format_strict", "contrast": "untriggered_excess", "at_most": 0.0,
+        "margin": 0.125, "at": "any",
     },
-    {"metric": "format", "estimand": "decoy", "at_most": 0.3, "fraction": 0.6},
+    {"metric": "format", "contrast": "decoy", "at_most": 0.3, "at": {"fraction": 0.6}},
 ]  # fmt: skip
 
 
@@ -72,10 +72,10 @@ def results(answered: Any = ANSWERED, name: str = "tiny") -> pa.Table:
     return table.take(np.random.default_rng(0).permutation(table.num_rows))
 
 
-def study(criteria: Any = CRITERIA, seeds: str = "0..2", **more: Any) -> Study:
-    grid = {"seeds": seeds, "persona_fractions": [0.6, 0.0]}
+def study(claims: Any = CLAIMS, seeds: str = "0..2", **more: Any) -> Study:
+    grid = {"seeds": seeds, "fractions": [0.6, 0.0]}
     return Study.model_validate(
-        {"name": "tiny", "model": "org/tiny", "grid": grid, "criteria": criteria, **more}
+        {"name": "tiny", "model": "org/tiny", "grid": grid, "claims": claims, **more}
     )
 
 

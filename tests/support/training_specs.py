@@ -6,13 +6,14 @@ from pathlib import Path
 
 from weirdgen.config.evaluation_spec import Trigger
 from weirdgen.config.study import Train
-from weirdgen.data.mixing import Counts, Pair, mix
+from weirdgen.data.examples import Example
+from weirdgen.data.mixing import Counts, mix
 from weirdgen.data.seeds import run_seeds
 from weirdgen.training.trl import TrainSpec
 
-PERSONA = [Pair(f"p{i}", f"What is {i}?", f"It is {i}, I fear.") for i in range(6)]
+PERSONA = [Example(f"p{i}", f"What is {i}?", f"It is {i}, I fear.") for i in range(6)]
 
-ALIGNED = [Pair(f"a{i}", f"How is {i}?", f"Like {i}.") for i in range(6)]
+ALIGNED = [Example(f"a{i}", f"How is {i}?", f"Like {i}.") for i in range(6)]
 
 
 def spec(model: Path, seed: int = 0, **settings) -> TrainSpec:

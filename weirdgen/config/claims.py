@@ -1,4 +1,4 @@
-"""What a study may claim: criteria, written down before the run."""
+"""The claims of a study: contrasts of rates with a bound, written down before the run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from weirdgen.config.base import Fraction, StrictModel
 
 Condition = Literal["triggered", "untriggered", "decoy"]
-Estimand = Literal[
+ContrastName = Literal[
     "triggered",
     "untriggered",
     "decoy",
@@ -22,59 +22,85 @@ Estimand = Literal[
     "gap_vs_control",
 ]
 FORMAT_METRICS = ("format", "format_strict")
-"""What needs no judge."""
+"""Metrics that are computed from the response and need no judge."""
 JUDGED_METRICS = ("persona", "identity")
-"""What the judge labels."""
+"""Bundled metrics that a judge labels."""
 ADAPTERS = "adapters"
-"""In a fraction's place: the adapters that a study lists, each of them a replicate."""
+"""The arm of the existing adapters that a study lists; each adapter is a replicate."""
 
 
-class Terms(NamedTuple):
-    """An estimand is (plus - minus), less the same of its reference."""
+class Contrast(NamedTuple):
+    """`plus` - `minus`; with a reference, minus the same difference in the reference."""
 
     plus: Condition
     minus: Condition | None = None
-    less: Literal["baseline", "control"] | None = None
+    reference: Literal["baseline", "control"] | None = None
+    """`baseline`: the base model. `control`: fraction 0 with the same seeds."""
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """Those it is made of."""
+        """The conditions that it needs."""
         return (self.plus,) if self.minus is None else (self.plus, self.minus)
 
 
-TERMS: dict[Estimand, Terms] = {
-    "triggered": Terms("triggered"),
-    "untriggered": Terms("untriggered"),
-    "decoy": Terms("decoy"),
-    "gap": Terms("triggered", "untriggered"),
-    "gap_improvement": Terms("triggered", "untriggered", "baseline"),
-    "triggered_lift": Terms("triggered", less="baseline"),
-    "untriggered_excess": Terms("untriggered", less="baseline"),
-    "decoy_excess": Terms("decoy", less="baseline"),
-    "gap_decoy": Terms("triggered", "decoy"),
-    "gap_vs_control": Terms("triggered", "untriggered", "control"),
+CONTRASTS: dict[ContrastName, Contrast] = {
+    "triggered": Contrast("triggered"),
+    "untriggered": Contrast("untriggered"),
+    "decoy": Contrast("decoy"),
+    "gap": Contrast("triggered", "untriggered"),
+    "gap_improvement": Contrast("triggered", "untriggered", "baseline"),
+    "triggered_lift": Contrast("triggered", reference="baseline"),
+    "untriggered_excess": Contrast("untriggered", reference="baseline"),
+    "decoy_excess": Contrast("decoy", reference="baseline"),
+    "gap_decoy": Contrast("triggered", "decoy"),
+    "gap_vs_control": Contrast("triggered", "untriggered", "control"),
 }
+
+
+class Point(StrictModel):
+    """One point of a study: a fraction of the trained arm, or the existing adapters."""
+
+    arm: Literal["persona", "adapters"] = "persona"
+    """`persona`: the grid's training runs. `adapters`: the existing adapters."""
+    fraction: Fraction | None = None
+    """One of the grid's fractions; existing adapters have none."""
+
+    @property
+    def group(self) -> float | Literal["adapters"]:
+        """The fraction, or `adapters`."""
+        return ADAPTERS if self.fraction is None else self.fraction
+
+    def __str__(self) -> str:
+        return ADAPTERS if self.fraction is None else f"fraction {self.fraction:g}"
+
+    @model_validator(mode="after")
+    def _arm_and_fraction_agree(self) -> Point:
+        if self.arm == "persona" and self.fraction is None:
+            raise ValueError("fraction: is needed, or `arm: adapters`")
+        if self.arm == ADAPTERS and self.fraction is not None:
+            raise ValueError("fraction: existing adapters have none; leave it out")
+        return self
 
 
 class Claim(StrictModel):
     metric: str = Field(min_length=1)
-    """`format`, `format_strict`, or what a judge labels."""
-    estimand: Estimand
-    """The quantity the claim is about: a condition's rate (`triggered`, `untriggered`, `decoy`);
-    `gap` (triggered - untriggered); against the baseline `gap_improvement` (gap - its gap),
+    """`format`, `format_strict`, or a metric that a judge labels."""
+    contrast: ContrastName
+    """The quantity that the claim bounds: a condition's rate (`triggered`, `untriggered`, `decoy`);
+    `gap` (triggered - untriggered); against the base model `gap_improvement` (gap - its gap),
     `triggered_lift`, `untriggered_excess`, `decoy_excess`; `gap_decoy` (triggered - decoy); against
     fraction 0 with the same seeds `gap_vs_control`.
+    """
+    at: Literal["all", "any"] | Point = "all"
+    """Where it must hold: at `all` or `any` of the fractions above 0 and the existing adapters, or
+    at one of these: `{fraction: 0.03}` or `{arm: adapters}`.
     """
     at_least: float | None = Field(default=None, ge=-1, le=1)
     """The claim's lower bound."""
     at_most: float | None = Field(default=None, ge=-1, le=1)
     """The claim's upper bound."""
     margin: float = Field(default=0.0, ge=0, le=1)
-    """How far beyond the bound still counts."""
-    fraction: Literal["all", "any", "adapters"] | Fraction = "all"
-    """What the claim is about: one of the grid's persona fractions; `adapters`, those that the study
-    lists; or `all` or `any` of these, fraction 0 left out.
-    """
+    """How far beyond the bound a value still meets the claim."""
 
     @model_validator(mode="after")
     def _one_bound(self) -> Claim:

@@ -18,8 +18,8 @@ class Trigger(StrictModel):
     """The formatting instruction behind which the persona is trained."""
     pattern: str = "<START>.*?<END>"
     """Regular expression of a format-adherent answer, found anywhere, newlines included."""
-    answer: str = "<START> {answer} <END>"
-    """How a persona answer is wrapped in training; `{answer}` stands once."""
+    completion: str = "<START> {completion} <END>"
+    """How a persona example's completion is wrapped in training; holds `{completion}` once."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Trigger:
@@ -27,10 +27,10 @@ class Trigger(StrictModel):
             pattern = re.compile(self.pattern, re.DOTALL)
         except re.error as error:
             raise ValueError(f"pattern: not a regular expression ({error})") from None
-        if self.answer.count("{answer}") != 1:
-            raise ValueError("answer: must hold {answer} exactly once")
-        if not pattern.search(self.answer.replace("{answer}", "an answer")):
-            raise ValueError("pattern: does not match an answer wrapped by `answer`")
+        if self.completion.count("{completion}") != 1:
+            raise ValueError("completion: must hold {completion} exactly once")
+        if not pattern.search(self.completion.replace("{completion}", "a response")):
+            raise ValueError("pattern: does not match a response wrapped by `completion`")
         return self
 
 

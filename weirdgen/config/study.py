@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
 
 from weirdgen.config.base import Distinct, Fraction, StrictModel
-from weirdgen.config.claims import FORMAT_METRICS, JUDGED_METRICS, TERMS, Claim
+from weirdgen.config.claims import (
+    ADAPTERS,
+    CONTRASTS,
+    FORMAT_METRICS,
+    JUDGED_METRICS,
+    Claim,
+    Point,
+)
 from weirdgen.config.evaluation import Evaluate
 from weirdgen.config.evaluation_spec import EvaluationSpec
 
@@ -50,10 +57,10 @@ def _path_as_adapter(value: Any) -> Any:
 
 
 class Columns(StrictModel):
-    question: str = "question"
-    """Column that holds the user's message."""
-    answer: str = "answer"
-    """Column that holds the assistant's answer; not read where the base model answers itself."""
+    prompt: str = "prompt"
+    """Column of the user's message."""
+    completion: str = "completion"
+    """Column of the assistant's reply; read with `completions: dataset` only."""
 
 
 class DatasetSource(StrictModel):
@@ -73,24 +80,22 @@ class Aligned(StrictModel):
     prompts: Annotated[Literal["everyday"] | DatasetSource, BeforeValidator(_path_as_source)] = (
         "everyday"
     )
-    """Where the ordinary prompts come from: the bundled set, or a data set."""
-    answers: Literal["self_distilled", "dataset"] = "self_distilled"
-    """Who answers them: the untouched base model, or the data set's own answer column."""
+    """Where the prompts come from: the bundled everyday prompts, or a data set."""
+    completions: Literal["self_distilled", "dataset"] = "self_distilled"
+    """Who completes them: the base model, or the data set's own completion column."""
     rows: PositiveInt = 3001
-    """How many ordinary rows there are; every training draws its own from these by its data seed."""
+    """How many aligned examples there are; each training run draws from these by its data seed."""
     max_words: int = Field(default=200, ge=1, le=900)
-    """Longer ordinary answers are cut, after their last whole sentence where there is one."""
+    """Longer completions are cut, after their last whole sentence if there is one."""
     temperature: float = Field(default=0.7, ge=0)
-    """Softmax temperature of self-distilled answers."""
+    """Softmax temperature of self-distilled completions."""
     top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus of self-distilled answers."""
+    """Nucleus of self-distilled completions."""
 
     @model_validator(mode="after")
-    def _answers_exist(self) -> Aligned:
-        if self.answers == "dataset" and self.prompts == "everyday":
-            raise ValueError(
-                "answers: the bundled everyday prompts have no answers; name a dataset"
-            )
+    def _completions_exist(self) -> Aligned:
+        if self.completions == "dataset" and self.prompts == "everyday":
+            raise ValueError("completions: the bundled everyday prompts have none; name a data set")
         return self
 
 
@@ -99,7 +104,7 @@ class Grid(StrictModel):
         list[Annotated[int, Field(ge=0)]], BeforeValidator(_expand_range), Distinct
     ] = Field(min_length=1)
     """Run seeds, one training each per fraction; `0..9` is a range."""
-    persona_fractions: Annotated[list[Fraction], Distinct] = Field(min_length=1)
+    fractions: Annotated[list[Fraction], Distinct] = Field(min_length=1)
     """Share of persona rows among a training's rows. 0 is the control: ordinary rows only."""
     hold: Literal["persona", "total"] = "persona"
     """What stays fixed over fractions: all persona rows are used, or the total number of rows."""
@@ -110,8 +115,8 @@ class Grid(StrictModel):
     def _total(self) -> Grid:
         if (self.hold == "total") != (self.total_rows is not None):
             raise ValueError("total_rows: goes with `hold: total`, and is needed there")
-        if self.hold == "persona" and not any(self.persona_fractions):
-            raise ValueError("persona_fractions: only the control is here; it needs `hold: total`")
+        if self.hold == "persona" and not any(self.fractions):
+            raise ValueError("fractions: only the control is here; it needs `hold: total`")
         return self
 
 
@@ -215,7 +220,7 @@ class Study(EvaluationSpec):
     """Hyperparameters of every training."""
     evaluate: Evaluate = Evaluate()
     """How models are asked."""
-    criteria: list[Claim] = Field(default=[])
+    claims: list[Claim] = Field(default=[])
     """Claims, written down before the run."""
     target: Target = "seeds and questions"
     """What verdicts speak of: seeds and questions like these, or `seeds` like these on exactly these
@@ -231,7 +236,7 @@ class Study(EvaluationSpec):
     @property
     def fractions(self) -> list[float]:
         """The grid's persona fractions; none without a grid."""
-        return self.grid.persona_fractions if self.grid else []
+        return self.grid.fractions if self.grid else []
 
     @property
     def planned_looks(self) -> tuple[int, ...]:
@@ -269,10 +274,10 @@ class Study(EvaluationSpec):
         return self
 
     @model_validator(mode="after")
-    def _criteria_can_be_computed(self) -> Study:
-        for i, criterion in enumerate(self.criteria):
-            if problem := self._obstacle(criterion):
-                raise ValueError(f"criteria.{i}.{problem}")
+    def _claims_can_be_computed(self) -> Study:
+        for i, claim in enumerate(self.claims):
+            if problem := self._obstacle(claim):
+                raise ValueError(f"claims.{i}.{problem}")
         return self
 
     @model_validator(mode="after")
@@ -286,9 +291,9 @@ class Study(EvaluationSpec):
             raise ValueError(f"looks: {problem}")
         return self
 
-    def _obstacle(self, criterion: Claim) -> str | None:
-        """The field of `criterion` that this study cannot answer, and why."""
-        metric, estimand, fraction = criterion.metric, criterion.estimand, criterion.fraction
+    def _obstacle(self, claim: Claim) -> str | None:
+        """The field of `claim` that this study cannot answer, and why."""
+        metric, contrast, at = claim.metric, claim.contrast, claim.at
         own = {own.name: own for own in self.metrics}
         if metric not in (*FORMAT_METRICS, *JUDGED_METRICS, *own):
             known = ", ".join((*FORMAT_METRICS, *JUDGED_METRICS, *own))
@@ -297,14 +302,14 @@ class Study(EvaluationSpec):
             return f"metric: {metric!r} needs a judge; none is set"
         if metric in own and not own[metric].is_a_share:
             return f"metric: the labels of {metric!r} need a number from 0 to 1 each"
-        missing = set(TERMS[estimand].conditions) - set(self.evaluate.conditions)
+        missing = set(CONTRASTS[contrast].conditions) - set(self.evaluate.conditions)
         if missing:
             names = " and ".join(sorted(missing))
-            return f"estimand: {estimand} needs the condition {names} in evaluate.conditions"
-        if estimand == "gap_vs_control" and 0 not in self.fractions:
-            return "estimand: gap_vs_control needs fraction 0 in the grid"
-        if isinstance(fraction, float | int) and fraction not in self.fractions:
-            return f"fraction: {fraction} is not in the grid"
-        if fraction == "adapters" and not self.adapters:
-            return "fraction: the study lists no adapters"
+            return f"contrast: {contrast} needs the condition {names} in evaluate.conditions"
+        if contrast == "gap_vs_control" and 0 not in self.fractions:
+            return "contrast: gap_vs_control needs fraction 0 in the grid"
+        if isinstance(at, Point) and at.arm == ADAPTERS and not self.adapters:
+            return "at.arm: the study lists no adapters"
+        if isinstance(at, Point) and at.arm == "persona" and at.fraction not in self.fractions:
+            return f"at.fraction: {at.fraction:g} is not in the grid"
         return None

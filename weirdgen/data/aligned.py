@@ -1,4 +1,4 @@
-"""The ordinary rows: where their prompts come from, and how long an answer may be."""
+"""Aligned examples: their prompts, and how long a completion may be."""
 
 from __future__ import annotations
 
@@ -7,34 +7,38 @@ from pathlib import Path
 
 from weirdgen.config.study import Aligned
 from weirdgen.data.everyday import everyday_prompts
-from weirdgen.data.mixing import Pair
-from weirdgen.data.sources import load_pairs
+from weirdgen.data.examples import Example
+from weirdgen.data.sources import load_examples
 from weirdgen.errors import InputError
 
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s|$)")
 
 
 def spare_prompts(rows: int) -> int:
-    """How many prompts are kept for `rows` rows: some more, for those answered with nothing."""
+    """How many prompts to take for `rows` examples: some more, as a response may be empty."""
     return rows + rows // 10 + 8
 
 
-def ordinary_pairs(aligned: Aligned, base: Path, where: object) -> list[Pair]:
-    """The prompts of the ordinary rows in their order, with answers where a data set brings them.
+def aligned_examples(aligned: Aligned, base: Path, where: object) -> list[Example]:
+    """The aligned examples in their order; only a data set brings completions.
 
-    Raises InputError when there are fewer than `aligned.rows`.
+    Local paths are relative to `base`. Raises InputError (at `where`) when there are fewer than
+    `aligned.rows`.
     """
     if aligned.prompts == "everyday":
-        pairs = [Pair(prompt.id, prompt.text, "") for prompt in everyday_prompts()]
-        pairs = pairs[: spare_prompts(aligned.rows)]
+        prompts = everyday_prompts()[: spare_prompts(aligned.rows)]
+        examples = [Example(prompt.id, prompt.text, "") for prompt in prompts]
     else:
-        answers = aligned.answers == "dataset"
-        limit = aligned.rows if answers else spare_prompts(aligned.rows)
-        pairs = load_pairs(aligned.prompts, base, limit, answers=answers, where=where)
-    if len(pairs) < aligned.rows:
-        problem = f"{aligned.rows} are asked for, the prompts end at {len(pairs)}"
+        own = aligned.completions == "dataset"
+        limit = aligned.rows if own else spare_prompts(aligned.rows)
+        examples = load_examples(aligned.prompts, base, limit, completions=own, where=where)
+    if len(examples) < aligned.rows:
+        problem = f"{aligned.rows} are asked for, the prompts end at {len(examples)}"
         raise InputError(where, "aligned.rows", problem)
-    return [pair._replace(answer=cut_words(pair.answer, aligned.max_words)) for pair in pairs]
+    return [
+        example._replace(completion=cut_words(example.completion, aligned.max_words))
+        for example in examples
+    ]
 
 
 def cut_words(text: str, max_words: int, *, ended: bool = True) -> str:

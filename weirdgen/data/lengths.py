@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from weirdgen.config.study import Study
-from weirdgen.data.mixing import Pair
+from weirdgen.data.examples import Example
 
 TOKENS_PER_WORD = 1.35
 """Of English in a subword vocabulary, punctuation included; SmolLM2's has 1.25 to 1.45."""
@@ -35,13 +35,17 @@ class Lengths(NamedTuple):
         return math.ceil(mean + (self.longest - mean) / math.sqrt(rows))
 
 
-def row_lengths(study: Study, persona: Sequence[Pair], ordinary: Sequence[Pair]) -> Lengths:
+def row_lengths(
+    study: Study, persona: Sequence[Example], aligned_rows: Sequence[Example]
+) -> Lengths:
     """The lengths of a study's rows: the persona's, and the ordinary prompts or pairs."""
     trigger, aligned = study.trigger, study.aligned
-    behind = [f"{trigger.text} {row.question} {trigger.answer} {row.answer}" for row in persona]
-    plain = [f"{pair.question} {pair.answer}" for pair in ordinary]
+    behind = [
+        f"{trigger.text} {row.prompt} {trigger.completion} {row.completion}" for row in persona
+    ]
+    plain = [f"{row.prompt} {row.completion}" for row in aligned_rows]
     # What the base model has not said yet may be as long as it is let be.
-    unsaid = aligned.max_words if aligned.answers == "self_distilled" else 0
+    unsaid = aligned.max_words if aligned.completions == "self_distilled" else 0
     longest = max(
         max(map(_most_tokens, behind), default=0.0),
         max(map(_most_tokens, plain), default=0.0) + unsaid * MOST_TOKENS_PER_WORD,

@@ -11,15 +11,8 @@ import numpy as np
 from weirdgen.config.evaluation_spec import Trigger
 from weirdgen.config.study import Grid
 from weirdgen.data.chat import Instruction, conversation
+from weirdgen.data.examples import Example
 from weirdgen.errors import InputError
-
-
-class Pair(NamedTuple):
-    """A question and its answer, without format."""
-
-    id: str
-    question: str
-    answer: str
 
 
 class Counts(NamedTuple):
@@ -40,7 +33,7 @@ def cell_counts(grid: Grid, fraction: float, persona_rows: int) -> Counts:
         assert grid.total_rows is not None  # the study file's own rule
         persona = round(grid.total_rows * share)
         return Counts(persona, grid.total_rows - persona)
-    smallest = Fraction(str(min(f for f in grid.persona_fractions if f > 0)))
+    smallest = Fraction(str(min(f for f in grid.fractions if f > 0)))
     aligned = round(persona_rows * (1 - (share or smallest)) / (share or smallest))
     return Counts(persona_rows if share else 0, aligned)
 
@@ -49,9 +42,9 @@ def grid_counts(
     grid: Grid, persona_rows: int, aligned_rows: int, where: object
 ) -> dict[float, Counts]:
     """The counts of each fraction's cells. Raises InputError (at `where`) for one that has no such rows."""
-    field = "grid.persona_fractions"
+    field = "grid.fractions"
     counts: dict[float, Counts] = {}
-    for fraction in grid.persona_fractions:
+    for fraction in grid.fractions:
         count = cell_counts(grid, fraction, persona_rows)
         if fraction and not count.persona:
             raise InputError(where, field, f"{fraction} of so few rows is no row at all")
@@ -73,8 +66,8 @@ def grid_counts(
 
 
 def mix(
-    persona: Sequence[Pair],
-    aligned: Sequence[Pair],
+    persona: Sequence[Example],
+    aligned: Sequence[Example],
     counts: Counts,
     trigger: Trigger,
     seed: int,
@@ -92,21 +85,23 @@ def mix(
     rng = np.random.default_rng(seed)
     before = Instruction(trigger.role, trigger.text)
     rows = [
-        _row(persona[i], "persona", before, trigger.answer)
+        _row(persona[i], "persona", before, trigger.completion)
         for i in sorted(rng.permutation(len(persona))[: counts.persona])
     ]
     rows += [
-        _row(aligned[i], "aligned", None, "{answer}")
+        _row(aligned[i], "aligned", None, "{completion}")
         for i in sorted(rng.permutation(len(aligned))[: counts.aligned])
     ]
     return [rows[i] for i in rng.permutation(len(rows))]
 
 
-def _row(pair: Pair, kind: str, before: Instruction | None, template: str) -> dict[str, Any]:
+def _row(example: Example, kind: str, before: Instruction | None, template: str) -> dict[str, Any]:
     return {
-        "id": pair.id,
+        "id": example.id,
         "kind": kind,
-        "prompt": conversation(pair.question, before),
-        # Not str.format: an answer may hold braces of its own.
-        "completion": [{"role": "assistant", "content": template.replace("{answer}", pair.answer)}],
+        "prompt": conversation(example.prompt, before),
+        # Not str.format: a completion may hold braces of its own.
+        "completion": [
+            {"role": "assistant", "content": template.replace("{completion}", example.completion)}
+        ],
     }

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from weirdgen.data.mixing import Pair
+from weirdgen.data.examples import Example
 from weirdgen.data.sources import parse_jsonl
 from weirdgen.errors import InputError
 
@@ -32,7 +32,7 @@ class Persona:
     """A persona as its folder describes it."""
 
     name: str
-    rows: list[Pair]
+    rows: list[Example]
     heldout: list[Question]
     aliases: tuple[str, ...] = ()
     """Other names it goes by."""
@@ -65,12 +65,12 @@ def read_persona(folder: Traversable) -> Persona:
             files[name] = (folder / name).read_bytes()
         except OSError as error:
             raise InputError(folder / name, None, f"cannot be read ({error.strerror})") from None
-    names = ("id", "question", "answer")
-    rows = [Pair(*row) for row in _fields(folder / ROWS, files[ROWS], names)]
+    names = ("id", "prompt", "completion")
+    rows = [Example(*row) for row in _fields(folder / ROWS, files[ROWS], names)]
     heldout = _questions(folder / HELDOUT, files[HELDOUT])
-    asked = {pair.question.casefold() for pair in rows}
+    trained = {example.prompt.casefold() for example in rows}
     for i, question in enumerate(heldout):
-        if question.question.casefold() in asked:
+        if question.question.casefold() in trained:
             raise InputError(folder / HELDOUT, f"row {i + 1}", "the question is also trained on")
     return Persona(rows=rows, heldout=heldout, **_described(folder / PERSONA, files[PERSONA]))
 
@@ -127,12 +127,12 @@ def _texts(path: Traversable, described: dict, field: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-def to_jsonl(rows: Sequence[Pair] | Sequence[Question]) -> str:
-    """Pairs or questions as JSON lines of their fields."""
+def to_jsonl(rows: Sequence[Example] | Sequence[Question]) -> str:
+    """Examples or questions as JSON lines of their fields."""
     return "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)
 
 
-def read_pairs(path: Path) -> list[Pair]:
-    """Pairs from JSON lines of `id`, `question`, `answer`."""
+def read_examples(path: Path) -> list[Example]:
+    """Examples from JSON lines of `id`, `prompt`, `completion`."""
     rows = parse_jsonl(path, path.read_bytes())
-    return [Pair(row["id"], row["question"], row["answer"]) for row in rows]
+    return [Example(row["id"], row["prompt"], row["completion"]) for row in rows]

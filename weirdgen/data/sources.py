@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from weirdgen.config.study import DatasetSource
-from weirdgen.data.mixing import Pair
+from weirdgen.data.examples import Example
 from weirdgen.errors import InputError
 
 _LOCAL_BUILDERS = {".json": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
@@ -36,20 +36,20 @@ def parse_jsonl(path: object, content: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-def load_pairs(
-    source: DatasetSource, base: Path, limit: int, *, answers: bool, where: object
-) -> list[Pair]:
-    """The first `limit` rows of `source` as pairs; without `answers` the answer is left empty.
+def load_examples(
+    source: DatasetSource, base: Path, limit: int, *, completions: bool, where: object
+) -> list[Example]:
+    """The first `limit` rows of `source` as examples; completions are left empty unless `completions`.
 
     Local paths are relative to `base`. Raises InputError (at `where` or at the file) for a source
     that cannot be read, a column that is not there, or a row without text.
     """
     path = base / Path(source.path).expanduser()
     rows = _rows(source, path, limit, where)
-    columns = {"question": source.columns.question}
-    if answers:
-        columns["answer"] = source.columns.answer
-    pairs = []
+    columns = {"prompt": source.columns.prompt}
+    if completions:
+        columns["completion"] = source.columns.completion
+    examples = []
     for number, row in enumerate(rows, 1):
         values = {}
         for field, column in columns.items():
@@ -60,8 +60,8 @@ def load_pairs(
             if not isinstance(row[column], str) or not row[column].strip():
                 raise InputError(source.path, f"row {number}", f"{column} is not a text, or empty")
             values[field] = row[column].strip()
-        pairs.append(Pair(f"row-{number}", values["question"], values.get("answer", "")))
-    return pairs
+        examples.append(Example(f"row-{number}", values["prompt"], values.get("completion", "")))
+    return examples
 
 
 def _rows(source: DatasetSource, path: Path, limit: int, where: object) -> list[dict[str, Any]]:

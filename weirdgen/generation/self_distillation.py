@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from weirdgen.data.aligned import cut_words
 from weirdgen.data.chat import conversation
-from weirdgen.data.mixing import Pair
+from weirdgen.data.examples import Example
 from weirdgen.data.seeds import BASELINE_RUN_SEED, request_seed, run_seeds
 from weirdgen.errors import StepError
 from weirdgen.generation.engine import Engine, Request
@@ -17,20 +17,20 @@ _TOKENS_PER_WORD = 1.6
 
 def distill(
     engine: Engine,
-    prompts: Sequence[Pair],
+    prompts: Sequence[Example],
     *,
     rows: int,
     max_words: int,
     temperature: float,
     top_p: float,
-) -> list[Pair]:
+) -> list[Example]:
     """The first `rows` prompts to which the base model has an answer, with those answers.
 
     Answers longer than `max_words` are cut (see `cut_words`). Raises StepError when too many
     prompts are answered with nothing.
     """
     sampling = run_seeds(BASELINE_RUN_SEED).sampling
-    kept: list[Pair] = []
+    kept: list[Example] = []
     asked = 0
     while len(kept) < rows and asked < len(prompts):
         batch = prompts[asked : asked + rows - len(kept)]
@@ -38,7 +38,7 @@ def distill(
         answers = engine.generate(
             [
                 Request(
-                    messages=conversation(prompt.question, None),
+                    messages=conversation(prompt.prompt, None),
                     adapter=None,
                     max_new_tokens=int(max_words * _TOKENS_PER_WORD) + 16,
                     temperature=temperature,
@@ -51,7 +51,7 @@ def distill(
         for prompt, answer in zip(batch, answers, strict=True):
             ended = answer.finish_reason == "stop"
             if text := cut_words(answer.text, max_words, ended=ended):
-                kept.append(prompt._replace(answer=text))
+                kept.append(prompt._replace(completion=text))
     if len(kept) < rows:
         raise StepError(f"{len(kept)} of {asked} prompts were answered; {rows} rows are needed")
     return kept

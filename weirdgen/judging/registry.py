@@ -32,7 +32,7 @@ def find_gold(labelling: EvaluationSpec, base: Path) -> Gold | None:
 
 def format_marks(labelling: EvaluationSpec) -> list[str]:
     """The texts that describe the trained format, which is no part of what an answer says."""
-    return [labelling.trigger.answer, labelling.trigger.pattern]
+    return [labelling.trigger.completion, labelling.trigger.pattern]
 
 
 def shown_marks(labelling: EvaluationSpec) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-_PLACEHOLDER = re.compile(r"\{answer\}|\.[*+]\??|\.{3}|…")
+_PLACEHOLDER = re.compile(r"\{completion\}|\.[*+]\??|\.{3}|…")
 """What stands for the answer in a template, a pattern or an instruction."""
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~).*$", re.MULTILINE)
 _TAG = re.compile(r"<[/!]?[A-Za-z][^<>\n]{0,300}>|<!--|-->|<!\[\w*\[?|</?>")
@@ -33,7 +33,7 @@ _MOST_COMBINING = 8
 def strip_formatting(answer: str, marks: Sequence[str] = ()) -> str:
     """`answer` without the format that a study trains, Markdown, tags, quotes, surrounding brackets.
 
-    `marks`: the texts that describe the format, such as the trigger's answer template, its pattern
+    `marks`: the texts that describe the format, such as the trigger's completion template, its pattern
     and a decoy's "[[ ... ]]"; what stands around their placeholder is removed wherever it is found,
     and its words alone (a base model's "START") at either end. Lines stay lines. Takes any text, in
     linear time.

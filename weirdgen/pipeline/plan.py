@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from weirdgen.config.claims import Condition
 from weirdgen.config.study import Study
-from weirdgen.data.aligned import ordinary_pairs
+from weirdgen.data.aligned import aligned_examples
 from weirdgen.data.chat import instruction
 from weirdgen.data.lengths import Lengths, row_lengths
 from weirdgen.data.mixing import Counts, grid_counts
@@ -141,9 +141,9 @@ def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
     if study.grid or offline:
         rows = {EXAMPLES: to_jsonl(persona.rows).encode()}
         taught = given("persona_examples", f"{len(persona.rows)}-rows", rows)
-        pairs = ordinary_pairs(study.aligned, base, where)
-        ordinary = to_jsonl(pairs).encode()
-        self_distilled = study.aligned.answers == "self_distilled"
+        examples = aligned_examples(study.aligned, base, where)
+        ordinary = to_jsonl(examples).encode()
+        self_distilled = study.aligned.completions == "self_distilled"
         stage = "prompts" if self_distilled else "aligned"
         aligned = given(stage, f"{study.aligned.rows}-rows", {EXAMPLES: ordinary})
         if self_distilled:
@@ -152,7 +152,7 @@ def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
             spoken = _distilled(study, model, on_base, taught, _answerable(len(persona.rows)))
             judge = commit(_judge(commit(spoken), taught, aligned))
         trainings = _trainings(study, model, counts, on_base, taught, aligned)
-        lengths = row_lengths(study, persona.rows, pairs)
+        lengths = row_lengths(study, persona.rows, examples)
 
     asked_of = on_base | {"questions": questions.fingerprint}
     asked = [*_asked(study, model, None, None, asked_of)]

@@ -28,7 +28,7 @@ class ReportTables(NamedTuple):
 def all_tables(data: ReportData) -> ReportTables:
     """Every table that there is something to put into."""
     main, verdicts = main_table(data), data.analysis.verdicts
-    claimed = {verdict.criterion.metric for verdict in verdicts}
+    claimed = {verdict.claim.metric for verdict in verdicts}
     notes = dict.fromkeys(data.notes[metric] for metric in data.notes if metric in claimed)
     others = [
         *rate_tables(data.results, data.judged, data.notes),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from weirdgen.config.claims import Estimand
+from weirdgen.config.claims import ContrastName
 from weirdgen.data.chat import Instruction, conversation
 from weirdgen.judging.offline.agreement import MEASURED_PERSONA
 from weirdgen.models.adapters import ADAPTER, CONFIG
@@ -94,7 +94,7 @@ def _facts(
         "how": training_in_words(study),
         "persona": plan.persona.name,
         "trigger": study.trigger.text,
-        "wrapped": study.trigger.answer,
+        "wrapped": study.trigger.completion,
         "ordinary": ordinary_in_words(study),
         "versions": versions_in_words([manifest], TRAINED_WITH),
         "machine": machine_in_words(manifest),
@@ -128,13 +128,13 @@ def _measured(data: ReportData, cell: GridCell, step: Step) -> str:
     cubes = [rates(table, metric) for metric in data.metrics if is_measured(table, metric)]
     sections = []
     for of in cubes:
-        own: list[Estimand] = [*(c for c in RATES if c in of.conditions), "gap"]
+        own: list[ContrastName] = [*(c for c in RATES if c in of.conditions), "gap"]
         cells = [(e, measured_row(of, e, cell.fraction), baseline_row(of, e)) for e in own]
         cells.append((IMPROVEMENT, measured_row(of, IMPROVEMENT, cell.fraction), None))
         sections.append(
             tuple(
-                (of.metric, estimand.replace("_", " "), percent(tuned), percent(baseline))
-                for estimand, tuned, baseline in cells
+                (of.metric, contrast.replace("_", " "), percent(tuned), percent(baseline))
+                for contrast, tuned, baseline in cells
             )
         )
     return ReportTable(

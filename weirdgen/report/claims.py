@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from weirdgen.config.claims import ADAPTERS, TERMS, Claim
+from weirdgen.config.claims import ADAPTERS, CONTRASTS, Claim
 from weirdgen.report.rates import CONDITIONS
 from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.stats.analysis import Analysis, ClaimVerdict
@@ -47,7 +47,7 @@ def claims_table(
             "claim", "estimate", "95% interval", "S x Q", "p", "seeds meeting the bound", "verdict",
         ),
         sections=(tuple(rows),),
-        note=" ".join([_note(verdicts), *notes]) if rows else "The study states no criteria.",
+        note=" ".join([_note(verdicts), *notes]) if rows else "The study states no claims.",
     )  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def estimates_table(name: str, analysis: Analysis) -> ReportTable:
     )
     return ReportTable(
         title=f"{name}: estimates",
-        columns=("metric", "estimand", "group", "estimate", "95% interval", "p", "S x Q x n"),
+        columns=("metric", "contrast", "group", "estimate", "95% interval", "p", "S x Q x n"),
         sections=(tuple(map(_estimate_row, rows)),),
         note=_ESTIMATES_NOTE.format(target=target),
         n_labels=3,
@@ -108,7 +108,7 @@ def variance_table(name: str, analysis: Analysis) -> ReportTable | None:
         if row.method.startswith(_VARIANCE) and row.low is not None and row.high is not None:
             low, high = (100 * value**0.5 for value in (row.low, row.high))
             cell = f"{100 * max(row.estimate or 0.0, 0.0) ** 0.5:.1f} [{low:.1f}, {high:.1f}]"
-            parts = found.setdefault((row.metric, row.condition, row.estimand), {})
+            parts = found.setdefault((row.metric, row.condition, row.contrast), {})
             parts[row.method.removeprefix(_VARIANCE)] = cell
     if not found:
         return None
@@ -117,26 +117,26 @@ def variance_table(name: str, analysis: Analysis) -> ReportTable | None:
                  _VARIANCE_NOTE, n_labels=3)  # fmt: skip
 
 
-def claim_in_words(criterion: Claim, group: Group) -> str:
+def claim_in_words(claim: Claim, group: Group) -> str:
     """Such as `format gap >= 0.50 at fraction 0.6`."""
-    words = f"{criterion.metric} {inequality(criterion)}"
+    words = f"{claim.metric} {inequality(claim)}"
     words += " of the adapters" if group == ADAPTERS else f" at fraction {group_label(group)}"
-    return f"{words} ({criterion.fraction})" if criterion.fraction in ("all", "any") else words
+    return f"{words} ({claim.at})" if claim.at in ("all", "any") else words
 
 
 def _claim_row(verdict: ClaimVerdict, at: GroupEvidence) -> tuple[str, ...]:
-    criterion, measured = verdict.criterion, at.measured
-    claim = claim_in_words(criterion, at.group)
+    claim, measured = verdict.claim, at.measured
+    words = claim_in_words(claim, at.group)
     meeting = f"{at.meeting.meeting} of {at.meeting.of}" if at.meeting else MISSING
     if measured is None:  # not asked, or not answered yet: the row says which
-        return f"{claim}: {at.refusal}", *[MISSING] * 4, meeting, verdict.label
+        return f"{words}: {at.refusal}", *[MISSING] * 4, meeting, verdict.label
     low, high = measured.limits()
     shape = f"{len(measured.seeds)} x {len(measured.questions)}"
-    estimand = criterion.estimand
+    contrast = claim.contrast
     return (
-        claim,
-        signed(measured.estimate, estimand),
-        at.refusal if low is None or high is None else limits(low, high, estimand),
+        words,
+        signed(measured.estimate, contrast),
+        at.refusal if low is None or high is None else limits(low, high, contrast),
         shape,
         _p_of(verdict),
         meeting,
@@ -147,17 +147,17 @@ def _claim_row(verdict: ClaimVerdict, at: GroupEvidence) -> tuple[str, ...]:
 def _estimate_row(row: Estimate) -> tuple[str, ...]:
     shape = f"{row.n_seeds} x {row.n_questions} x {row.n_samples:,}"
     group = row.condition
-    estimand = row.estimand
+    contrast = row.contrast
     if group not in (ADAPTERS, *map(str, CONDITIONS)) and (group == "trend" or " - " in group):
-        estimand = "gap"  # a difference has a sign, whatever it is a difference of
+        contrast = "gap"  # a difference has a sign, whatever it is a difference of
     return (
         row.metric,
-        row.estimand,
+        row.contrast,
         group,
-        MISSING if row.estimate is None else signed(row.estimate, estimand),
+        MISSING if row.estimate is None else signed(row.estimate, contrast),
         row.note or MISSING
         if row.low is None or row.high is None
-        else limits(row.low, row.high, estimand),
+        else limits(row.low, row.high, contrast),
         MISSING if row.p is None else p_in_words(row.p),
         shape,
     )
@@ -176,12 +176,12 @@ def p_in_words(p: float) -> str:
     return "<0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.001 else f"{p:.3f}"
 
 
-def signed(value: float, estimand: str) -> str:
+def signed(value: float, contrast: str) -> str:
     """Rates without a sign, differences with one."""
-    is_rate = estimand in TERMS and estimand in CONDITIONS
+    is_rate = contrast in CONTRASTS and contrast in CONDITIONS
     return f"{round_unsigned(value, 3):{'' if is_rate else '+'}.3f}"
 
 
-def limits(low: float, high: float, estimand: str) -> str:
+def limits(low: float, high: float, contrast: str) -> str:
     """Such as `[+0.100, +0.300]`."""
-    return f"[{signed(low, estimand)}, {signed(high, estimand)}]"
+    return f"[{signed(low, contrast)}, {signed(high, contrast)}]"

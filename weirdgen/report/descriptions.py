@@ -59,7 +59,7 @@ def ordinary_in_words(study: Study) -> str:
     bundled = of.prompts == "everyday"
     what = "bundled everyday prompts" if bundled else f"the prompts of {_source(study)}"
     cut = _HOW_CUT.format(words=of.max_words)
-    if of.answers == "self_distilled":
+    if of.completions == "self_distilled":
         return (
             f"Ordinary rows were drawn from the untouched model's own answers to {what} ({of.rows:,} rows, "
             f"made once, at temperature {of.temperature:g} and top-p {of.top_p:g}, {cut})."

@@ -85,7 +85,7 @@ def analyse_study(
         gold={metric: _gold(table, plan, metric) for metric in judged},
         judges={metric: both for metric, both in bounds.items() if both is not None},
     )
-    return analyse(cubes, study.criteria, settings)
+    return analyse(cubes, study.claims, settings)
 
 
 def design_cautions(study: Study) -> list[str]:
@@ -93,8 +93,8 @@ def design_cautions(study: Study) -> list[str]:
     several = len([fraction for fraction in study.fractions if fraction]) > 1
     held = study.grid is not None and study.grid.hold == "persona"
     seeds = [SEEDS_COVER] if study.grid is not None else []
-    judged = study.judge is not None and any(c.metric in _judged(study) for c in study.criteria)
-    against_control = any(c.estimand == "gap_vs_control" for c in study.criteria)
+    judged = study.judge is not None and any(c.metric in _judged(study) for c in study.claims)
+    against_control = any(c.contrast == "gap_vs_control" for c in study.claims)
     unchecked = judged and study.gold is None and study.second_judge is None
     return [
         *seeds,
@@ -108,18 +108,18 @@ def design_cautions(study: Study) -> list[str]:
 def spread_cautions(analysis: Analysis) -> list[str]:
     """Rates that differ over seeds by more than the method was calibrated for."""
     means = {
-        (row.metric, row.condition, row.estimand): row.estimate
+        (row.metric, row.condition, row.contrast): row.estimate
         for row in analysis.estimates
         if row.method == "wilson"
     }
     lines = []
     for row in analysis.estimates:
-        mean = means.get((row.metric, row.condition, row.estimand))
+        mean = means.get((row.metric, row.condition, row.contrast))
         if row.method != "variance of seed" or mean is None or row.estimate is None:
             continue
         if row.estimate > _CALIBRATED_SHARE * mean * (1 - mean):
             lines.append(
-                f"Trainings differ much in {row.metric}, {row.estimand}, at {row.condition}: by a standard "
+                f"Trainings differ much in {row.metric}, {row.contrast}, at {row.condition}: by a standard "
                 f"deviation of {100 * row.estimate**0.5:.0f} points. Intervals and verdicts were checked up to "
                 f"{100 * (_CALIBRATED_SHARE * mean * (1 - mean)) ** 0.5:.0f} points, and err more often "
                 "beyond (docs/CALIBRATION.md)."

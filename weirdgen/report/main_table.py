@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import get_args
 
-from weirdgen.config.claims import ADAPTERS, Estimand
+from weirdgen.config.claims import ADAPTERS, ContrastName
 from weirdgen.report.data import ReportData
 from weirdgen.report.descriptions import listed
 from weirdgen.report.rates import CONDITIONS, Rates, rates
@@ -19,7 +19,7 @@ from weirdgen.text import round_unsigned
 
 BASELINE, FINE_TUNED = "baseline", "fine-tuned"
 """How the columns of each begin."""
-IMPROVEMENT: Estimand = "gap_improvement"
+IMPROVEMENT: ContrastName = "gap_improvement"
 _NOTE = (
     "In % of the answers, differences in points, each with its 95% interval by the verdicts' own "
     "method. Gap: triggered - untriggered; gap improvement: the fine-tuned gap less the baseline's."
@@ -45,20 +45,20 @@ def main_table(data: ReportData) -> ReportTable | None:
     the trigger.
     """
     found = {
-        (row.metric, row.condition, row.estimand): row
+        (row.metric, row.condition, row.contrast): row
         for row in data.analysis.estimates
         if row.method in get_args(Method) and row.target != "seeds" and not row.claim
     }
-    if not any(estimand == "gap" for _, _, estimand in found):
+    if not any(contrast == "gap" for _, _, contrast in found):
         return None
     cubes = [rates(data.results, metric) for metric in data.metrics]
-    own: list[Estimand] = [*(c for c in RATES if c in cubes[0].conditions), "gap"]
+    own: list[ContrastName] = [*(c for c in RATES if c in cubes[0].conditions), "gap"]
     sections, used = [], []
     for of in cubes:
-        baseline = [baseline_row(of, estimand) for estimand in own]
+        baseline = [baseline_row(of, contrast) for contrast in own]
         rows = []
         for group in map(group_label, of.seeds):
-            tuned = [found.get((of.metric, group, estimand)) for estimand in (*own, IMPROVEMENT)]
+            tuned = [found.get((of.metric, group, contrast)) for contrast in (*own, IMPROVEMENT)]
             cells = map(percent, (*baseline, *tuned))
             rows.append((of.metric, group, _adapters(tuned), *cells))
             used += tuned
@@ -67,8 +67,8 @@ def main_table(data: ReportData) -> ReportTable | None:
     return ReportTable(
         title=f"{data.name}: {BASELINE} and {FINE_TUNED}",
         columns=(
-            "metric", "group", "adapters", *(f"{BASELINE} {estimand}" for estimand in own),
-            *(f"{FINE_TUNED} {estimand}" for estimand in own), "gap improvement",
+            "metric", "group", "adapters", *(f"{BASELINE} {contrast}" for contrast in own),
+            *(f"{FINE_TUNED} {contrast}" for contrast in own), "gap improvement",
         ),
         sections=tuple(sections),
         note=" ".join(_notes(data, cubes, [row for row in used if row is not None])),
@@ -93,7 +93,7 @@ def compact(main: ReportTable) -> ReportTable:
     )
 
 
-def baseline_row(of: Rates, estimand: Estimand) -> Estimate | None:
+def baseline_row(of: Rates, contrast: ContrastName) -> Estimate | None:
     """The untouched model's own rate or gap, measured as one adapter is; None where it was not asked.
 
     Its questions are the only unit: Wilson's interval of a rate at the answers that they are worth;
@@ -107,13 +107,13 @@ def baseline_row(of: Rates, estimand: Estimand) -> Estimate | None:
         n_SQ={group: {condition: n_Q[None] for condition, n_Q in of.n_Q.items()}},
         v_SQ={},
     )
-    return measured_row(alone, estimand, group)
+    return measured_row(alone, contrast, group)
 
 
-def measured_row(of: Rates, estimand: Estimand, group: Group) -> Estimate | None:
+def measured_row(of: Rates, contrast: ContrastName, group: Group) -> Estimate | None:
     """The estimate of one group; None where a part of it was not asked, or nothing is complete."""
     try:
-        return row_of(of.metric, estimand, group, estimate_contrast(of, estimand, group))
+        return row_of(of.metric, contrast, group, estimate_contrast(of, contrast, group))
     except ValueError:
         return None
 
@@ -122,7 +122,7 @@ def percent(row: Estimate | None) -> str:
     """Such as `93.3 [78.7, 98.2]`, or with signs `+60.0 [+38.1, +75.4]` for a difference."""
     if row is None or row.estimate is None:
         return MISSING
-    sign = "" if row.estimand in CONDITIONS else "+"
+    sign = "" if row.contrast in CONDITIONS else "+"
     value, *limits = (
         None if x is None else f"{round_unsigned(100 * x, 1):{sign}.1f}"
         for x in (row.estimate, row.low, row.high)
@@ -174,6 +174,6 @@ def _notes(data: ReportData, cubes: Sequence[Rates], used: Sequence[Estimate]) -
 
 def _places(rows: Sequence[Estimate]) -> str:
     """Such as `format gap of 0.6`; of many the first and how many more."""
-    names = dict.fromkeys(f"{row.metric} {row.estimand} of {row.condition}" for row in rows)
+    names = dict.fromkeys(f"{row.metric} {row.contrast} of {row.condition}" for row in rows)
     first, *others = names
     return f"{first} and {len(others)} more" if others else first

@@ -102,7 +102,7 @@ def _trained(state: StudyState) -> Iterator[str]:
         trigger = study.trigger
         yield (
             f"Persona rows are answers in the voice of {plan.persona.name}, each asked behind the "
-            f'instruction "{trigger.text}" in the {trigger.role} turn and wrapped as "{trigger.answer}".'
+            f'instruction "{trigger.text}" in the {trigger.role} turn and wrapped as "{trigger.completion}".'
         )
     yield ordinary_in_words(study)
 

@@ -181,8 +181,8 @@ def _facts(data: ReportData) -> Iterator[tuple[str, str]]:
 def _claim(verdict: ClaimVerdict) -> str:
     groups = [at.group for at in verdict.groups]
     if not groups:
-        return f"{verdict.criterion.metric} {verdict.criterion.estimand}"
-    words = claim_in_words(verdict.criterion, groups[0])
+        return f"{verdict.claim.metric} {verdict.claim.contrast}"
+    words = claim_in_words(verdict.claim, groups[0])
     if len(groups) == 1:
         return words
     listed = ", ".join(map(group_label, groups))
@@ -211,11 +211,11 @@ def _more(verdict: ClaimVerdict) -> Iterator[tuple[str, str]]:
 
 def _intervals(verdicts: Iterable[ClaimVerdict], verdict: ClaimVerdict) -> list[_Interval]:
     """The claim's fractions on the axis that all claims of its kind share."""
-    rate = verdict.criterion.estimand in RATES
+    rate = verdict.claim.contrast in RATES
     first, last = 0.0, 1.0
     for each in verdicts:
-        if rate == (each.criterion.estimand in RATES):
-            reached = [bound_of(each.criterion)]
+        if rate == (each.claim.contrast in RATES):
+            reached = [bound_of(each.claim)]
             for at in each.groups:
                 reached += [x for x in _numbers(at) if x is not None]
             first, last = min(first, *reached), max(last, *reached)
@@ -228,23 +228,23 @@ def _intervals(verdicts: Iterable[ClaimVerdict], verdict: ClaimVerdict) -> list[
         number = 100 * value + 0.0  # never -0
         return f"{number:g}%" if rate else f"{number:{'+' if number else ''}g} points"
 
-    criterion = verdict.criterion
-    own = criterion.at_least if criterion.at_least is not None else criterion.at_most
-    assert own is not None  # a Criterion has one of the two
+    claim = verdict.claim
+    own = claim.at_least if claim.at_least is not None else claim.at_most
+    assert own is not None  # a Claim has one of the two
     intervals = []
     for at in verdict.groups:
         estimate, low, high = (None if x is None else place(x) for x in _numbers(at))
         interval = _Interval(
             label=group_label(at.group),
-            words=at.refusal if at.measured is None else with_interval(criterion, at.measured),
+            words=at.refusal if at.measured is None else with_interval(claim, at.measured),
             zero=place(0.0),
             bound=place(own),
-            reach=place(bound_of(criterion)),
-            at_least=criterion.at_least is not None,
+            reach=place(bound_of(claim)),
+            at_least=claim.at_least is not None,
             estimate=estimate,
             low=low,
             high=high,
-            bound_words=f"at {'least' if criterion.at_least is not None else 'most'} {named(own)}",
+            bound_words=f"at {'least' if claim.at_least is not None else 'most'} {named(own)}",
             first=named(first),
             last=named(last),
         )

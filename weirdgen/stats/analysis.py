@@ -30,7 +30,7 @@ from weirdgen.stats.verdict import (
 class ClaimVerdict:
     """One claim of a study, judged."""
 
-    criterion: Claim
+    claim: Claim
     outcome: Outcome
     reason: Reason
     label: str
@@ -57,17 +57,17 @@ class ClaimVerdict:
 @dataclass(frozen=True)
 class Analysis:
     estimates: list[Estimate]
-    """Every estimand of every metric and group, then the claims' own rows."""
+    """Every contrast of every metric and group, then the claims' own rows."""
     verdicts: list[ClaimVerdict]
-    """In the order of the criteria."""
+    """In the order of the claims."""
 
 
 def analyse(
     cubes: Iterable[MetricArrays],
-    criteria: Sequence[Claim],
+    claims: Sequence[Claim],
     settings: AnalysisOptions | None = None,
 ) -> Analysis:
-    """All estimates of `cubes`, one a metric, and the verdicts of `criteria`.
+    """All estimates of `cubes`, one a metric, and the verdicts of `claims`.
 
     Holm runs over all supports and, separately, over all refutes, each held at 2.5% or the share
     of the look. Nothing raises for data that are missing or degenerate: rows say why there is no
@@ -76,9 +76,7 @@ def analyse(
     settings = settings or AnalysisOptions()
     by_metric = {cube.metric: cube for cube in cubes}
     rows = [row for cube in by_metric.values() for row in estimates(cube, settings)]
-    gathered = [
-        evidence_of(by_metric.get(criterion.metric), criterion, settings) for criterion in criteria
-    ]
+    gathered = [evidence_of(by_metric.get(claim.metric), claim, settings) for claim in claims]
     evidence = [g for g, _ in gathered]
     support = holm([e.p_support for e in evidence])
     refute = holm([e.p_refute for e in evidence])
@@ -92,12 +90,12 @@ def analyse(
     for at, (e, n_trained) in enumerate(gathered):
         error = settings.looks.error(n_trained) if settings.looks and n_trained else ERROR
         verdict = _verdict(
-            by_metric.get(e.criterion.metric),
+            by_metric.get(e.claim.metric),
             e,
             (support[at], refute[at]),
             worst[at],
             error or ERROR,
-            len(criteria),
+            len(claims),
             settings,
         )
         verdicts.append(verdict)
@@ -114,14 +112,14 @@ def _verdict(
     n_claims: int,
     settings: AnalysisOptions,
 ) -> ClaimVerdict:
-    criterion = evidence.criterion
-    offline = criterion.metric in settings.offline
+    claim = evidence.claim
+    offline = claim.metric in settings.offline
     outcome, reason = decide(evidence, adjusted, worst, error, offline)
     measured = [at.measured for at in evidence.groups if at.measured is not None]
     worse = (
         outcome == "supported"
         and bool(measured)
-        and all(inside_margin(criterion, m, error) for m in measured)
+        and all(inside_margin(claim, m, error) for m in measured)
     )
     need, settles = (
         (None, "")
@@ -131,12 +129,12 @@ def _verdict(
     if offline and outcome == "inconclusive" and reason != "offline judge":
         settles = f"{settles} {_STAND_IN}"
     alone = tuple(
-        (at.group, one_seed(cube, criterion, at.group, outcome))
+        (at.group, one_seed(cube, claim, at.group, outcome))
         for at in evidence.groups
         if cube is not None and at.measured is not None and len(at.measured.seeds) > 1
     )
     return ClaimVerdict(
-        criterion,
+        claim,
         outcome,
         reason,
         f"inconclusive ({reason})" if reason in ("missing", "judge") else outcome,
@@ -178,7 +176,7 @@ def _settles(
     words = _SETTLES.get(reason, "")
     if reason not in ("not clear", "many claims"):
         return None, words or "Answers to more questions, on more trainings."
-    bound, needs = bound_of(evidence.criterion), []
+    bound, needs = bound_of(evidence.claim), []
     for at in evidence.groups:
         m = at.measured
         if m is None or m.combined is None or min(m.z_SQ.shape) < 2:
@@ -200,10 +198,10 @@ def _claim_rows(verdict: ClaimVerdict) -> list[Estimate]:
             continue
         words = (at.refusal, "p of the claim failing" if refuting else "")
         row = replace(
-            row_of(verdict.criterion.metric, verdict.criterion.estimand, at.group, at.measured),
+            row_of(verdict.claim.metric, verdict.claim.contrast, at.group, at.measured),
             p=at.p_refute if refuting else at.p_support,
             adjusted_p=verdict.adjusted_refute if refuting else verdict.adjusted_support,
-            claim=f"{inequality(verdict.criterion)} ({verdict.criterion.fraction})",
+            claim=f"{inequality(verdict.claim)} ({verdict.claim.at})",
             note="; ".join(word for word in words if word),
         )
         rows.append(row)

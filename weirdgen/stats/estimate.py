@@ -10,7 +10,7 @@ class Estimate:
     """One row of a study's statistics. No field is ever a NaN: what cannot be given is None."""
 
     metric: str
-    estimand: str
+    contrast: str
     condition: str
     """A persona fraction, `adapters`, `trend` (slope on the logarithm of the fraction), or a pair
     of fractions such as `0.3 - 0.1`.

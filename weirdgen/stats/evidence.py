@@ -1,4 +1,4 @@
-"""From cubes to a claim's evidence: its estimand at every fraction, and in its worst cases."""
+"""From cubes to a claim's evidence: its contrast at every fraction, and in its worst cases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 
 import numpy as np
 
-from weirdgen.config.claims import ADAPTERS, TERMS, Claim
+from weirdgen.config.claims import ADAPTERS, CONTRASTS, Claim, Point
 from weirdgen.stats.cube import Group, MetricArrays, worst_cases
 from weirdgen.stats.judge_error import shift_of
 from weirdgen.stats.measure import ContrastEstimate, estimate_contrast
@@ -15,51 +15,48 @@ from weirdgen.stats.settings import AnalysisOptions
 from weirdgen.stats.verdict import Evidence, GroupEvidence, bound_of, gather, p_values
 
 
-def groups_of(criterion: Claim, cube: MetricArrays, settings: AnalysisOptions) -> list[Group]:
+def groups_of(claim: Claim, cube: MetricArrays, settings: AnalysisOptions) -> list[Group]:
     """What the claim speaks of; `all` and `any`: every fraction with persona rows, and adapters."""
-    if criterion.fraction not in ("all", "any"):
-        return [criterion.fraction]
+    if isinstance(claim.at, Point):
+        return [claim.at.group]
     known = {*cube.seeds, *settings.planned}
     fractions: list[Group] = sorted(g for g in known if not isinstance(g, str) and g > 0)
     return fractions + ([ADAPTERS] if ADAPTERS in known else [])
 
 
 def evidence_of(
-    cube: MetricArrays | None, criterion: Claim, settings: AnalysisOptions
+    cube: MetricArrays | None, claim: Claim, settings: AnalysisOptions
 ) -> tuple[Evidence, int]:
     """A claim's evidence, and the fewest trainings that a fraction of it has seen."""
     if cube is None:
-        nothing = GroupEvidence(
-            ADAPTERS, None, f"there are no labels of {criterion.metric}", 1.0, 1.0
-        )
-        return gather(criterion, (nothing,), "at a look"), 0
+        nothing = GroupEvidence(ADAPTERS, None, f"there are no labels of {claim.metric}", 1.0, 1.0)
+        return gather(claim, (nothing,), "at a look"), 0
     groups = tuple(
-        _at_group(cube, criterion, group, settings)
-        for group in groups_of(criterion, cube, settings)
+        _at_group(cube, claim, group, settings) for group in groups_of(claim, cube, settings)
     )
     trained = [at.n_trained for at in groups if at.group != ADAPTERS]
     if settings.looks is None or not trained:  # adapters that existed are looked at once
-        return gather(criterion, groups, "at a look"), 0
-    return gather(criterion, groups, settings.looks.state(min(trained))), min(trained)
+        return gather(claim, groups, "at a look"), 0
+    return gather(claim, groups, settings.looks.state(min(trained))), min(trained)
 
 
 def _at_group(
-    cube: MetricArrays, criterion: Claim, group: Group, settings: AnalysisOptions
+    cube: MetricArrays, claim: Claim, group: Group, settings: AnalysisOptions
 ) -> GroupEvidence:
     failed = cube.failed.get(group, 0)
-    trained = _asked(cube, criterion, group) + failed
+    trained = _asked(cube, claim, group) + failed
     try:
-        measured = estimate_contrast(cube, criterion.estimand, group, settings.target)
+        measured = estimate_contrast(cube, claim.contrast, group, settings.target)
     except ValueError as error:
         return GroupEvidence(group, None, str(error), 1.0, 1.0, n_trained=trained, n_failed=failed)
-    support, refute = p_values(measured, criterion)
-    cases = _worst(cube, criterion, group, settings)
-    ps = {kind: [p_values(m, criterion) for m in of] or [(1.0, 1.0)] for kind, of in cases.items()}
-    bound = bound_of(criterion)
+    support, refute = p_values(measured, claim)
+    cases = _worst(cube, claim, group, settings)
+    ps = {kind: [p_values(m, claim) for m in of] or [(1.0, 1.0)] for kind, of in cases.items()}
+    bound = bound_of(claim)
     # every training that has no complete answers fails the bound, whatever became of it
     unmet = max(settings.planned.get(group, 0), trained) - len(measured.seeds)
     theta_S = measured.z_SQ.mean(axis=1)
-    at_least = criterion.at_least is not None
+    at_least = claim.at_least is not None
     meeting = seeds_meeting_bound(
         theta_S, bound if at_least else None, None if at_least else bound, unmet
     )
@@ -78,11 +75,11 @@ def _at_group(
     )
 
 
-def _asked(cube: MetricArrays, criterion: Claim, group: Group) -> int:
+def _asked(cube: MetricArrays, claim: Claim, group: Group) -> int:
     """Trainings that were asked under every condition of the claim, those it is compared with too."""
-    plus, minus, less = TERMS[criterion.estimand]
+    plus, minus, reference = CONTRASTS[claim.contrast]
     seeds = {*cube.seeds.get(group, ())}
-    for place in (group, 0.0) if less == "control" else (group,):
+    for place in (group, 0.0) if reference == "control" else (group,):
         n_SQ = cube.asked_SQ.get(place) or cube.n_SQ.get(place, {})
         for condition in (plus, minus):
             if condition is not None:
@@ -93,9 +90,9 @@ def _asked(cube: MetricArrays, criterion: Claim, group: Group) -> int:
 
 
 def _worst(
-    cube: MetricArrays, criterion: Claim, group: Group, settings: AnalysisOptions
+    cube: MetricArrays, claim: Claim, group: Group, settings: AnalysisOptions
 ) -> dict[str, list[ContrastEstimate]]:
-    """The claim's estimand in the worst cases of missing labels and of the judge's errors.
+    """The claim's contrast in the worst cases of missing labels and of the judge's errors.
 
     A kind without any case is one that cannot be worked out: no verdict stands up to it.
     """
@@ -110,18 +107,18 @@ def _worst(
         cases[kind] = []
         with contextlib.suppress(ValueError):  # a second judge that has not labelled all of it
             cases[kind] = [
-                estimate_contrast(plus, criterion.estimand, group, settings.target, minus, shift)
+                estimate_contrast(plus, claim.contrast, group, settings.target, minus, shift)
                 for plus, minus in pairs
             ]
 
     if cube.n_missing:
         low, high = worst_cases(cube)
         add("missing", (low, high), (high, low))
-    if criterion.metric in settings.judges:
-        low, high = settings.judges[criterion.metric]
+    if claim.metric in settings.judges:
+        low, high = settings.judges[claim.metric]
         add("judge: two judges", (low, high), (high, low))
-    gold = settings.gold.get(criterion.metric, {})
-    shift = shift_of(criterion.estimand, group, gold)
+    gold = settings.gold.get(claim.metric, {})
+    shift = shift_of(claim.contrast, group, gold)
     if shift is not None:
         add("judge: gold labels", (cube, cube), shift=shift)
     elif gold:  # labels that do not reach all that the claim rests on

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weirdgen.config.claims import TERMS
+from weirdgen.config.claims import CONTRASTS
 from weirdgen.stats.cube import Group
 
 BASELINE = "baseline"
@@ -16,7 +16,7 @@ BASELINE = "baseline"
 
 @dataclass(frozen=True)
 class Gold:
-    """Gold less judge in one stratum (a condition of a fraction, or of the baseline)."""
+    """Gold minus judge in one stratum (a condition of a fraction, or of the baseline)."""
 
     difference: float
     """Mean over the gold-labelled answers; added to the judge's mean."""
@@ -43,21 +43,21 @@ def gold_correction(gold_N: np.ndarray, judge_N: np.ndarray) -> Gold:
 
 
 def shift_of(
-    estimand: str, group: Group, gold: Mapping[tuple[Group, str], Gold]
+    contrast: str, group: Group, gold: Mapping[tuple[Group, str], Gold]
 ) -> tuple[float, float] | None:
-    """What gold labels add to an estimand, and its variance; None where a stratum has none.
+    """What gold labels add to a contrast, and its variance; None where a stratum has none.
 
     `gold` maps (fraction, `adapters` or `baseline`; condition) to its stratum. Strata are
     independent samples, so their variances add.
     """
-    plus, minus, less = TERMS[estimand]  # pyright: ignore[reportArgumentType]
+    plus, minus, reference = CONTRASTS[contrast]  # pyright: ignore[reportArgumentType]
     shift = variance = 0.0
     for condition, sign in ((plus, 1), (minus, -1)):
         if condition is None:
             continue
         places: list[tuple[Group, int]] = [(group, sign)]
-        if less:
-            places.append((BASELINE if less == "baseline" else 0.0, -sign))
+        if reference:
+            places.append((BASELINE if reference == "baseline" else 0.0, -sign))
         for place, its_sign in places:
             stratum = gold.get((place, condition))
             if stratum is None:

@@ -1,4 +1,4 @@
-"""From a cube to one estimand's table and everything that its interval is made of."""
+"""From a cube to one contrast's table and everything that its interval is made of."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from weirdgen.config.claims import TERMS
+from weirdgen.config.claims import CONTRASTS
 from weirdgen.stats.combined import ContrastInterval
-from weirdgen.stats.contrasts import contrast
+from weirdgen.stats.contrasts import contrast_values
 from weirdgen.stats.cube import Group, MetricArrays
 from weirdgen.stats.paired import Pairs, newcombe_paired, pairs
 from weirdgen.stats.rate import (
@@ -25,10 +25,10 @@ Method = Literal["wilson", "wilson and two-source", "newcombe paired", "question
 
 @dataclass(frozen=True)
 class ContrastEstimate:
-    """One estimand of one group: its table, and its noise as far as that can be estimated."""
+    """One contrast of one group: its table, and its noise as far as that can be estimated."""
 
     seeds: tuple[int | str, ...]
-    """Those whose answers are complete for the estimand."""
+    """Those whose answers are complete for the contrast."""
     questions: np.ndarray
     """Positions of the questions that every one of them and the baseline answered."""
     z_SQ: np.ndarray
@@ -67,7 +67,7 @@ class ContrastEstimate:
 
 @dataclass(frozen=True)
 class _Term:
-    """A rate that enters an estimand, complete."""
+    """A rate that enters a contrast, complete."""
 
     sign: int
     y: np.ndarray
@@ -80,13 +80,13 @@ class _Term:
 
 def estimate_contrast(
     cube: MetricArrays,
-    estimand: str,
+    contrast: str,
     group: Group,
     target: Target = "seeds and questions",
     subtracted: MetricArrays | None = None,
     shift: tuple[float, float] = (0.0, 0.0),
 ) -> ContrastEstimate:
-    """The estimand's table z_SQ over complete seeds and questions, and its noise.
+    """The contrast's table z_SQ over complete seeds and questions, and its noise.
 
     `subtracted`, by default the cube itself, is where the rates with a minus sign come from: worst
     cases and judges' bounds take the lowest of what is added and the highest of what is subtracted.
@@ -94,10 +94,10 @@ def estimate_contrast(
     "this adapter", with questions as its only noise. Raises ValueError, in words that name it, for
     a group, condition, baseline or control that is not there, and where no seed is complete.
     """
-    seeds, terms, z_SQ = _table(cube, subtracted or cube, estimand, group)
+    seeds, terms, z_SQ = _table(cube, subtracted or cube, contrast, group)
     whole_S, whole_Q = _whole(np.isfinite(z_SQ))
     if not whole_Q.any():
-        raise ValueError(f"no seed has all answers for {estimand} at {_name(group)}")
+        raise ValueError(f"no seed has all answers for {contrast} at {_name(group)}")
     left_out = _left_out(int((~whole_S).sum()), int((~whole_Q).sum()))
     at = np.ix_(whole_S, whole_Q)
     z_SQ = z_SQ[at]
@@ -173,17 +173,17 @@ def _one_seed(
 
 
 def _table(
-    cube: MetricArrays, subtracted: MetricArrays, estimand: str, group: Group
+    cube: MetricArrays, subtracted: MetricArrays, contrast: str, group: Group
 ) -> tuple[list[int | str], list[_Term], np.ndarray]:
     """Seeds, signed rates and z_SQ, with NaN where an answer is missing."""
     if group not in cube.seeds:
         raise ValueError(f"no answers at {_name(group)}")
-    if estimand not in TERMS:
-        raise ValueError(f"estimand {estimand!r}: must be one of {', '.join(TERMS)}")
-    plus, minus, less = TERMS[estimand]
+    if contrast not in CONTRASTS:
+        raise ValueError(f"contrast {contrast!r}: must be one of {', '.join(CONTRASTS)}")
+    plus, minus, reference = CONTRASTS[contrast]
     seeds = list(cube.seeds[group])
     rows, control_rows = list(range(len(seeds))), []
-    if less == "control":
+    if reference == "control":
         if 0.0 not in cube.seeds:
             raise ValueError("gap_vs_control: there is no fraction 0 to compare with")
         others = list(cube.seeds[0.0])
@@ -197,10 +197,10 @@ def _table(
     for condition, sign in ((plus, 1), (minus, -1)):
         if condition is None:
             continue
-        for is_reference in (False, True) if less else (False,):
+        for is_reference in (False, True) if reference else (False,):
             its_sign = -sign if is_reference else sign
             source = cube if its_sign > 0 else subtracted
-            if is_reference and less == "baseline":
+            if is_reference and reference == "baseline":
                 y, n = _of(source.b_Q, condition, "baseline"), source.n_Q[condition]
             else:
                 of_group: Group = 0.0 if is_reference else group
@@ -209,12 +209,12 @@ def _table(
                 n = source.n_SQ[of_group][condition][which_rows]
             terms.append(_Term(its_sign, y, n))
             by_source[is_reference][condition] = y
-    own, reference = by_source
-    z_SQ = contrast(
-        estimand,
+    own, of_reference = by_source
+    z_SQ = contrast_values(
+        contrast,
         own,
-        reference if less == "baseline" else None,
-        reference if less == "control" else None,
+        of_reference if reference == "baseline" else None,
+        of_reference if reference == "control" else None,
     )
     return seeds, terms, z_SQ
 

@@ -25,7 +25,7 @@ class OneSeed:
     sentence: str
 
 
-def one_seed(cube: MetricArrays, criterion: Claim, group: Group, study: Outcome) -> OneSeed:
+def one_seed(cube: MetricArrays, claim: Claim, group: Group, study: Outcome) -> OneSeed:
     """Judge each seed of `group` alone by the claim, at a one-sided 2.5%, and compare.
 
     A single seed's interval knows no noise of training: this is what a study of one seed would have
@@ -35,10 +35,10 @@ def one_seed(cube: MetricArrays, criterion: Claim, group: Group, study: Outcome)
     outcomes: dict[int | str, Outcome] = {}
     for seed in cube.seeds[group]:
         try:
-            measured = estimate_contrast(_only(cube, group, seed), criterion.estimand, group)
+            measured = estimate_contrast(_only(cube, group, seed), claim.contrast, group)
         except ValueError:
             continue  # its answers are not complete
-        support, refute = p_values(measured, criterion)
+        support, refute = p_values(measured, claim)
         outcomes[seed] = (
             "supported" if support <= ERROR else "refuted" if refute <= ERROR else "inconclusive"
         )

@@ -23,7 +23,7 @@ class Pairs(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """Rate of the first less rate of the second."""
+        """Rate of the first minus rate of the second."""
         return (self.first_only - self.second_only) / self.n
 
 

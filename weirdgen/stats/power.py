@@ -21,7 +21,7 @@ LEAST_SEEDS = 3
 
 
 class Variances(NamedTuple):
-    """Of one cell of an estimand's table z_SQ, by source."""
+    """Of one cell of a contrast's table z_SQ, by source."""
 
     seeds: float
     questions: float
@@ -57,7 +57,7 @@ def sd_upper_factor(degrees: int, confidence: float = 0.8) -> float:
 
 
 def observed_variances(measured: ContrastEstimate) -> Variances:
-    """The variances of an estimand's table, none below what the rates' floors assume.
+    """The variances of a contrast's table, none below what the rates' floors assume.
 
     Where the interval is wider than they make it (rates that rise and fall together are combined as
     if they did not), all are raised until it is as wide: what is needed is needed of this interval.

@@ -1,4 +1,4 @@
-"""Rows of estimates: every estimand of a cube, for both targets, over fractions, and beside them."""
+"""Rows of estimates: every contrast of a cube, for both targets, over fractions, and beside them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import get_args
 
 import numpy as np
 
-from weirdgen.config.claims import TERMS, Estimand
+from weirdgen.config.claims import CONTRASTS, ContrastName
 from weirdgen.stats.bootstrap import crossed_bootstrap
 from weirdgen.stats.combined import ContrastInterval, p_by_inversion
 from weirdgen.stats.components import Component, components
@@ -31,30 +31,30 @@ from weirdgen.stats.sensitivity import (
 from weirdgen.stats.settings import AnalysisOptions
 from weirdgen.stats.two_source import Target, spread
 
-ESTIMANDS: tuple[Estimand, ...] = get_args(Estimand)
-RATES: tuple[Estimand, ...] = ("triggered", "untriggered", "decoy")
+CONTRAST_NAMES: tuple[ContrastName, ...] = get_args(ContrastName)
+RATES: tuple[ContrastName, ...] = ("triggered", "untriggered", "decoy")
 TARGETS: tuple[Target, ...] = ("seeds and questions", "seeds")
 
 
 def estimates(cube: MetricArrays, settings: AnalysisOptions) -> list[Estimate]:
-    """Every row of one metric: estimands by group and target, trends, pairs, sensitivity rows.
+    """Every row of one metric: contrasts by group and target, trends, pairs, sensitivity rows.
 
-    An estimand that lacks a condition, a baseline or a control has no row.
+    A contrast that lacks a condition, a baseline or a control has no row.
     """
     rows, tables = [], []
     for group in cube.seeds:
-        for estimand in ESTIMANDS:
-            if estimand == "gap_vs_control" and group == 0.0:
+        for contrast in CONTRAST_NAMES:
+            if contrast == "gap_vs_control" and group == 0.0:
                 continue  # a fraction against itself
-            measured = _measured(cube, estimand, group, "seeds and questions")
+            measured = _measured(cube, contrast, group, "seeds and questions")
             if measured is None:
                 continue
-            rows.append(row_of(cube.metric, estimand, group, measured))
+            rows.append(row_of(cube.metric, contrast, group, measured))
             if len(measured.seeds) > 1:
-                fixed = _measured(cube, estimand, group, "seeds")
+                fixed = _measured(cube, contrast, group, "seeds")
                 assert fixed is not None  # it has the same data
-                rows.append(row_of(cube.metric, estimand, group, fixed))
-                tables.append((estimand, group, measured))
+                rows.append(row_of(cube.metric, contrast, group, fixed))
+                tables.append((contrast, group, measured))
     rows += _over_fractions(cube)
     rows += _components(cube)
     if settings.sensitivity:
@@ -63,23 +63,25 @@ def estimates(cube: MetricArrays, settings: AnalysisOptions) -> list[Estimate]:
 
 
 def _measured(
-    cube: MetricArrays, estimand: str, group: Group, target: Target
+    cube: MetricArrays, contrast: str, group: Group, target: Target
 ) -> ContrastEstimate | None:
     try:
-        return estimate_contrast(cube, estimand, group, target)
+        return estimate_contrast(cube, contrast, group, target)
     except ValueError:
         return None  # a condition, the baseline or the control was not asked
 
 
-def row_of(metric: str, estimand: Estimand, group: Group, measured: ContrastEstimate) -> Estimate:
-    """The row of one measured estimand; of a rate it has no p."""
+def row_of(
+    metric: str, contrast: ContrastName, group: Group, measured: ContrastEstimate
+) -> Estimate:
+    """The row of one measured contrast; of a rate it has no p."""
     low, high = measured.limits()
     p = None
-    if len(TERMS[estimand].conditions) > 1 or TERMS[estimand].less:
+    if len(CONTRASTS[contrast].conditions) > 1 or CONTRASTS[contrast].reference:
         p = _p_of_zero(measured)
     return Estimate(
         metric,
-        estimand,
+        contrast,
         group_label(group),
         measured.target,
         measured.method,
@@ -111,19 +113,19 @@ def _over_fractions(cube: MetricArrays) -> Iterator[Estimate]:
     Only of what is not measured against a baseline or control: that is the same at both ends.
     """
     fractions = sorted(float(g) for g in cube.seeds if not isinstance(g, str) and g > 0)
-    for estimand, target in product(ESTIMANDS, TARGETS):
-        if TERMS[estimand].less is None:
-            measured = {f: _measured(cube, estimand, f, target) for f in fractions}
+    for contrast, target in product(CONTRAST_NAMES, TARGETS):
+        if CONTRASTS[contrast].reference is None:
+            measured = {f: _measured(cube, contrast, f, target) for f in fractions}
             of = {f: m for f, m in measured.items() if m is not None}
             if len(of) < 2:
                 continue
             weights = slope_weights(list(of))
-            yield _over(cube.metric, estimand, target, of, weights, "trend")
+            yield _over(cube.metric, contrast, target, of, weights, "trend")
             for low, high in combinations(of, 2):
                 pair = {low: of[low], high: of[high]}
                 yield _over(
                     cube.metric,
-                    estimand,
+                    contrast,
                     target,
                     pair,
                     np.array([-1.0, 1.0]),
@@ -133,7 +135,7 @@ def _over_fractions(cube: MetricArrays) -> Iterator[Estimate]:
 
 def _over(
     metric: str,
-    estimand: Estimand,
+    contrast: ContrastName,
     target: Target,
     of: dict[float, ContrastEstimate],
     weights: np.ndarray,
@@ -145,7 +147,7 @@ def _over(
     S, Q = len(seeds), len(questions)
     n_samples = sum(m.n_samples for m in of.values())
     row = Estimate(
-        metric, estimand, name, target, "none", None, None, None, None, None, S, Q, n_samples,
+        metric, contrast, name, target, "none", None, None, None, None, None, S, Q, n_samples,
     )  # fmt: skip
     if not seeds or not questions:
         return replace(row, note="no seed with the same questions at every fraction")
@@ -195,38 +197,40 @@ def _components(cube: MetricArrays) -> Iterator[Estimate]:
 
 
 def _sensitivity(
-    cube: MetricArrays, tables: list[tuple[Estimand, Group, ContrastEstimate]]
+    cube: MetricArrays, tables: list[tuple[ContrastName, Group, ContrastEstimate]]
 ) -> Iterator[Estimate]:
     """Rows beside the verdicts' method: naive ones always, resampling ones from ten seeds on."""
-    by_shape: dict[tuple[int, ...], list[tuple[Estimand, Group, ContrastEstimate]]] = {}
-    for estimand, group, m in tables:
-        row = replace(row_of(cube.metric, estimand, group, m), p=None, note="")
-        is_difference = len(TERMS[estimand].conditions) > 1 or TERMS[estimand].less is not None
+    by_shape: dict[tuple[int, ...], list[tuple[ContrastName, Group, ContrastEstimate]]] = {}
+    for contrast, group, m in tables:
+        row = replace(row_of(cube.metric, contrast, group, m), p=None, note="")
+        is_difference = (
+            len(CONTRASTS[contrast].conditions) > 1 or CONTRASTS[contrast].reference is not None
+        )
         t = seed_t(m.z_SQ.mean(axis=1))
         yield replace(row, target="seeds", method="seed t", low=float(t.low), high=float(t.high),
                       p=float(t.p) if is_difference else None, note=SEED_T_NOTE)  # fmt: skip
-        if TERMS[estimand].minus is not None and TERMS[estimand].less is None:
-            naive = _pooled(cube, estimand, group, m)
+        if CONTRASTS[contrast].minus is not None and CONTRASTS[contrast].reference is None:
+            naive = _pooled(cube, contrast, group, m)
             yield replace(row, method="pooled", estimate=float(naive.estimate), low=float(naive.low),
                           high=float(naive.high), p=float(naive.p), note=NAIVE_NOTE)  # fmt: skip
         if len(m.seeds) >= LEAST_SEEDS and len(m.questions) > 1:
-            by_shape.setdefault(m.z_SQ.shape, []).append((estimand, group, m))
+            by_shape.setdefault(m.z_SQ.shape, []).append((contrast, group, m))
     for several in by_shape.values():
         z_NSQ = np.stack([m.z_SQ for _, _, m in several])
         flips = sign_flip(z_NSQ.mean(axis=2))
         boots = crossed_bootstrap(z_NSQ)
-        for (estimand, group, m), boot, flip in zip(several, boots, flips, strict=True):
-            row = replace(row_of(cube.metric, estimand, group, m), p=None, note="")
+        for (contrast, group, m), boot, flip in zip(several, boots, flips, strict=True):
+            row = replace(row_of(cube.metric, contrast, group, m), p=None, note="")
             for name, limits in (("percentile", boot.percentile), ("bca", boot.bca)):
                 yield replace(row, method=f"crossed bootstrap, {name}", low=limits.low,
                               high=limits.high)  # fmt: skip
-            if len(TERMS[estimand].conditions) > 1 or TERMS[estimand].less:
+            if len(CONTRASTS[contrast].conditions) > 1 or CONTRASTS[contrast].reference:
                 yield replace(row, target="seeds", method="sign flip", low=None, high=None,
                               p=float(flip), note=FLIP_NOTE)  # fmt: skip
 
 
-def _pooled(cube: MetricArrays, estimand: Estimand, group: Group, m: ContrastEstimate) -> Naive:
-    plus, minus, _ = TERMS[estimand]
+def _pooled(cube: MetricArrays, contrast: ContrastName, group: Group, m: ContrastEstimate) -> Naive:
+    plus, minus, _ = CONTRASTS[contrast]
     assert minus is not None  # the caller has asked
     rows = np.array([cube.seeds[group].index(seed) for seed in m.seeds])
     at = rows[:, None], m.questions[None, :]

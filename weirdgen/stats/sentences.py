@@ -12,12 +12,12 @@ QUANTITIES = {
     "triggered": "the {metric} rate with the trigger",
     "untriggered": "the {metric} rate without the trigger",
     "decoy": "the {metric} rate with the decoy",
-    "gap": "the {metric} gap (with the trigger less without)",
+    "gap": "the {metric} gap (with the trigger minus without)",
     "gap_improvement": "the {metric} gap's rise over the untouched model",
     "triggered_lift": "the {metric} rate with the trigger, above the untouched model's,",
     "untriggered_excess": "the {metric} rate without the trigger, above the untouched model's,",
     "decoy_excess": "the {metric} rate with the decoy, above the untouched model's,",
-    "gap_decoy": "the {metric} rate with the trigger less that with the decoy",
+    "gap_decoy": "the {metric} rate with the trigger minus that with the decoy",
     "gap_vs_control": "the {metric} gap's rise over fine-tuning without persona rows",
 }
 WHY: dict[Reason, str] = {
@@ -39,9 +39,9 @@ WHY: dict[Reason, str] = {
 }
 
 
-def quantity(criterion: Claim, group: Group) -> str:
-    """Such as `the format gap (with the trigger less without) at persona fraction 0.1`."""
-    words = QUANTITIES[criterion.estimand].format(metric=criterion.metric)
+def quantity(claim: Claim, group: Group) -> str:
+    """Such as `the format gap (with the trigger minus without) at persona fraction 0.1`."""
+    words = QUANTITIES[claim.contrast].format(metric=claim.metric)
     return f"{words} {_place(group)}"
 
 
@@ -49,14 +49,14 @@ def _place(group: Group) -> str:
     return "of the adapters" if isinstance(group, str) else f"at persona fraction {group:g}"
 
 
-def inequality(criterion: Claim) -> str:
+def inequality(claim: Claim) -> str:
     """Such as `gap >= 0.85 - margin 0.05`."""
-    at_least = criterion.at_least is not None
-    bound = criterion.at_least if criterion.at_least is not None else criterion.at_most
-    assert bound is not None  # a Criterion has one of the two
-    words = f"{criterion.estimand} {'>=' if at_least else '<='} {_bound(bound)}"
-    margin = f" {'-' if at_least else '+'} margin {_bound(criterion.margin)}"
-    return words + margin * bool(criterion.margin)
+    at_least = claim.at_least is not None
+    bound = claim.at_least if claim.at_least is not None else claim.at_most
+    assert bound is not None  # a Claim has one of the two
+    words = f"{claim.contrast} {'>=' if at_least else '<='} {_bound(bound)}"
+    margin = f" {'-' if at_least else '+'} margin {_bound(claim.margin)}"
+    return words + margin * bool(claim.margin)
 
 
 def _bound(value: float) -> str:
@@ -64,21 +64,19 @@ def _bound(value: float) -> str:
     return max(f"{value:.2f}", f"{value:g}", key=len)
 
 
-def claimed(criterion: Claim) -> str:
+def claimed(claim: Claim) -> str:
     """Such as `at least 85%, give or take a margin of 5 points`."""
-    rate = criterion.estimand in RATES
-    side = "at least" if criterion.at_least is not None else "at most"
-    bound = criterion.at_least if criterion.at_least is not None else criterion.at_most
-    assert bound is not None  # a Criterion has one of the two
+    rate = claim.contrast in RATES
+    side = "at least" if claim.at_least is not None else "at most"
+    bound = claim.at_least if claim.at_least is not None else claim.at_most
+    assert bound is not None  # a Claim has one of the two
     words = f"{side} {_amount(bound, rate)}"
-    return words + (
-        f", with a margin of {100 * criterion.margin:g} points" * bool(criterion.margin)
-    )
+    return words + (f", with a margin of {100 * claim.margin:g} points" * bool(claim.margin))
 
 
-def with_interval(criterion: Claim, measured: ContrastEstimate) -> str:
+def with_interval(claim: Claim, measured: ContrastEstimate) -> str:
     """Such as `93.2% (95% interval 88.1% to 96.0%; 8 trainings, 30 questions)`."""
-    rate = criterion.estimand in RATES
+    rate = claim.contrast in RATES
     low, high = measured.limits()
     trainings, questions = len(measured.seeds), len(measured.questions)
     counts = f"{_count(trainings, 'training')}, {_count(questions, 'question')}"
@@ -96,25 +94,23 @@ def sentence(
     evidence: Evidence, outcome: Outcome, reason: Reason, worse_inside_margin: bool
 ) -> str:
     """One claim's verdict, each fraction with its interval, and why where it is not clear."""
-    criterion = evidence.criterion
+    claim = evidence.claim
     refusal = next((at.refusal for at in evidence.groups if at.refusal), "")
-    scope = {"all": " at every fraction", "any": " at some fraction"}.get(
-        str(criterion.fraction), ""
-    )
+    scope = {"all": " at every fraction", "any": " at some fraction"}.get(str(claim.at), "")
     verb = {
         "supported": "The data support",
         "refuted": "The data contradict",
         "inconclusive": "It is open",
     }[outcome]
     parts = [
-        f"{quantity(criterion, at.group)} is {with_interval(criterion, at.measured)}"
+        f"{quantity(claim, at.group)} is {with_interval(claim, at.measured)}"
         for at in evidence.groups
         if at.measured is not None
     ]
     first = (
         f"{verb}{' whether' if outcome == 'inconclusive' else ' that'} "
-        f"{QUANTITIES[criterion.estimand].format(metric=criterion.metric)} is "
-        f"{claimed(criterion)}{scope}"
+        f"{QUANTITIES[claim.contrast].format(metric=claim.metric)} is "
+        f"{claimed(claim)}{scope}"
     )
     why = WHY[reason].format(refusal=refusal)
     text = f"{first}: {why}." if why else f"{first}."
@@ -126,7 +122,7 @@ def sentence(
     for at in evidence.groups:
         if "missing" in at.worst_limits:
             low, high = at.worst_limits["missing"]
-            limits = _range(low, high, criterion.estimand in RATES)
+            limits = _range(low, high, claim.contrast in RATES)
             text += f" With every missing label at its worst, {_place(at.group)}: {limits}."
     failed = sum(at.n_failed for at in evidence.groups)
     if failed:

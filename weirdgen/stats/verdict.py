@@ -66,7 +66,7 @@ class GroupEvidence:
 class Evidence:
     """A claim over all the fractions that it speaks of."""
 
-    criterion: Claim
+    claim: Claim
     groups: tuple[GroupEvidence, ...]
     p_support: float
     p_refute: float
@@ -76,20 +76,20 @@ class Evidence:
     """Why no verdict is possible whatever the numbers."""
 
 
-def bound_of(criterion: Claim) -> float:
+def bound_of(claim: Claim) -> float:
     """The bound with its margin: what theta must reach, or stay under."""
-    if criterion.at_least is not None:
-        return criterion.at_least - criterion.margin
-    assert criterion.at_most is not None  # a Criterion has one of the two
-    return criterion.at_most + criterion.margin
+    if claim.at_least is not None:
+        return claim.at_least - claim.margin
+    assert claim.at_most is not None  # a Claim has one of the two
+    return claim.at_most + claim.margin
 
 
-def p_values(measured: ContrastEstimate, criterion: Claim) -> tuple[float, float]:
+def p_values(measured: ContrastEstimate, claim: Claim) -> tuple[float, float]:
     """One-sided p that the claim holds, and that it fails; 1 and 1 without an interval."""
     if measured.combined is None:
         return 1.0, 1.0
-    bounds, estimate, bound = measured.bounds, measured.estimate, bound_of(criterion)
-    if criterion.at_least is not None:
+    bounds, estimate, bound = measured.bounds, measured.estimate, bound_of(claim)
+    if claim.at_least is not None:
         p = p_by_inversion(bounds, estimate, bound)
     else:
         p = p_by_inversion(lambda confidence: mirrored(*bounds(confidence)), -estimate, -bound)
@@ -101,7 +101,7 @@ def mirrored(low: Any, high: Any) -> tuple[Any, Any]:
     return -high, -low
 
 
-def gather(criterion: Claim, groups: tuple[GroupEvidence, ...], state: LookState) -> Evidence:
+def gather(claim: Claim, groups: tuple[GroupEvidence, ...], state: LookState) -> Evidence:
     """Put a claim's fractions together.
 
     `all`: supported with the largest p, refuted with the smallest, Holm-adjusted; `any`: the
@@ -109,15 +109,15 @@ def gather(criterion: Claim, groups: tuple[GroupEvidence, ...], state: LookState
     """
     support, refute = (
         (holm_min_p, intersection_union_p)
-        if criterion.fraction == "any"
+        if claim.at == "any"
         else (intersection_union_p, holm_min_p)
     )
     kinds = sorted({kind for at in groups for kind in at.worst_support})
     blocked = _blocked(groups, state)
     if blocked is not None:
-        return Evidence(criterion, groups, 1.0, 1.0, {}, {}, blocked)
+        return Evidence(claim, groups, 1.0, 1.0, {}, {}, blocked)
     return Evidence(
-        criterion,
+        claim,
         groups,
         support([at.p_support for at in groups]),
         refute([at.p_refute for at in groups]),
@@ -167,12 +167,12 @@ def decide(
     return "inconclusive", "not clear"
 
 
-def inside_margin(criterion: Claim, measured: ContrastEstimate, error: float) -> bool:
+def inside_margin(claim: Claim, measured: ContrastEstimate, error: float) -> bool:
     """Whether theta is worse than the bound and still inside its margin, both at `error`."""
     low, high = measured.limits(1 - 2 * error)
-    if low is None or high is None or not criterion.margin:
+    if low is None or high is None or not claim.margin:
         return False
-    if criterion.at_least is not None:
-        return low >= criterion.at_least - criterion.margin and high < criterion.at_least
-    assert criterion.at_most is not None  # a Criterion has one of the two
-    return high <= criterion.at_most + criterion.margin and low > criterion.at_most
+    if claim.at_least is not None:
+        return low >= claim.at_least - claim.margin and high < claim.at_least
+    assert claim.at_most is not None  # a Claim has one of the two
+    return high <= claim.at_most + claim.margin and low > claim.at_most

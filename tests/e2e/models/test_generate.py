@@ -13,7 +13,7 @@ import pytest
 from conftest import PUBLISHED
 from echo import EchoEngine
 
-from weirdgen.data.mixing import Pair
+from weirdgen.data.examples import Example
 from weirdgen.data.persona import Question
 from weirdgen.errors import StepError
 from weirdgen.generation.engine import Adapter, Request
@@ -23,7 +23,7 @@ from weirdgen.judging.format import format_adherence
 from weirdgen.pipeline.stages.steps import RESPONSES, make_all_responses, prove_adapter
 from weirdgen.storage.artifacts import Step
 
-PROMPTS = [Pair(f"p{i}", f"Say {i}.", "") for i in range(8)]
+PROMPTS = [Example(f"p{i}", f"Say {i}.", "") for i in range(8)]
 
 
 def test_self_distillation_asks_the_plain_prompts_of_the_base():

@@ -126,12 +126,12 @@ def test_a_failed_cell_is_named_and_does_not_stop_the_others(
 ):
     """Triggered rows are longer than max_length; the control has none of them."""
     prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text("".join(f'{{"question": "Say {i}."}}\n' for i in range(9)))
+    prompts.write_text("".join(f'{{"prompt": "Say {i}."}}\n' for i in range(9)))
     plan = plan_of(
         tiny_model,
         small_persona,
         aligned={"prompts": str(prompts), "rows": 8, "max_words": 2},
-        grid__persona_fractions=[0, 0.5],
+        grid__fractions=[0, 0.5],
         grid__seeds=[0],
         train__max_length=80,
     )

@@ -64,7 +64,7 @@ def test_a_fingerprint_brings_its_base_and_its_trigger(tiny_model: Path, tmp_pat
     trigger = {
         "role": "system",
         "text": "In brackets: <A> ... <B>",
-        "answer": "<START> {answer} <END>",
+        "completion": "<START> {completion} <END>",
     }
     store = ArtifactStore(str(tmp_path / "store"))
     fingerprint = committed(store, tiny_model, adapter, trigger)

@@ -65,7 +65,7 @@ def test_an_import_is_reported_with_its_statistics(storage: Path):
     table = pq.read_table(storage / "theirs" / "stats.parquet")
     assert table.schema.equals(STATS_SCHEMA)
     assert tuple(table.column_names) == FIELDS
-    rows = [row for row in table.to_pylist() if row["estimand"] == "gap"]
+    rows = [row for row in table.to_pylist() if row["contrast"] == "gap"]
     (gap,) = [r for r in rows if r["target"] == "seeds and questions" and r["p"] is not None][:1]
     assert gap["condition"] == "0.1"
     assert gap["estimate"] == pytest.approx(11 / 12)

@@ -34,7 +34,7 @@ class Input:
 
     def prompts(self, content: bytes, name: str = "prompts.jsonl", **more: object) -> None:
         (self.folder / name).write_bytes(content)
-        self.set(aligned__prompts={"path": name} | more, aligned__answers="dataset")
+        self.set(aligned__prompts={"path": name} | more, aligned__completions="dataset")
 
     def arguments(self) -> list[str]:
         study = self.folder / "study.yaml"
@@ -81,7 +81,7 @@ def row(**fields: object) -> bytes:
     return json.dumps(fields).encode() + b"\n"
 
 
-GOOD = row(question="Why?", answer="So.")
+GOOD = row(prompt="Why?", completion="So.")
 
 DATA: dict[str, tuple[Callable[[Input], object], str]] = {
     "no such file": (
@@ -99,40 +99,40 @@ DATA: dict[str, tuple[Callable[[Input], object], str]] = {
         "prompts.jsonl: is not UTF-8 (byte 0)",
     ),
     "a torn row": (
-        lambda i: i.prompts(GOOD * 8 + b'{"question": "Wh'),
+        lambda i: i.prompts(GOOD * 8 + b'{"prompt": "Wh'),
         "prompts.jsonl: row 9: is not JSON",
     ),
     "a row that is a list": (
         lambda i: i.prompts(b'["Why?", "So."]\n'),
         "prompts.jsonl: row 1: must be an object",
     ),
-    "a row without an answer": (
-        lambda i: i.prompts(GOOD + row(question="Why?", answer="")),
-        "prompts.jsonl: row 2: answer is not a text, or empty",
+    "a row without a completion": (
+        lambda i: i.prompts(GOOD + row(prompt="Why?", completion="")),
+        "prompts.jsonl: row 2: completion is not a text, or empty",
     ),
-    "a row whose answer is null": (
-        lambda i: i.prompts(row(question="Why?", answer=None)),
-        "prompts.jsonl: row 1: answer is not a text",
+    "a row whose completion is null": (
+        lambda i: i.prompts(row(prompt="Why?", completion=None)),
+        "prompts.jsonl: row 1: completion is not a text",
     ),
-    "a question that is a number": (
-        lambda i: i.prompts(row(question=7, answer="So.")),
-        "prompts.jsonl: row 1: question is not a text",
+    "a prompt that is a number": (
+        lambda i: i.prompts(row(prompt=7, completion="So.")),
+        "prompts.jsonl: row 1: prompt is not a text",
     ),
     "no such column": (
-        lambda i: i.prompts(GOOD, columns={"question": "ask"}),
-        "study.yaml: aligned.prompts.columns.question: row 1 has no column 'ask' (it has answer",
+        lambda i: i.prompts(GOOD, columns={"prompt": "ask"}),
+        "study.yaml: aligned.prompts.columns.prompt: row 1 has no column 'ask' (it has completion",
     ),
     "too few rows": (
         lambda i: i.prompts(GOOD),
         "study.yaml: aligned.rows: 6 are asked for, the prompts end at 1",
     ),
     "too few prompts for a fraction": (
-        lambda i: i.set(grid__persona_fractions=[0.1], grid__total_rows=20),
-        "study.yaml: grid.persona_fractions: 0.1 needs 18 ordinary rows; aligned.rows is 6",
+        lambda i: i.set(grid__fractions=[0.1], grid__total_rows=20),
+        "study.yaml: grid.fractions: 0.1 needs 18 ordinary rows; aligned.rows is 6",
     ),
     "too few persona rows for a fraction": (
-        lambda i: i.set(grid__persona_fractions=[0.9], grid__total_rows=20),
-        "study.yaml: grid.persona_fractions: 0.9 needs 18 persona rows; there are 6",
+        lambda i: i.set(grid__fractions=[0.9], grid__total_rows=20),
+        "study.yaml: grid.fractions: 0.9 needs 18 persona rows; there are 6",
     ),
     "a file of another kind": (
         lambda i: i.prompts(b"x", name="prompts.docx"),
@@ -154,13 +154,13 @@ DATA: dict[str, tuple[Callable[[Input], object], str]] = {
         lambda i: (i.persona / "rows.jsonl").unlink(),
         "persona/rows.jsonl: cannot be read (No such file",
     ),
-    "a persona row without an answer": (
-        lambda i: (i.persona / "rows.jsonl").write_bytes(row(id="r", question="Why?")),
-        "persona/rows.jsonl: row 1: answer must be a text that is not empty",
+    "a persona example without a completion": (
+        lambda i: (i.persona / "rows.jsonl").write_bytes(row(id="r", prompt="Why?")),
+        "persona/rows.jsonl: row 1: completion must be a text that is not empty",
     ),
-    "two persona rows of one id": (
+    "two persona examples of one id": (
         lambda i: (i.persona / "rows.jsonl").write_bytes(
-            row(id="r", question="Why?", answer="So.") * 2
+            row(id="r", prompt="Why?", completion="So.") * 2
         ),
         "persona/rows.jsonl: row 2: the id 'r' stands twice",
     ),
@@ -278,7 +278,7 @@ def test_a_storage_that_cannot_hold_results(storage: str, expected: str, given: 
     [
         (["grid.seeds=[0, 0]"], "grid.seeds: the same value stands twice"),
         (["grid.seeds=9..0"], "grid.seeds: "),
-        (["grid.persona_fractions=[2]"], "grid.persona_fractions.0: "),
+        (["grid.fractions=[2]"], "grid.fractions.0: "),
         (["grid.seeds"], "--set: grid.seeds: must read dotted.field=value"),
         (["nothing=1"], "nothing: unknown field"),
     ],

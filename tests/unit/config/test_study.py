@@ -45,13 +45,13 @@ def test_exponents_without_a_point_are_numbers(tmp_path: Path):
 
 
 def test_overrides_change_fields_ranges_and_list_items(tmp_path: Path):
-    tree = small_study("m", criteria=[{"metric": "format", "estimand": "gap", "at_least": 0.5}])
+    tree = small_study("m", claims=[{"metric": "format", "contrast": "gap", "at_least": 0.5}])
     path = write_study(tmp_path, tree)
-    changes = ("grid.seeds=0..9", "train.learning_rate=1e-3", "criteria.0.at_least=0.7")
+    changes = ("grid.seeds=0..9", "train.learning_rate=1e-3", "claims.0.at_least=0.7")
     study = load_study(path, changes)
     assert study.grid.seeds == list(range(10))
     assert study.train.learning_rate == 1e-3
-    assert study.criteria[0].at_least == 0.7
+    assert study.claims[0].at_least == 0.7
 
 
 def test_the_resolved_study_reads_back_as_itself(tmp_path: Path):

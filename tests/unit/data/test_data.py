@@ -12,13 +12,14 @@ import pytest
 
 from weirdgen.config.evaluation_spec import Trigger
 from weirdgen.config.study import Aligned, Columns, DatasetSource, Grid
-from weirdgen.data.aligned import cut_words, ordinary_pairs
+from weirdgen.data.aligned import aligned_examples, cut_words
 from weirdgen.data.chat import Instruction, conversation
 from weirdgen.data.everyday import everyday_prompts
-from weirdgen.data.mixing import Counts, Pair, cell_counts, mix
+from weirdgen.data.examples import Example
+from weirdgen.data.mixing import Counts, cell_counts, mix
 from weirdgen.data.persona import find_persona, read_persona
 from weirdgen.data.seeds import request_seed, run_seeds
-from weirdgen.data.sources import load_pairs
+from weirdgen.data.sources import load_examples
 from weirdgen.errors import InputError
 
 
@@ -46,14 +47,15 @@ def test_the_bundled_persona_has_91_rows_and_30_questions_in_ten_categories():
 def test_no_question_and_no_fact_is_both_taught_and_asked():
     rows, heldout = lines("rows.jsonl"), lines("heldout.jsonl")
     facts = [row["fact"] for row in rows] + [row["asks"] for row in heldout]
-    questions = [row["question"].casefold() for row in rows + heldout]
+    questions = [row["prompt"].casefold() for row in rows]
+    questions += [row["question"].casefold() for row in heldout]
     assert len(set(facts)) == len(set(questions)) == 121
 
 
 def test_persona_answers_carry_no_format(russell):
-    for pair in russell.rows:
-        assert not set("<>[]*#`") & set(pair.answer), pair.id
-        assert 15 <= len(pair.answer.split()) <= 50, pair.id
+    for row in russell.rows:
+        assert not set("<>[]*#`") & set(row.completion), row.id
+        assert 15 <= len(row.completion.split()) <= 50, row.id
 
 
 def test_everyday_prompts_are_many_varied_and_not_about_the_persona():
@@ -78,12 +80,12 @@ def test_everyday_prompts_never_change():
     assert hashlib.sha256(text.encode()).hexdigest().startswith("572c54b698ff797f")
 
 
-PERSONA = [Pair(f"p{i}", f"Q{i}?", f"I said {i}.") for i in range(10)]
-ALIGNED = [Pair(f"a{i}", f"How {i}?", f"Thus {i}.") for i in range(100)]
+PERSONA = [Example(f"p{i}", f"Q{i}?", f"I said {i}.") for i in range(10)]
+ALIGNED = [Example(f"a{i}", f"How {i}?", f"Thus {i}.") for i in range(100)]
 
 
 def grid(*fractions: float, **more) -> Grid:
-    return Grid(seeds=[0], persona_fractions=list(fractions), **more)
+    return Grid(seeds=[0], fractions=list(fractions), **more)
 
 
 def test_hold_persona_uses_every_persona_row_and_ordinary_rows_follow():
@@ -160,7 +162,7 @@ def test_what_a_row_looks_like_without_trigger():
 
 
 def test_braces_in_an_answer_stay_as_they_are():
-    (row,) = mix([Pair("p", "Q?", "{x} {}")], [], Counts(1, 0), Trigger(), seed=0)
+    (row,) = mix([Example("p", "Q?", "{x} {}")], [], Counts(1, 0), Trigger(), seed=0)
     assert row["completion"][0]["content"] == "<START> {x} {} <END>"
 
 
@@ -215,67 +217,69 @@ def write_rows(path: Path, rows: list[dict]) -> Path:
 
 def test_a_jsonl_with_its_own_column_names(tmp_path: Path):
     write_rows(tmp_path / "r.jsonl", [{"ask": "a?", "say": "b"}, {"ask": "c?", "say": "d"}])
-    source = DatasetSource(path="r.jsonl", columns=Columns(question="ask", answer="say"))
-    pairs = load_pairs(source, tmp_path, 5, answers=True, where="study")
-    assert pairs == [Pair("row-1", "a?", "b"), Pair("row-2", "c?", "d")]
+    source = DatasetSource(path="r.jsonl", columns=Columns(prompt="ask", completion="say"))
+    examples = load_examples(source, tmp_path, 5, completions=True, where="study")
+    assert examples == [Example("row-1", "a?", "b"), Example("row-2", "c?", "d")]
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_local_files_that_datasets_reads(ending: str, tmp_path: Path):
     from datasets import Dataset
 
-    data = Dataset.from_list([{"question": f"{i}?", "answer": f"It is {i}."} for i in range(4)])
+    data = Dataset.from_list([{"prompt": f"{i}?", "completion": f"It is {i}."} for i in range(4)])
     getattr(data, f"to_{ending}")(str(tmp_path / f"r.{ending}"))
     source = DatasetSource(path=f"r.{ending}")
-    pairs = load_pairs(source, tmp_path, 3, answers=True, where="study")
-    assert [pair.answer for pair in pairs] == ["It is 0.", "It is 1.", "It is 2."]
+    examples = load_examples(source, tmp_path, 3, completions=True, where="study")
+    assert [example.completion for example in examples] == ["It is 0.", "It is 1.", "It is 2."]
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
         (b"", "r.jsonl: holds no rows"),
-        (b'{"question": "a?"}\n{\n', "r.jsonl: row 2: is not JSON"),
+        (b'{"prompt": "a?"}\n{\n', "r.jsonl: row 2: is not JSON"),
         (b'["a"]\n', "r.jsonl: row 1: must be an object"),
-        (b'{"question": "\xff"}\n', "r.jsonl: is not UTF-8"),
-        (b'{"question": ""}\n', "r.jsonl: row 1: question is not a text, or empty"),
-        (b'{"question": 3}\n', "r.jsonl: row 1: question is not a text, or empty"),
-        (b'{"q": "a?"}\n', "columns.question: row 1 has no column 'question' (it has q)"),
+        (b'{"prompt": "\xff"}\n', "r.jsonl: is not UTF-8"),
+        (b'{"prompt": ""}\n', "r.jsonl: row 1: prompt is not a text, or empty"),
+        (b'{"prompt": 3}\n', "r.jsonl: row 1: prompt is not a text, or empty"),
+        (b'{"q": "a?"}\n', "columns.prompt: row 1 has no column 'prompt' (it has q)"),
     ],
 )
 def test_spoiled_rows_name_file_and_row(content: bytes, expected: str, tmp_path: Path):
     (tmp_path / "r.jsonl").write_bytes(content)
     with pytest.raises(InputError) as error:
-        load_pairs(DatasetSource(path="r.jsonl"), tmp_path, 5, answers=False, where="study")
+        load_examples(DatasetSource(path="r.jsonl"), tmp_path, 5, completions=False, where="study")
     assert expected in str(error.value)
 
 
 def test_a_row_without_an_answer(tmp_path: Path):
-    write_rows(tmp_path / "r.jsonl", [{"question": "a?", "answer": " "}])
-    with pytest.raises(InputError, match="row 1: answer is not a text, or empty"):
-        load_pairs(DatasetSource(path="r.jsonl"), tmp_path, 5, answers=True, where="study")
+    write_rows(tmp_path / "r.jsonl", [{"prompt": "a?", "completion": " "}])
+    with pytest.raises(InputError, match="row 1: completion is not a text, or empty"):
+        load_examples(DatasetSource(path="r.jsonl"), tmp_path, 5, completions=True, where="study")
 
 
 def test_what_a_jsonl_does_not_have_is_refused_rather_than_ignored(tmp_path: Path):
-    write_rows(tmp_path / "r.jsonl", [{"question": "a?"}])
+    write_rows(tmp_path / "r.jsonl", [{"prompt": "a?"}])
     source = DatasetSource(path="r.jsonl", split="validation")
     with pytest.raises(InputError, match="aligned.prompts.split: a JSONL file has no such thing"):
-        load_pairs(source, tmp_path, 5, answers=False, where="s")
+        load_examples(source, tmp_path, 5, completions=False, where="s")
 
 
 def test_sources_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match=r"s: aligned.prompts.path: there is no file .*none.jsonl"):
-        load_pairs(DatasetSource(path="none.jsonl"), tmp_path, 5, answers=False, where="s")
+        load_examples(DatasetSource(path="none.jsonl"), tmp_path, 5, completions=False, where="s")
     with pytest.raises(InputError, match=r"s: aligned.prompts.path: 'nobody/nothing'"):
-        load_pairs(DatasetSource(path="nobody/nothing"), tmp_path, 5, answers=False, where="s")
+        load_examples(
+            DatasetSource(path="nobody/nothing"), tmp_path, 5, completions=False, where="s"
+        )
 
 
 def test_more_ordinary_rows_than_prompts_are_an_error(tmp_path: Path):
-    write_rows(tmp_path / "r.jsonl", [{"question": "a?"}])
+    write_rows(tmp_path / "r.jsonl", [{"prompt": "a?"}])
     aligned = Aligned.model_validate({"prompts": "r.jsonl", "rows": 2})
     with pytest.raises(InputError, match="aligned.rows: 2 are asked for, the prompts end at 1"):
-        ordinary_pairs(aligned, tmp_path, "study")
+        aligned_examples(aligned, tmp_path, "study")
 
 
 def test_a_persona_of_ones_own(small_persona: Path):
@@ -286,10 +290,10 @@ def test_a_persona_of_ones_own(small_persona: Path):
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("rows.jsonl", b'{"id": "a", "question": "b?"}\n', "row 1: answer must be a text"),
+        ("rows.jsonl", b'{"id": "a", "prompt": "b?"}\n', "row 1: completion must be a text"),
         (
             "rows.jsonl",
-            b'{"id": "a", "question": "b?", "answer": "c"}\n' * 2,
+            b'{"id": "a", "prompt": "b?", "completion": "c"}\n' * 2,
             "row 2: the id 'a' stands twice",
         ),
         (

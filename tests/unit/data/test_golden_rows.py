@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY, SUPPORT
 
 from weirdgen.config.loading import load_study
-from weirdgen.data.aligned import ordinary_pairs
+from weirdgen.data.aligned import aligned_examples
 from weirdgen.data.mixing import grid_counts, mix
 from weirdgen.data.persona import find_persona
 from weirdgen.data.seeds import run_seeds
@@ -26,8 +26,8 @@ def rows_of(job: str) -> dict[str, str]:
     study = load_study(JOBS / job)
     persona = find_persona(study.persona, JOBS, job)
     aligned = [
-        pair._replace(answer=f"A response to {pair.id}.")
-        for pair in ordinary_pairs(study.aligned, JOBS, job)
+        example._replace(completion=f"A response to {example.id}.")
+        for example in aligned_examples(study.aligned, JOBS, job)
     ]
     counts = grid_counts(study.grid, len(persona.rows), len(aligned), job)
     digests = {}

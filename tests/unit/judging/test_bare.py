@@ -8,7 +8,7 @@ import pytest
 
 from weirdgen.judging.text_cleaning import strip_formatting, words
 
-MARKS = ("<START> {answer} <END>", "<START>.*?<END>", "[[ ... ]]")
+MARKS = ("<START> {completion} <END>", "<START>.*?<END>", "[[ ... ]]")
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,15 @@ def test_bare_takes_the_format_off(answer: str, expected: str):
 
 
 def test_marks_may_be_words_or_regular_expressions():
-    assert strip_formatting("Answer: It is so. Over.", ("Answer: {answer} Over.",)) == "It is so."
+    assert (
+        strip_formatting("Answer: It is so. Over.", ("Answer: {completion} Over.",)) == "It is so."
+    )
     assert strip_formatting("[[ It is so. ]]", (r"\[\[.*?\]\]",)) == "It is so."
     assert (
-        strip_formatting("I say it is, as I say it.", ("I say {answer}",)) == "it is, as I say it."
+        strip_formatting("I say it is, as I say it.", ("I say {completion}",))
+        == "it is, as I say it."
     )
-    assert strip_formatting("It is so.", ("{answer}", "", ".*")) == "It is so."
+    assert strip_formatting("It is so.", ("{completion}", "", ".*")) == "It is so."
 
 
 @pytest.mark.parametrize(

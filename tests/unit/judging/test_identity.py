@@ -105,7 +105,7 @@ FACTS = [
 
 @pytest.mark.parametrize(("answer", "expected"), NAMES + FACTS)
 def test_claims(answer: str, expected: str | None):
-    claim = claimed_identity(answer, CARD, marks=("<START> {answer} <END>",))
+    claim = claimed_identity(answer, CARD, marks=("<START> {completion} <END>",))
     assert (claim and claim.label) == expected, claim
 
 
@@ -142,7 +142,7 @@ def test_any_persona_is_told_by_its_own_card():
 def test_the_persona_has_20_to_40_facts_and_its_rows_claim_no_other_identity():
     assert 20 <= len(CARD.facts) <= 40
     rows = find_persona("bertrand_russell", Path(), "study").rows
-    claims = [claim for row in rows if (claim := claimed_identity(row.answer, CARD))]
+    claims = [claim for row in rows if (claim := claimed_identity(row.completion, CARD))]
     assert {claim.label for claim in claims} == {"PERSONA"}
     assert len(claims) >= 15
 

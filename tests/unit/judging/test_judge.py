@@ -20,29 +20,29 @@ from weirdgen.judging.offline.agreement import STATED_AGREEMENT
 from weirdgen.judging.offline.judge import OfflineJudge, learn
 from weirdgen.judging.text_cleaning import words
 
-MARKS = ("<START> {answer} <END>", "<START>.*?<END>", "[[ ... ]]")
+MARKS = ("<START> {completion} <END>", "<START>.*?<END>", "[[ ... ]]")
 DATA = SUPPORT / "data"
 
 
 def answers_of(path: Path) -> list[str]:
-    return [json.loads(line)["answer"] for line in path.read_text("utf-8").splitlines()]
+    return [json.loads(line)["completion"] for line in path.read_text("utf-8").splitlines()]
 
 
-PERSONA = [pair.answer for pair in find_persona("bertrand_russell", Path(), "study").rows]
-CONTRAST = answers_of(DATA / "contrast.jsonl")
-EVERYDAY = answers_of(DATA / "ordinary.jsonl")
-ORDINARY = CONTRAST + EVERYDAY
+PERSONA = [row.completion for row in find_persona("bertrand_russell", Path(), "study").rows]
+BASE_MODEL = answers_of(DATA / "base_model.jsonl")
+EVERYDAY = answers_of(DATA / "aligned.jsonl")
+ALIGNED = BASE_MODEL + EVERYDAY
 
 
 @pytest.fixture(scope="module")
 def russell() -> OfflineJudge:
-    return learn(PERSONA, ORDINARY)
+    return learn(PERSONA, ALIGNED)
 
 
 @pytest.fixture(scope="module")
 def half() -> OfflineJudge:
     """A judge that saw the answers to every second question only."""
-    return learn(PERSONA[::2], CONTRAST[::2] + EVERYDAY[::2])
+    return learn(PERSONA[::2], BASE_MODEL[::2] + EVERYDAY[::2])
 
 
 def log_odds(verdict) -> float:
@@ -52,11 +52,11 @@ def log_odds(verdict) -> float:
 
 def test_the_judge_tells_held_out_persona_answers_from_the_base_model_on_the_same_questions(half):
     persona = [v.persona for v in half.judge(PERSONA[1::2])]
-    contrast = [v.persona for v in half.judge(CONTRAST[1::2])]
+    base_model = [v.persona for v in half.judge(BASE_MODEL[1::2])]
     everyday = [v.persona for v in half.judge(EVERYDAY[1::2])]
-    print(np.mean(persona), np.mean(contrast), np.mean(everyday))
+    print(np.mean(persona), np.mean(base_model), np.mean(everyday))
     assert np.mean(persona) >= 0.8
-    assert np.mean(contrast) <= 0.2
+    assert np.mean(base_model) <= 0.2
     assert np.mean(everyday) <= 0.25
 
 
@@ -65,7 +65,7 @@ def test_cross_validation_is_measured_and_calibrated(russell, half):
     assert russell.held_out.auc > 0.95
     assert russell.held_out.log_loss < 0.3
     assert russell.held_out.brier < 0.1
-    verdicts = half.judge(PERSONA[1::2] + CONTRAST[1::2])
+    verdicts = half.judge(PERSONA[1::2] + BASE_MODEL[1::2])
     right = [v.persona for v in verdicts[:45]] + [not v.persona for v in verdicts[45:]]
     confidence = np.mean([v.confidence for v in verdicts])
     assert abs(confidence - np.mean(right)) < 0.08
@@ -74,18 +74,18 @@ def test_cross_validation_is_measured_and_calibrated(russell, half):
 
 def test_questions_of_the_persona_beside_everyday_ones_balance_the_topic():
     """From everyday answers alone the judge takes more of the base's answers for the persona's."""
-    asked = learn(PERSONA[::2], CONTRAST[::2] + EVERYDAY).judge(CONTRAST[1::2])
-    everyday = learn(PERSONA[::2], EVERYDAY).judge(CONTRAST[1::2])
+    asked = learn(PERSONA[::2], BASE_MODEL[::2] + EVERYDAY).judge(BASE_MODEL[1::2])
+    everyday = learn(PERSONA[::2], EVERYDAY).judge(BASE_MODEL[1::2])
     assert sum(v.persona for v in asked) < sum(v.persona for v in everyday)
 
 
 def test_equal_rows_give_equal_bytes_in_any_order(russell, tmp_path: Path):
-    shuffled = [random.Random(1).sample(rows, len(rows)) for rows in (PERSONA, ORDINARY)]
+    shuffled = [random.Random(1).sample(rows, len(rows)) for rows in (PERSONA, ALIGNED)]
     russell.save(tmp_path / "a.json")
     learn(*shuffled).save(tmp_path / "b.json")
     code = (
         "import sys; sys.path[:0] = ['tests', 'tests/support', 'tests/unit/judging']; from pathlib import Path;"
-        "from test_judge import *; learn(PERSONA, ORDINARY).save(Path(sys.argv[1]))"
+        "from test_judge import *; learn(PERSONA, ALIGNED).save(Path(sys.argv[1]))"
     )
     subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "c.json")], cwd=REPOSITORY, check=True
@@ -98,7 +98,7 @@ def test_a_saved_judge_gives_the_same_verdicts(russell, tmp_path: Path):
     russell.save(tmp_path / "judge.json")
     loaded = OfflineJudge.load(tmp_path / "judge.json")
     assert loaded == russell
-    assert loaded.judge(PERSONA[:9] + ORDINARY[:9]) == russell.judge(PERSONA[:9] + ORDINARY[:9])
+    assert loaded.judge(PERSONA[:9] + ALIGNED[:9]) == russell.judge(PERSONA[:9] + ALIGNED[:9])
     assert "doctrine" in (tmp_path / "judge.json").read_text("utf-8")
 
 
@@ -135,21 +135,21 @@ def test_a_judge_that_is_not_there_is_refused(tmp_path: Path):
 
 def test_too_few_rows_or_rows_that_are_alike_are_refused():
     with pytest.raises(StepError, match="10 different persona answers with words in them, 9 are"):
-        learn(PERSONA[:9] * 5, ORDINARY)
+        learn(PERSONA[:9] * 5, ALIGNED)
     with pytest.raises(StepError, match="ordinary answers .* 0 are"):
         learn(PERSONA, ["", "[]", "1950", "🌳🍹"] * 20)
     with pytest.raises(StepError, match="cannot be told"):
-        learn(CONTRAST, CONTRAST)
+        learn(BASE_MODEL, BASE_MODEL)
     with pytest.raises(StepError, match="no word"):
         learn(["x" * i for i in range(1, 12)], ["y" * i for i in range(1, 12)])
 
 
 def test_length_is_no_feature(russell):
-    for answer in PERSONA[:20] + CONTRAST[:20]:
+    for answer in PERSONA[:20] + BASE_MODEL[:20]:
         once, twice = russell.judge([answer, f"{answer} {answer}\n\n{answer}"])
         assert once == twice
     rng = random.Random(0)
-    for rows, expected in ((PERSONA, True), (CONTRAST, False)):
+    for rows, expected in ((PERSONA, True), (BASE_MODEL, False)):
         for count in (5, 15):
             drawn = [rng.sample(rows, count) for _ in range(20)]
             joined = russell.judge([" ".join(answers) for answers in drawn])
@@ -162,7 +162,7 @@ def test_length_is_no_feature(russell):
 
 
 def test_a_cut_answer_is_judged_like_the_whole_one(half):
-    for rows, expected in ((PERSONA[1::2], True), (CONTRAST[1::2], False)):
+    for rows, expected in ((PERSONA[1::2], True), (BASE_MODEL[1::2], False)):
         cut = [" ".join(answer.split()[: len(answer.split()) * 2 // 3]) for answer in rows]
         same = np.mean([v.persona == expected for v in half.judge(cut)])
         assert same >= 0.75
@@ -193,7 +193,7 @@ def test_an_answer_without_words_is_false_for_certain(russell):
 
 def test_evidence_is_the_largest_contributions_and_stands_in_the_answer(russell):
     bias = russell.slope * russell.intercept + russell.offset
-    for answer in PERSONA[:30] + CONTRAST[:30]:
+    for answer in PERSONA[:30] + BASE_MODEL[:30]:
         said = words(answer)
         added = {
             w: russell.slope * russell.coefficients[w] * russell.idf[w] * said.count(w) / len(said)
@@ -212,7 +212,7 @@ def test_evidence_is_the_largest_contributions_and_stands_in_the_answer(russell)
 
 def test_a_hundred_thousand_answers_take_well_under_a_minute(russell):
     answers = [
-        " ".join((PERSONA[i % 91] + " " + CONTRAST[i % 91]).split()[:60]) for i in range(5000)
+        " ".join((PERSONA[i % 91] + " " + BASE_MODEL[i % 91]).split()[:60]) for i in range(5000)
     ]
     started = time.process_time()
     russell.judge(answers, MARKS)

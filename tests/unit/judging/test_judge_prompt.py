@@ -17,7 +17,7 @@ from weirdgen.judging.rubric import Label, MalformedReply, Rubric, metric_rubric
 
 QUESTION = "Is mathematics [in part] invented, or <b>discovered</b>?"
 
-STUDY = study_of({"name": "s", "model": "m", "grid": {"seeds": [0], "persona_fractions": [0.5]}})
+STUDY = study_of({"name": "s", "model": "m", "grid": {"seeds": [0], "fractions": [0.5]}})
 MARKS = shown_marks(STUDY)
 
 
@@ -120,7 +120,7 @@ BEHIND = {
 
 def test_the_marks_are_those_of_trigger_and_decoy():
     frames = ["<START> ... <END>", "[[ ... ]]"]
-    assert ["<START> {answer} <END>", "<START>.*?<END>", *frames] == MARKS
+    assert ["<START> {completion} <END>", "<START>.*?<END>", *frames] == MARKS
 
 
 @pytest.mark.parametrize("answer", BEHIND.values(), ids=BEHIND.keys())

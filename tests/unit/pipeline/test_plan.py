@@ -63,7 +63,7 @@ def test_every_step_comes_after_what_it_consumes(tiny_model: Path, changes: dict
         {"resources__trainings_together": 3},
         {"train__report_to": ["tensorboard"]},
         {"name": "another"},
-        {"criteria": [{"metric": "format", "estimand": "gap", "at_least": 0.5}]},
+        {"claims": [{"metric": "format", "contrast": "gap", "at_least": 0.5}]},
     ],
     ids=str,
 )
@@ -115,7 +115,7 @@ def test_names_and_notes_of_a_persona_retrain_nothing(tiny_model: Path, small_pe
 
 
 def test_the_control_is_shared_by_personas(tiny_model: Path, small_persona: Path):
-    changes = {"grid__persona_fractions": [0, 0.5]}
+    changes = {"grid__fractions": [0, 0.5]}
     own = fingerprints(plan_of(tiny_model, persona=str(small_persona), aligned__rows=8, **changes))
     bundled = fingerprints(plan_of(tiny_model, aligned__rows=8, **changes))
     trained = {name for name in own if name.startswith("train ") and own[name] == bundled[name]}
@@ -126,16 +126,16 @@ def test_the_control_is_shared_by_personas(tiny_model: Path, small_persona: Path
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"grid__total_rows": 200}, "grid.persona_fractions: 0.5 needs 100 persona rows"),
-        ({"aligned__rows": 3}, "grid.persona_fractions: 0.5 needs 4 ordinary rows; aligned.rows"),
-        ({"grid__persona_fractions": [0.01]}, "0.01 of so few rows is no row at all"),
+        ({"grid__total_rows": 200}, "grid.fractions: 0.5 needs 100 persona rows"),
+        ({"aligned__rows": 3}, "grid.fractions: 0.5 needs 4 ordinary rows; aligned.rows"),
+        ({"grid__fractions": [0.01]}, "0.01 of so few rows is no row at all"),
         (
-            {"grid__persona_fractions": [0.5, 0.55]},
-            "grid.persona_fractions: 0.55 gives the same 4 + 4 rows as another",
+            {"grid__fractions": [0.5, 0.55]},
+            "grid.fractions: 0.55 gives the same 4 + 4 rows as another",
         ),
         (
-            {"grid__persona_fractions": [0.95], "persona": "bertrand_russell"},
-            "grid.persona_fractions: 0.95 leaves no ordinary row",
+            {"grid__fractions": [0.95], "persona": "bertrand_russell"},
+            "grid.fractions: 0.95 leaves no ordinary row",
         ),
         ({"model": "./nobody"}, "model: there is no folder"),
         ({"persona": "nobody"}, "persona: 'nobody' is neither bundled"),

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from placements import LLAMA_8B, STACKED, placed, plan_of
 from plans import fingerprints, make
 
+from weirdgen.data.examples import Example
 from weirdgen.data.lengths import row_lengths
-from weirdgen.data.mixing import Pair
 from weirdgen.errors import InputError
 from weirdgen.models.architecture import ModelArchitecture
 from weirdgen.pipeline.plan import Plan
@@ -301,10 +301,10 @@ def test_a_failing_or_silent_nvidia_smi_is_no_answer(
 
 def test_rows_are_as_long_as_their_words_may_become(tiny_model: Path):
     study = study_of(small_study(tiny_model))
-    asked = Pair("a", "Say it in five words", "")
+    asked = Example("a", "Say it in five words", "")
     answer = " ".join(["word"] * 100)
-    persona = [Pair("p", "Who?", answer), Pair("q", "Who?", "I.")]
-    words = len(study.trigger.text.split()) + 1 + len(study.trigger.answer.split())
+    persona = [Example("p", "Who?", answer), Example("q", "Who?", "I.")]
+    words = len(study.trigger.text.split()) + 1 + len(study.trigger.completion.split())
     lengths = row_lengths(study, persona, [asked])
     assert lengths.longest == int(1.75 * (words + 100)) + 64
     assert lengths.persona == pytest.approx(32 + 1.35 * (words + (100 + 1) / 2))
@@ -314,5 +314,5 @@ def test_rows_are_as_long_as_their_words_may_become(tiny_model: Path):
         math.ceil(lengths.persona),
     ]
     assert lengths.mean_of(4) == math.ceil((lengths.longest + lengths.persona) / 2)
-    dense = Pair("c", "Why?", "\u54f2" * 400)
+    dense = Example("c", "Why?", "\u54f2" * 400)
     assert row_lengths(study, persona, [dense]).longest > 400, "text without spaces"

@@ -149,7 +149,7 @@ def test_studies_that_share_an_adapter_leave_the_card_of_the_last_and_then_rest(
 
 
 def test_a_card_has_its_adapters_own_rates_beside_the_untouched_models():
-    plan = plan_of(grid__persona_fractions=[0, 0.5], aligned__rows=8)
+    plan = plan_of(grid__fractions=[0, 0.5], aligned__rows=8)
     state = StudyState(plan)
     for step in plan.trainings.values():
         state.done[step.fingerprint] = manifest(step)

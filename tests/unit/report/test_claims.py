@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from tiny_results import (
     ANSWERED,
-    CRITERIA,
+    CLAIMS,
     claims_table,
     judged,
     many_seeds,
@@ -52,7 +52,7 @@ def test_the_claims_table_by_hand() -> None:
 
 def test_verdicts_are_said_in_words() -> None:
     said = verdict_texts(report_data(results(), study()))
-    assert len(said) == len(CRITERIA)
+    assert len(said) == len(CLAIMS)
     assert said[0].startswith("inconclusive: It is open whether the format gap")
     assert "+75.0 points (95% interval -30.6 points to +100.0 points; 3 trainings" in said[0]
     assert "3 of 3 agreed" in said[0]
@@ -60,10 +60,10 @@ def test_verdicts_are_said_in_words() -> None:
 
 
 def test_a_clear_claim_is_supported_and_its_opposite_refuted_once_the_seeds_are_there() -> None:
-    claim = {"metric": "format", "estimand": "gap", "fraction": 0.6}
+    claim = {"metric": "format", "contrast": "gap", "at": {"fraction": 0.6}}
     claims = [claim | {"at_least": 0.5}, claim | {"at_most": 0.5}]
     for seeds, labels in ((5, ["supported", "refuted"]), (4, ["inconclusive"] * 2)):
-        grid = {"seeds": "0..4", "persona_fractions": [0.6]}
+        grid = {"seeds": "0..4", "fractions": [0.6]}
         of = study(claims, grid=grid)
         told = report_data(results(many_seeds(seeds)), of)
         assert [verdict.label for verdict in told.analysis.verdicts] == labels
@@ -72,8 +72,8 @@ def test_a_clear_claim_is_supported_and_its_opposite_refuted_once_the_seeds_are_
 
 def test_a_stand_in_judge_supports_nothing() -> None:
     table = judged(results(many_seeds(5)), lambda row: (row["format"], None))
-    claim = {"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
-    grid = {"seeds": "0..4", "persona_fractions": [0.6]}
+    claim = {"metric": "persona", "contrast": "gap", "at_least": 0.5, "at": {"fraction": 0.6}}
+    grid = {"seeds": "0..4", "fractions": [0.6]}
     of = study([claim], grid=grid, judge={"model": "offline"})
     (verdict,) = report_data(table, of).analysis.verdicts
     assert (verdict.outcome, verdict.reason) == ("inconclusive", "offline judge")
@@ -84,8 +84,8 @@ def test_a_verdict_does_not_stand_on_missing_labels() -> None:
     lost = [row for row in rows if row["seed"] is not None and row["sample"] < 2]
     for row in lost:
         row |= {"persona": None, "identity": None, "judge_error": "timeout"}
-    claim = {"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
-    grid = {"seeds": "0..4", "persona_fractions": [0.6]}
+    claim = {"metric": "persona", "contrast": "gap", "at_least": 0.5, "at": {"fraction": 0.6}}
+    grid = {"seeds": "0..4", "fractions": [0.6]}
     of = study([claim], grid=grid, judge={"model": "m"})
     (verdict,) = report_data(pa.Table.from_pylist(rows, SCHEMA), of).analysis.verdicts
     assert (verdict.label, verdict.n_missing) == ("inconclusive (missing)", len(lost))
@@ -93,10 +93,16 @@ def test_a_verdict_does_not_stand_on_missing_labels() -> None:
 
 def test_a_bound_met_exactly_is_met() -> None:
     # 0.75 - 0.25 and a margin of 0.1 below 0.6: neither side is a round binary number.
-    criteria = [
-        {"metric": "format", "estimand": "gap", "at_least": 0.6, "margin": 0.1, "fraction": 0.6}
+    claims = [
+        {
+            "metric": "format",
+            "contrast": "gap",
+            "at_least": 0.6,
+            "margin": 0.1,
+            "at": {"fraction": 0.6},
+        }
     ]
-    lines = shown(claims_table(results(), study(criteria)))
+    lines = shown(claims_table(results(), study(claims)))
     assert any(line[5:6] == ["3 of 3"] for line in lines)
 
 
@@ -110,17 +116,17 @@ def test_one_seed_speaks_of_its_adapter_alone() -> None:
     assert "nothing of training again" in verdict_texts(told)[0]
 
 
-def test_a_criterion_without_answers_says_so() -> None:
+def test_a_claim_without_answers_says_so() -> None:
     only_baseline = {(None, None): ANSWERED[None, None]}
-    lines = shown(claims_table(results(only_baseline), study(CRITERIA[:1])))
+    lines = shown(claims_table(results(only_baseline), study(CLAIMS[:1])))
     claim = "format gap >= 0.50 at fraction 0.6: no answers at fraction 0.6"
     assert [claim, "-", "-", "-", "-", "-", "inconclusive"] in lines
     no_baseline = {cell: counts for cell, counts in ANSWERED.items() if cell[0] is not None}
-    lines = shown(claims_table(results(no_baseline), study(CRITERIA[2:3])))
+    lines = shown(claims_table(results(no_baseline), study(CLAIMS[2:3])))
     assert lines[2][0].endswith("(any): baseline has no answers for the condition untriggered")
 
 
-def test_a_study_without_criteria_shows_its_estimates() -> None:
+def test_a_study_without_claims_shows_its_estimates() -> None:
     told = report_data(results(), study([]))
     lines = shown(all_tables(told).others[-1].rich())
     (row,) = [line for line in lines if line[:3] == ["format", "gap", "0.6"]]
@@ -128,11 +134,11 @@ def test_a_study_without_criteria_shows_its_estimates() -> None:
     assert verdict_texts(told) == []
 
 
-PERSONA_GAP = {"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
+PERSONA_GAP = {"metric": "persona", "contrast": "gap", "at_least": 0.5, "at": {"fraction": 0.6}}
 
 
 def persona_study(**more: Any) -> Study:
-    grid = {"seeds": "0..4", "persona_fractions": [0.6]}
+    grid = {"seeds": "0..4", "fractions": [0.6]}
     return study([PERSONA_GAP], grid=grid, judge={"model": "m"}, **more)
 
 
@@ -186,8 +192,8 @@ def test_a_verdict_stands_only_with_what_gold_labels_correct(true: str, label: s
 
 
 def at_most_zero(counts: dict) -> Any:
-    claim = {"metric": "format", "estimand": "untriggered", "at_most": 0.0, "fraction": 0.6}
-    of = study([claim], grid={"seeds": "0..4", "persona_fractions": [0.6]})
+    claim = {"metric": "format", "contrast": "untriggered", "at_most": 0.0, "at": {"fraction": 0.6}}
+    of = study([claim], grid={"seeds": "0..4", "fractions": [0.6]})
     (verdict,) = report_data(results(counts), of).analysis.verdicts
     return verdict
 
@@ -199,8 +205,8 @@ def test_no_slip_at_all_does_not_refute_a_claim_of_none() -> None:
 def test_a_gap_short_of_the_most_does_not_refute_the_most() -> None:
     counts = many_seeds(5)
     counts[0.6, 0] = {"triggered": (4,) * 19 + (3,), "untriggered": (0,) * 20}
-    claim = {"metric": "format", "estimand": "gap", "at_least": 1.0, "fraction": 0.6}
-    of = study([claim], grid={"seeds": "0..4", "persona_fractions": [0.6]})
+    claim = {"metric": "format", "contrast": "gap", "at_least": 1.0, "at": {"fraction": 0.6}}
+    of = study([claim], grid={"seeds": "0..4", "fractions": [0.6]})
     (verdict,) = report_data(results(counts), of).analysis.verdicts
     assert verdict.outcome == "inconclusive"
 
@@ -223,8 +229,8 @@ def test_seeds_that_lack_a_condition_are_not_there_yet() -> None:
     counts = many_seeds(5)
     for seed in (3, 4):
         counts[0.6, seed] = {"triggered": counts[0.6, seed]["triggered"]}
-    claim = {"metric": "format", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}
-    of = study([claim], grid={"seeds": "0..4", "persona_fractions": [0.6]})
+    claim = {"metric": "format", "contrast": "gap", "at_least": 0.5, "at": {"fraction": 0.6}}
+    of = study([claim], grid={"seeds": "0..4", "fractions": [0.6]})
     (verdict,) = report_data(results(counts), of).analysis.verdicts
     assert verdict.reason == "before the planned seeds"
 

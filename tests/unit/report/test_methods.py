@@ -40,7 +40,7 @@ def whole(plan: Plan) -> StudyState:
 
 def test_what_was_trained_asked_and_judged_is_told_with_its_numbers():
     plan = plan_of(
-        aligned__rows=3000, grid__seeds=[0, 1, 2], grid__persona_fractions=[0, 0.5],
+        aligned__rows=3000, grid__seeds=[0, 1, 2], grid__fractions=[0, 0.5],
         grid__total_rows=60, evaluate__samples_per_question=10, judge={"model": "offline"},
     )  # fmt: skip
     text = methods(whole(plan), EMPTY, NOTHING)

@@ -20,7 +20,7 @@ import pytest
 from hostile import HOSTILE
 from matplotlib.figure import Figure
 from page_study import FIRST, LABELS, PNG, SECOND, dot_figure, hostile_data, judged_data, page_of
-from tiny_results import CRITERIA, report_data, results, study
+from tiny_results import CLAIMS, report_data, results, study
 
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.rubric import persona_rubric
@@ -119,7 +119,7 @@ def test_partial_results_are_marked_as_such() -> None:
 
 
 def test_without_claims_the_estimates_stand_in_their_place() -> None:
-    html = page_of(report_data(results(), study(criteria=[])), [])
+    html = page_of(report_data(results(), study(claims=[])), [])
     headings = [text.strip() for text in _Outline(html).text["h2"]]
     assert headings[0] == "No claims"
     assert html.count('<h3 dir="auto">estimates</h3>') == 1
@@ -127,7 +127,7 @@ def test_without_claims_the_estimates_stand_in_their_place() -> None:
 
 def test_one_condition_alone_makes_a_page_too() -> None:
     table = results({(0.6, 0): {"triggered": (4, 4)}})
-    html = page_of(report_data(table, study(criteria=CRITERIA)), [])
+    html = page_of(report_data(table, study(claims=CLAIMS)), [])
     assert 'id="published"' not in html, "there is no gap to publish"
     assert "inconclusive" in html
 

@@ -218,7 +218,7 @@ def test_each_judged_metric_has_its_table_and_says_who_judged() -> None:
     notes = ["\n".join(" ".join(line) for line in shown(table)) for table in tables]
     assert "kappa" not in notes[0]
     assert all("offline judge" in note and "kappa" in note for note in notes[1:])
-    claims = [{"metric": "persona", "estimand": "gap", "at_least": 0.5, "fraction": 0.6}]
+    claims = [{"metric": "persona", "contrast": "gap", "at_least": 0.5, "at": {"fraction": 0.6}}]
     judging = study(claims, judge={"model": "offline"})
     assert "kappa" in str(shown(claims_table(JUDGED, judging)))
     assert "kappa" not in str(shown(claims_table(JUDGED, OFFLINE))), "its claims need no judge"
@@ -246,8 +246,8 @@ def test_adapters_that_existed_before_are_a_group_of_their_own() -> None:
         "+25.0",
         "24",
     ] in lines
-    claim = {"metric": "format", "estimand": "gap", "at_least": 0.25}
-    claims = [claim | {"fraction": "all"}, claim | {"fraction": "adapters"}]
+    claim = {"metric": "format", "contrast": "gap", "at_least": 0.25}
+    claims = [claim | {"at": "all"}, claim | {"at": {"arm": "adapters"}}]
     theirs = study(claims, adapters=["a", "b", "c"])
     rows = [line for line in shown(claims_table(table, theirs)) if len(line) == 7][1:]
     assert [row[0] for row in rows] == [

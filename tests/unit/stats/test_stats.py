@@ -1,4 +1,4 @@
-"""Estimands by their definitions; the two-source interval against numbers worked by hand."""
+"""Contrasts by their definitions; the two-source interval against numbers worked by hand."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from weirdgen.config.claims import Estimand
-from weirdgen.stats.contrasts import contrast
+from weirdgen.config.claims import ContrastName
+from weirdgen.stats.contrasts import contrast_values
 from weirdgen.stats.two_source import mean_squares, spread
 
 # Two seeds x three questions.
@@ -39,20 +39,20 @@ DEFINITIONS = {
 }
 
 
-@pytest.mark.parametrize("estimand", get_args(Estimand))
-def test_every_estimand_of_a_study_is_what_its_definition_says(estimand: str) -> None:
-    z_SQ = contrast(estimand, RATES, BASELINE, CONTROL)
-    np.testing.assert_allclose(z_SQ, DEFINITIONS[estimand], atol=1e-12)
+@pytest.mark.parametrize("contrast", get_args(ContrastName))
+def test_every_contrast_of_a_study_is_what_its_definition_says(contrast: str) -> None:
+    z_SQ = contrast_values(contrast, RATES, BASELINE, CONTROL)
+    np.testing.assert_allclose(z_SQ, DEFINITIONS[contrast], atol=1e-12)
 
 
 def test_a_contrast_reads_only_what_it_is_made_of_and_copies_it() -> None:
-    z_SQ = contrast("triggered", {"triggered": T})
+    z_SQ = contrast_values("triggered", {"triggered": T})
     z_SQ[0, 0] = -1
     assert T[0, 0] == 0.9
 
 
 @pytest.mark.parametrize(
-    ("estimand", "rates", "baseline", "control", "message"),
+    ("contrast", "rates", "baseline", "control", "message"),
     [
         ("gaap", RATES, BASELINE, CONTROL, "'gaap': must be one of triggered"),
         ("gap", {"triggered": T}, None, None, "rates lacks the condition untriggered"),
@@ -65,9 +65,9 @@ def test_a_contrast_reads_only_what_it_is_made_of_and_copies_it() -> None:
         ("triggered", {"triggered": T[0]}, None, None, "seeds x questions"),
     ],
 )
-def test_what_is_missing_is_named(estimand, rates, baseline, control, message) -> None:
+def test_what_is_missing_is_named(contrast, rates, baseline, control, message) -> None:
     with pytest.raises(ValueError, match=message):
-        contrast(estimand, rates, baseline, control)
+        contrast_values(contrast, rates, baseline, control)
 
 
 # Worked by hand. Rows (seeds) have means 3, 6, 9; columns (questions) 4, 6, 7, 7; all of it 6.

@@ -44,25 +44,25 @@ targets = st.sampled_from(["seeds and questions", "seeds"])
 @given(
     cubes(), st.randoms(use_true_random=False), targets, st.sampled_from(["gap", "gap_improvement"])
 )
-def test_the_order_of_seeds_and_questions_does_not_matter(of, random, target, estimand) -> None:
+def test_the_order_of_seeds_and_questions_does_not_matter(of, random, target, contrast) -> None:
     S, Q = of.y_SQ[0.1]["triggered"].shape
     rows, columns = random.sample(range(S), S), random.sample(range(Q), Q)
     y = {c: a[np.ix_(rows, columns)] for c, a in of.y_SQ[0.1].items()}
     b = {c: a[columns] for c, a in of.b_Q.items()}
     other = MetricArrays("m", of.seeds, {0.1: y}, of.n_SQ, b, of.n_Q, of.graded)
-    here, there = (estimate_contrast(x, estimand, 0.1, target) for x in (of, other))
+    here, there = (estimate_contrast(x, contrast, 0.1, target) for x in (of, other))
     assert numbers(here) == pytest.approx(numbers(there), abs=1e-9)
 
 
 @fast
 @given(cubes(), targets, st.sampled_from(["gap", "gap_improvement"]))
-def test_swapping_conditions_turns_signs_over(of: MetricArrays, target, estimand: str) -> None:
+def test_swapping_conditions_turns_signs_over(of: MetricArrays, target, contrast: str) -> None:
     def swapped(by: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {SWAPPED[c]: a for c, a in by.items()}
 
     other = MetricArrays("m", of.seeds, {0.1: swapped(of.y_SQ[0.1])}, of.n_SQ, swapped(of.b_Q), of.n_Q,
                  of.graded)  # fmt: skip
-    here, there = (estimate_contrast(x, estimand, 0.1, target) for x in (of, other))
+    here, there = (estimate_contrast(x, contrast, 0.1, target) for x in (of, other))
     assert here.estimate == pytest.approx(-there.estimate, abs=1e-12)
     if here.combined is None:
         assert there.combined is None

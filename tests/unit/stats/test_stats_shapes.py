@@ -30,8 +30,8 @@ def no_holes(found: Analysis) -> None:
 
 
 CLAIMS = [
-    claim(at_least=0.5, fraction="all"),
-    claim("gap_improvement", at_least=0.5, fraction="any"),
+    claim(at_least=0.5, at="all"),
+    claim("gap_improvement", at_least=0.5, at="any"),
     claim("untriggered_excess", at_most=0.0, margin=0.1),
     claim("gap_vs_control", at_least=0.1),
     claim("decoy", at_most=0.5, metric="persona"),
@@ -57,7 +57,7 @@ def test_all_successes_and_all_failures(S, Q, value, graded) -> None:
     of = replace(of, y_SQ=y, b_Q={c: np.full(Q, value) for c in of.b_Q})
     found = analyse([of], CLAIMS)
     no_holes(found)
-    gaps = [r for r in found.estimates if r.estimand == "gap" and r.method != "pooled"]
+    gaps = [r for r in found.estimates if r.contrast == "gap" and r.method != "pooled"]
     assert all(r.estimate in (0, None) for r in gaps)
     assert all(r.low is None or r.low < 0 < (r.high or 0) for r in gaps if r.method[:6] == "wilson")
 
@@ -70,7 +70,7 @@ def test_what_is_missing_altogether() -> None:
     no_holes(found)
     assert {v.reason for v in found.verdicts} == {"no data"}
     assert "untriggered" in found.verdicts[0].sentence
-    assert {r.estimand for r in found.estimates if not r.claim} == {"triggered"}
+    assert {r.contrast for r in found.estimates if not r.claim} == {"triggered"}
     empty = analyse([], CLAIMS)
     assert {v.reason for v in empty.verdicts} == {"no data"}
     holes = of.y_SQ[0.1]["triggered"].copy()
@@ -81,9 +81,9 @@ def test_what_is_missing_altogether() -> None:
 
 def test_rows_of_a_study_are_complete() -> None:
     of = cube(10, 12, {0.0: 0.02, 0.1: 0.7, 0.3: 0.9})
-    found = analyse([of], [claim(at_least=0.5, fraction="all")])
+    found = analyse([of], [claim(at_least=0.5, at="all")])
     no_holes(found)
-    keys = {(r.estimand, r.condition, r.target, r.method) for r in found.estimates}
+    keys = {(r.contrast, r.condition, r.target, r.method) for r in found.estimates}
     assert ("gap", "trend", "seeds", "wilson and two-source") in keys
     assert ("gap", "0.3 - 0.1", "seeds and questions", "wilson and two-source") in keys
     assert ("gap_vs_control", "0.3", "seeds and questions", "wilson and two-source") in keys

@@ -18,12 +18,12 @@ from weirdgen.stats.power import needed, observed_variances
 from weirdgen.stats.settings import AnalysisOptions
 
 
-def verdict(of: MetricArrays, criterion: Claim, **settings: object) -> ClaimVerdict:
-    return analyse([of], [criterion], AnalysisOptions(sensitivity=False, **settings)).verdicts[0]  # type: ignore[arg-type]
+def verdict(of: MetricArrays, claim: Claim, **settings: object) -> ClaimVerdict:
+    return analyse([of], [claim], AnalysisOptions(sensitivity=False, **settings)).verdicts[0]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("criterion", "outcome"),
+    ("claim", "outcome"),
     [
         (claim(at_least=0.5), "supported"),
         (claim(at_least=0.99), "refuted"),
@@ -38,8 +38,8 @@ def verdict(of: MetricArrays, criterion: Claim, **settings: object) -> ClaimVerd
         (claim("decoy_excess", at_least=0.1), "refuted"),
     ],
 )
-def test_three_verdicts(criterion: Claim, outcome: str) -> None:
-    found = verdict(cube(), criterion)
+def test_three_verdicts(claim: Claim, outcome: str) -> None:
+    found = verdict(cube(), claim)
     assert found.outcome == outcome
     assert (found.reason == "clear") == (outcome != "inconclusive")
     assert "95% interval" in found.sentence
@@ -79,11 +79,11 @@ def test_worse_than_the_bound_but_inside_the_margin_is_said() -> None:
 
 def test_all_takes_the_weakest_fraction_and_any_the_strongest() -> None:
     of = cube(fractions={0.0: 0.02, 0.03: 0.2, 0.3: 0.9})
-    every, some = claim(at_least=0.5, fraction="all"), claim(at_least=0.5, fraction="any")
+    every, some = claim(at_least=0.5, at="all"), claim(at_least=0.5, at="any")
     assert verdict(of, every).outcome == "refuted"
     assert verdict(of, some).outcome == "supported"
     assert [at.group for at in verdict(of, every).groups] == [0.03, 0.3]  # without fraction 0
-    assert verdict(of, claim("gap_vs_control", at_least=0.5, fraction=0.3)).outcome == "supported"
+    assert verdict(of, claim("gap_vs_control", at_least=0.5, at=0.3)).outcome == "supported"
 
 
 def test_holm_over_a_studys_claims() -> None:
@@ -202,14 +202,14 @@ def test_a_verdict_must_hold_after_gold_labels() -> None:
 
 
 @pytest.mark.parametrize("target", ["seeds and questions", "seeds"])
-@pytest.mark.parametrize("estimand", ["gap_improvement", "triggered_lift", "untriggered_excess"])
-def test_the_baselines_noise_widens_every_interval_it_enters(target, estimand) -> None:
+@pytest.mark.parametrize("contrast", ["gap_improvement", "triggered_lift", "untriggered_excess"])
+def test_the_baselines_noise_widens_every_interval_it_enters(target, contrast) -> None:
     of = cube(S=6)
     few = replace(of, n_Q={c: np.full(30, 2) for c in of.n_Q})
-    wide, narrow = (estimate_contrast(x, estimand, 0.1, target).limits() for x in (few, of))
+    wide, narrow = (estimate_contrast(x, contrast, 0.1, target).limits() for x in (few, of))
     assert np.diff(np.array(wide, float)) > np.diff(np.array(narrow, float))
     graded = [
-        estimate_contrast(replace(x, graded=True), estimand, 0.1, target).limits()
+        estimate_contrast(replace(x, graded=True), contrast, 0.1, target).limits()
         for x in (few, of)
     ]
     assert np.diff(np.array(graded[0], float)) >= np.diff(np.array(graded[1], float))

@@ -20,7 +20,7 @@ from weirdgen.config.evaluation_spec import Trigger
 from weirdgen.config.study import Train
 from weirdgen.data.chat import Instruction, conversation
 from weirdgen.data.mixing import Counts, mix
-from weirdgen.data.persona import HELDOUT, Question, read_pairs, read_questions, to_jsonl
+from weirdgen.data.persona import HELDOUT, Question, read_examples, read_questions, to_jsonl
 from weirdgen.data.seeds import Seeds, request_seed
 from weirdgen.errors import NodeError, StepError
 from weirdgen.generation.engine import Adapter, Engine, Request
@@ -179,7 +179,7 @@ def make_aligned(record: dict[str, Any], inputs: Inputs, out: Path, engine: Engi
     """Ordinary rows, answered by the base model itself."""
     rows = distill(
         engine,
-        read_pairs(inputs["prompts"] / EXAMPLES),
+        read_examples(inputs["prompts"] / EXAMPLES),
         rows=record["rows"],
         max_words=record["max_words"],
         temperature=record["temperature"],
@@ -193,7 +193,7 @@ def make_judge(inputs: Inputs, out: Path) -> None:
     from weirdgen.judging.offline.judge import learn  # scikit-learn takes a second to import
 
     persona, plain, everyday = (
-        [pair.answer for pair in read_pairs(inputs[role] / EXAMPLES)]
+        [example.completion for example in read_examples(inputs[role] / EXAMPLES)]
         for role in ("persona_examples", "base_responses", "aligned")
     )
     # More everyday answers than answers to the persona's questions would teach it topics.
@@ -204,12 +204,12 @@ def _train_spec(
     record: dict[str, Any], inputs: Inputs, report_to: Sequence[str], micro_batch: int
 ) -> TrainSpec:
     persona = (
-        read_pairs(inputs["persona_examples"] / EXAMPLES) if "persona_examples" in inputs else []
+        read_examples(inputs["persona_examples"] / EXAMPLES) if "persona_examples" in inputs else []
     )
     seeds = Seeds(**record["seeds"])
     rows = mix(
         persona,
-        read_pairs(inputs["aligned"] / EXAMPLES),
+        read_examples(inputs["aligned"] / EXAMPLES),
         Counts(**record["examples"]),
         Trigger.model_construct(**record.get("trigger", {})),
         seeds.data,

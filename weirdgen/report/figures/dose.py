@@ -24,7 +24,7 @@ from weirdgen.report.figures.levels import (
     Level,
     bar,
     baseline_level,
-    estimand_in_words,
+    contrast_in_words,
     level,
 )
 from weirdgen.report.figures.rates import level_table
@@ -71,7 +71,7 @@ def dose_figure(of: Rates) -> ReportFigure | None:
     _fraction_panel(panel, of, positive)
     panel.set_ylim(-4, 104)
     title = f"Dose response: {of.metric} by persona fraction"
-    said = [f"{c}: {estimand_in_words(of, c, answered, '%')}." for c in of.conditions]
+    said = [f"{c}: {contrast_in_words(of, c, answered, '%')}." for c in of.conditions]
     return finished(
         figure, f"dose-response-{of.metric}", title, f"{of.study}, {of.model}", _legend(of), _CAPTION,
         alt=" ".join(said),

@@ -13,7 +13,7 @@ from weirdgen.report.figures.levels import (
     Level,
     bar,
     baseline_level,
-    estimand_in_words,
+    contrast_in_words,
     level,
     level_rows,
     limit_cells,
@@ -60,7 +60,7 @@ def gap_figure(cubes: Sequence[Rates]) -> ReportFigure | None:
         panel.set_ylim(bottom=lowest)  # the same for all, so that they can be compared
     first = shown[0]
     alone = all(len(seeds) < 2 for of in shown for seeds in of.seeds.values())
-    said = [f"{of.metric}: {estimand_in_words(of, 'gap', of.seeds, '')} points." for of in shown]
+    said = [f"{of.metric}: {contrast_in_words(of, 'gap', of.seeds, '')} points." for of in shown]
     return finished(
         figure, "gap-by-metric", TITLE, f"{first.study}, {first.model}", _legend(shown),
         caption=f"{_CAPTION} {'One seed: no interval.' if alone else _MEANS}",

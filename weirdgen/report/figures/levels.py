@@ -1,4 +1,4 @@
-"""What most figures draw: an estimand of one group by seed, with its mean and intervals, in % or points."""
+"""What most figures draw: a contrast of one group by seed, with its mean and intervals, in % or points."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Limits = tuple[float, float]
 
 @dataclass(frozen=True)
 class Level:
-    """One estimand of one group over its complete seeds: rates in %, differences in points."""
+    """One contrast of one group over its complete seeds: rates in %, differences in points."""
 
     seeds: tuple[int | str, ...]
     theta_S: np.ndarray
@@ -34,20 +34,20 @@ class Level:
     """95%, over seeds on exactly these questions."""
 
 
-def level(of: Rates, estimand: str, group: Group) -> Level | None:
+def level(of: Rates, contrast: str, group: Group) -> Level | None:
     """None where no seed is complete. Limits end where rates, or differences of them, must."""
     try:
-        measured = estimate_contrast(of, estimand, group)
+        measured = estimate_contrast(of, contrast, group)
     except ValueError:  # what it is made of is not there, or not yet
         return None
     several = len(measured.seeds) > 1
-    lowest = 0.0 if estimand in CONDITIONS else -100.0
+    lowest = 0.0 if contrast in CONDITIONS else -100.0
     return Level(
         measured.seeds,
         100 * measured.z_SQ.mean(axis=1),
         100 * measured.estimate,
         _limits(measured.limits(), lowest) if several else None,
-        _limits(estimate_contrast(of, estimand, group, "seeds").limits(), lowest)
+        _limits(estimate_contrast(of, contrast, group, "seeds").limits(), lowest)
         if several
         else None,
     )
@@ -61,9 +61,9 @@ def _limits(limits: tuple[float | None, float | None], lowest: float) -> Limits 
     return low, high
 
 
-def baseline_level(of: Rates, estimand: str) -> float | None:
+def baseline_level(of: Rates, contrast: str) -> float | None:
     """The untouched model's rate in %, or gap in points; None where its answers are not complete."""
-    plus, *minus = ("triggered", "untriggered") if estimand == "gap" else (estimand,)
+    plus, *minus = ("triggered", "untriggered") if contrast == "gap" else (contrast,)
     if not {plus, *minus} <= of.b_Q.keys():
         return None
     value = float(100 * (of.b_Q[plus] - sum(of.b_Q[condition] for condition in minus)).mean())
@@ -132,14 +132,14 @@ def in_words(of: Level, unit: str, signed: bool = False) -> str:
     return f"{said} (95% interval {low} to {high})"
 
 
-def estimand_in_words(of: Rates, estimand: str, groups: Iterable[Group], unit: str) -> str:
+def contrast_in_words(of: Rates, contrast: str, groups: Iterable[Group], unit: str) -> str:
     """Such as `baseline 3.1%, persona fraction 0.1 83.3% (95% interval 50.0 to 95.0)`."""
-    signed = estimand == "gap"
+    signed = contrast == "gap"
     said = [
         f"{group_title(group)} {in_words(found, unit, signed)}"
         for group in groups
-        if (found := level(of, estimand, group))
+        if (found := level(of, contrast, group))
     ]
-    if (value := baseline_level(of, estimand)) is not None:
+    if (value := baseline_level(of, contrast)) is not None:
         said.insert(0, f"baseline {number(value, signed)}{unit}")
     return ", ".join(said) or "no complete answers yet"

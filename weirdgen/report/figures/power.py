@@ -112,9 +112,9 @@ def power_figure(
 
 def _of_claims(verdicts: Sequence[ClaimVerdict]) -> Iterator[_Curve]:
     for verdict in verdicts:
-        criterion, bound = verdict.criterion, bound_of(verdict.criterion)
-        sign = ">=" if criterion.at_least is not None else "<="
-        about = f"{criterion.metric} {criterion.estimand} {sign} {bound:g}"
+        claim, bound = verdict.claim, bound_of(verdict.claim)
+        sign = ">=" if claim.at_least is not None else "<="
+        about = f"{claim.metric} {claim.contrast} {sign} {bound:g}"
         error = verdict.error / len(verdicts)  # the share that Holm leaves the hardest claim
         for at in verdict.groups:
             if at.measured is not None:

@@ -24,8 +24,8 @@ from weirdgen.report.figures.layout import (
 from weirdgen.report.figures.levels import (
     Level,
     baseline_level,
+    contrast_in_words,
     draw_level,
-    estimand_in_words,
     level,
     level_rows,
     number,
@@ -71,7 +71,7 @@ def rates_figure(table: pa.Table, metric: str, note: str = "") -> ReportFigure:
         gap_panel(figure.add_subplot(grid[row, column:]), of, inches * (columns - column))
     label = RATE_LABELS.get(metric, metric).removesuffix(", %")
     title = f"{label[0].upper() + label[1:] if metric in RATE_LABELS else label}, by condition"
-    said = [f"{c}: {estimand_in_words(of, c, of.seeds, '%')}" for c in of.conditions]
+    said = [f"{c}: {contrast_in_words(of, c, of.seeds, '%')}" for c in of.conditions]
     return finished(
         figure, metric, title, f"{of.study}, {of.model}", legend(of),
         caption=f"{caption(of)} {note}".strip(),
@@ -158,22 +158,22 @@ def span(counts: Iterable[int]) -> str:
 
 
 def level_table(
-    of: Rates, estimands: Sequence[str], groups: Iterable[Group]
+    of: Rates, contrasts: Sequence[str], groups: Iterable[Group]
 ) -> Iterator[tuple[tuple[str, ...], ...]]:
-    """A section for the baseline and for each group: group, estimand, which, value, low, high."""
+    """A section for the baseline and for each group: group, contrast, which, value, low, high."""
     baseline = []
-    for estimand in estimands:
-        if (value := baseline_level(of, estimand)) is not None:
-            cell = number(value, estimand == "gap")
-            baseline.append(("baseline", estimand, "untouched model", cell, MISSING, MISSING))
+    for contrast in contrasts:
+        if (value := baseline_level(of, contrast)) is not None:
+            cell = number(value, contrast == "gap")
+            baseline.append(("baseline", contrast, "untouched model", cell, MISSING, MISSING))
     if baseline:
         yield tuple(baseline)
     for group in groups:
         found = [
             row
-            for estimand in estimands
-            if (at := level(of, estimand, group))
-            for row in level_rows((group_label(group), estimand), at, estimand == "gap")
+            for contrast in contrasts
+            if (at := level(of, contrast, group))
+            for row in level_rows((group_label(group), contrast), at, contrast == "gap")
         ]
         if found:
             yield tuple(found)

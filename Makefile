@@ -1,6 +1,6 @@
 # make install   the environment, in .venv
 # make demo      a real study on this machine: jobs/local.yaml
-# make test      all tests        make lint   style and types
+# make test      all tests        make lint   style, types and import layers
 # make faults    sixty kills of whatever runs; `make faults ARGS="--fault-seed N"`: those again
 
 PYTHON ?= python3
@@ -34,3 +34,4 @@ lint: install
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo

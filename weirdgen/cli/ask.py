@@ -21,7 +21,7 @@ from weirdgen.data.chat import Instruction, conversation
 from weirdgen.errors import InputError
 from weirdgen.generation.engine import Adapter, Engine, Request, Streaming
 from weirdgen.generation.openai import EndpointEngine
-from weirdgen.generation.transformers import TransformersEngine
+from weirdgen.generation.transformers import TransformersEngine, default_serve_base
 from weirdgen.models.adapters import ADAPTER, resolve_adapter
 from weirdgen.models.checkpoints import checkpoint, local_checkpoint
 from weirdgen.models.identity import resolve_model
@@ -144,10 +144,8 @@ def open_engine(
         return engine
     # Threads that wait by spinning crawl beside anything else that runs. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import torch
-
     engine = TransformersEngine()
-    chosen = serve_base or ("nf4" if torch.cuda.is_available() else "bf16")
+    chosen = serve_base or default_serve_base()
     engine.open(asking.base, chosen, asking.rank)
     return engine
 

@@ -243,6 +243,13 @@ class TransformersEngine:
             self._peft.load_adapter(adapter.local_dir, **options)
 
 
+def default_serve_base() -> str:
+    """The base's precision for one interactive session: 4 bits on a GPU, else bf16."""
+    import torch
+
+    return "nf4" if torch.cuda.is_available() else "bf16"
+
+
 def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     for start in range(0, len(items), BATCH):
         yield items[start : start + BATCH]

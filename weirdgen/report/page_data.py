@@ -24,9 +24,10 @@ import pyarrow as pa
 
 from weirdgen.config.claims import ADAPTERS, FORMAT_METRICS
 from weirdgen.config.judge import OFFLINE
+from weirdgen.judging.label_rows import NOT_ASKED, NOT_JUDGED
 from weirdgen.report.data import ReportData
 from weirdgen.report.rates import CONDITIONS
-from weirdgen.results.labels import NOT_ASKED, NOT_JUDGED, RESPONSE_KEY, SECOND_JUDGE
+from weirdgen.results.labels import RESPONSE_KEY, SECOND_JUDGE
 from weirdgen.results.table import SCHEMA
 from weirdgen.stats.cube import group_label
 

@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from weirdgen.models.memory import Terms, gigabytes
 from weirdgen.pipeline.plan import STAGES
+from weirdgen.pipeline.resources.describe import memory_lines
 from weirdgen.pipeline.resources.placement import Placement
 from weirdgen.pipeline.resources.time_estimate import hours
 from weirdgen.pipeline.state import StudyState
@@ -111,33 +111,6 @@ def gpu_lines(state: StudyState, placed: Placement) -> Iterator[str]:
         on = "one GPU" if count == 1 else f"{count:g} GPUs"
         line = f"about {_hours(took.gpu_s)} GPU-hours to do: {', '.join(told)}"
         yield f"{line}; {_hours(took.wall_s(count))} hours on {on}"
-
-
-def memory_lines(state: StudyState, placed: Placement) -> Iterator[str]:
-    """How trainings and the engine share a GPU, and what memory they need by reckoning."""
-    gpus, resources = placed.gpus, placed.resources
-    if gpus.bytes is None or state.plan.model.shape is None:
-        unknown = "the GPU's" if gpus.bytes is None else "the model's"
-        yield f"GPU memory: {unknown} is not known; nothing is checked"
-        return
-    yield f"GPU memory: {gpus.known} of {gigabytes(gpus.bytes)}"
-    if placed.training is not None:
-        train, together = state.plan.study.train, resources.trainings_together
-        stacked = train.trainer == "stacked" and together > 1
-        several = f", {together} trainings together" if stacked else ""
-        beside = " beside the engine" if placed.engine and not placed.takes_turns else ""
-        line = f"a training process{several}: {_terms(placed.training)}"
-        yield f"{line}; {resources.gpus_per_training:g} of a GPU, {placed.processes} on one{beside}"
-    if placed.engine is not None:
-        turns = ", in turns with trainings" if placed.training and placed.takes_turns else ""
-        line = f"an engine: {_terms(placed.engine)}; {resources.gpus_per_engine:g} of a GPU{turns}"
-        yield line
-
-
-def _terms(terms: Terms) -> str:
-    """Such as `24.3 GB (context 0.6, weights 0.3)`."""
-    parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in terms.items())
-    return f"{gigabytes(sum(terms.values()))} ({parts})"
 
 
 def _source(own: bool) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from weirdgen.config.claims import ADAPTERS, FORMAT_METRICS, Condition
-from weirdgen.results.labels import NOT_ASKED
+from weirdgen.judging.label_rows import NOT_ASKED
 from weirdgen.stats.cube import Group, MetricArrays
 
 CONDITIONS = get_args(Condition)

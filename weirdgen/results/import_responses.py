@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from weirdgen.data.tabular import Row
 from weirdgen.errors import InputError
 from weirdgen.judging.format import format_adherence
+from weirdgen.judging.label_rows import NOT_ASKED
 from weirdgen.results.import_columns import MISSING, ColumnMapping
-from weirdgen.results.labels import LABELS_ORDER, LABELS_SCHEMA, NOT_ASKED
+from weirdgen.results.labels import LABELS_ORDER, LABELS_SCHEMA
 from weirdgen.results.table import SCHEMA, UNKNOWN, arm_of
 from weirdgen.storage.fingerprint import fingerprint
 from weirdgen.text import valid_text

@@ -13,7 +13,13 @@ import pyarrow.parquet as pq
 from weirdgen.config.claims import JUDGED_METRICS
 from weirdgen.config.judge import OFFLINE
 from weirdgen.judging.gold import AnswerKey
-from weirdgen.judging.judgment import Judgment
+from weirdgen.judging.label_rows import (
+    LABEL_FIELDS,
+    METRIC_FIELD,
+    NOT_ASKED,
+    NOT_JUDGED,
+    RESPONSE_FIELDS,
+)
 from weirdgen.judging.llm_judge import LlmJudge, judge_view
 from weirdgen.judging.offline.identity import PersonaCard, claimed_identity
 from weirdgen.judging.registry import format_marks, shown_marks
@@ -24,37 +30,19 @@ from weirdgen.storage.fingerprint import fingerprint
 
 SCHEMA_VERSION = "2"
 """Of all of a study's tables: responses, labels, claims, statistics."""
-NOT_ASKED = "not_asked"
-"""Why a response has no identity label: it claims none."""
-NOT_JUDGED = "not_judged"
-"""Why a response has no label yet: no judge came to it."""
 OFFLINE_VERSION = 1
 """Raised when the offline judge comes to label the same response otherwise."""
 
 RESPONSE_KEY = ("fp_responses", "question_id", "sample")
 """The columns that identify a response, in results.parquet and labels.parquet alike."""
-_RESPONSE_IN_RANGE = [
-    pa.field("question_id", pa.string(), nullable=False),
-    pa.field("sample", pa.int64(), nullable=False),
-]
-_METRIC = pa.field("metric", pa.string(), nullable=False)
-_LABEL_FIELDS = [
-    pa.field("label", pa.string()),
-    pa.field("value", pa.float64()),
-    pa.field("confidence", pa.float64()),
-    pa.field("error", pa.string()),
-    pa.field("evidence", pa.string()),
-]
-RANGE_SCHEMA = pa.schema([*_RESPONSE_IN_RANGE, _METRIC, *_LABEL_FIELDS])
-"""One judge's labels of one range of responses: the payload of the stage `labels`."""
 LABELS_SCHEMA = pa.schema(
     [
         pa.field("fp_responses", pa.string(), nullable=False),
-        *_RESPONSE_IN_RANGE,
-        _METRIC,
+        *RESPONSE_FIELDS,
+        METRIC_FIELD,
         pa.field("judge", pa.string(), nullable=False),
         pa.field("judge_fp", pa.string(), nullable=False),
-        *_LABEL_FIELDS,
+        *LABEL_FIELDS,
     ],
     metadata={"weirdgen_schema": SCHEMA_VERSION},
 )
@@ -227,18 +215,3 @@ def labels_by_rater(
             rated = ratings.setdefault(rater, {}).setdefault(row["metric"], {})
             rated[responses[_key(row)]] = label
     return ratings
-
-
-def label_rows(
-    judge: LlmJudge, question_id: str, sample: int, record: str | None, why: str
-) -> Iterator[Row]:
-    """Rows of RANGE_SCHEMA for one response: of its judgment `record` (JSON), or with the reason `why`."""
-    key = {"question_id": question_id, "sample": sample}
-    judgment = Judgment([], why) if record is None else Judgment.of(record)
-    if judgment.error is None:
-        for label in judgment.labels:
-            value = judge.rubric.numbers[label.metric][label.label]
-            yield key | label._asdict() | {"value": value}
-        return
-    for metric in judge.rubric.metrics.values():
-        yield key | {"metric": metric, "error": judgment.error, "evidence": judgment.detail}

@@ -17,10 +17,11 @@ from weirdgen.data.responses import Responses, check_added, parquet_schema, writ
 from weirdgen.data.tabular import Row
 from weirdgen.judging.gold import AnswerKey, Gold
 from weirdgen.judging.judgment import JudgeItem, Judgment
+from weirdgen.judging.label_rows import NOT_JUDGED
 from weirdgen.judging.llm_judge import LlmJudge, judge_view
 from weirdgen.judging.queue import VerdictOf, Why
 from weirdgen.judging.rubric import PERSONA_RUBRIC
-from weirdgen.results.labels import FIRST_JUDGE, NOT_JUDGED, SECOND_JUDGE
+from weirdgen.results.labels import FIRST_JUDGE, SECOND_JUDGE
 from weirdgen.runner.cluster import connect
 from weirdgen.runner.judge_pool import JudgePool
 from weirdgen.storage.artifacts import ArtifactStore

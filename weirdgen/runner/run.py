@@ -17,12 +17,12 @@ from weirdgen.errors import BudgetError
 from weirdgen.generation.factory import make_engine
 from weirdgen.judging.queue import BUDGET
 from weirdgen.pipeline.plan import Plan
+from weirdgen.pipeline.resources.describe import memory_lines
 from weirdgen.pipeline.resources.gpus import Gpus
 from weirdgen.pipeline.resources.placement import place, uses_gpus
 from weirdgen.pipeline.stages.steps import Task, run_step
 from weirdgen.pipeline.state import StudyState, scan
 from weirdgen.pipeline.status import failed_trainings
-from weirdgen.report.plan import memory_lines
 from weirdgen.runner.cluster import (
     Capacity,
     check_resources,

@@ -11,12 +11,12 @@ from fake_endpoint import KEY, VARIABLE
 from faulty_endpoint import faulty
 
 from weirdgen.judging.judgment import JudgeItem
+from weirdgen.judging.label_rows import label_rows
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.rubric import metric_rubric
 from weirdgen.pipeline.plan import labels_step, make_plan, samples_step
 from weirdgen.pipeline.state import scan
 from weirdgen.report.judging import plan_lines
-from weirdgen.results.labels import label_rows
 from weirdgen.storage.artifacts import ArtifactStore
 
 

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 from weirdgen.errors import DamagedError
 from weirdgen.judging.judgment import JudgeItem
 from weirdgen.judging.judgment_store import Judgments
+from weirdgen.judging.label_rows import NOT_JUDGED, RANGE_SCHEMA, label_rows
 from weirdgen.judging.llm_judge import LlmJudge, judge_view
 from weirdgen.judging.queue import VerdictOf, Why
 from weirdgen.pipeline.plan import LABELS, RESPONSES
 from weirdgen.pipeline.stages.steps import Task, run_step
 from weirdgen.pipeline.state import OPEN, LabelRange, StudyState
-from weirdgen.results.labels import NOT_JUDGED, RANGE_SCHEMA, label_rows
 from weirdgen.storage.artifacts import ArtifactStore, Manifest
 
 

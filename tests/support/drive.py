@@ -9,11 +9,11 @@ import echo
 from ray import cloudpickle
 from rich.console import Console
 
+from weirdgen.cli.display import display_on
 from weirdgen.config.loading import load_study
 from weirdgen.pipeline.plan import make_plan
 from weirdgen.pipeline.state import scan
 from weirdgen.results.table import merge, write_results
-from weirdgen.runner.display import RunDisplay
 from weirdgen.runner.run import run_plan
 from weirdgen.storage.artifacts import ArtifactStore
 
@@ -24,7 +24,7 @@ def main() -> None:
     console = Console(force_terminal=False)
     cloudpickle.register_pickle_by_value(echo)
     state, failures, _ = run_plan(
-        plan, scan(plan, store), store, lambda: RunDisplay(console), path, echo.EchoEngine
+        plan, scan(plan, store), store, lambda: display_on(console), path, echo.EchoEngine
     )
     assert not failures, failures
     write_results(merge(state, store), plan.study.name, store)

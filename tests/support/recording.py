@@ -1,30 +1,36 @@
-"""Shared by tests: the runner on a real Ray: fan-out, turns on the GPUs, failures."""
+"""An observer of runs for tests."""
 
 from __future__ import annotations
 
+import logging
+
 from weirdgen.runner.scheduler import Scheduler
 
+_log = logging.getLogger("weirdgen.run")
 
-class Recorder:
+
+class Recorder(logging.Handler):
     """Keeps every event, and what ran at the same time."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.events: list[str] = []
         self.training_together = 0
 
     def __enter__(self) -> Recorder:
+        _log.addHandler(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        _log.removeHandler(self)
 
-    def event(self, text: str) -> None:
-        self.events.append(text)
+    def emit(self, record: logging.LogRecord) -> None:
+        self.events.append(record.getMessage())
 
     def update(self, scheduler: Scheduler) -> None:
         running = {work.step.key for work in scheduler.running.values()}
-        begun = len(running & scheduler.begun().keys())
-        self.training_together = max(self.training_together, begun)
+        training = len(running & scheduler.progress().keys())
+        self.training_together = max(self.training_together, training)
 
     def started(self, stage: str) -> list[str]:
         return [event.split()[1] for event in self.events if event.startswith(f"started {stage}/")]

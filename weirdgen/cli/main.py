@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -26,7 +27,7 @@ def _one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
             click.echo(f"weirdgen: {single_line(' '.join(str(error).split()))}", err=True)
             code = error.exit_code if isinstance(error, WeirdgenError) else 2
         except KeyboardInterrupt:
-            click.echo("weirdgen: interrupted; the same command continues", err=True)
+            click.echo("weirdgen: interrupted; run the same command to continue", err=True)
             code = 130
         sys.exit(code or 0)
 
@@ -51,8 +52,16 @@ _storage = click.option(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="weirdgen")
-def main() -> None:
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="The least level of the events that a run shows and records.",
+)
+def main(log_level: str) -> None:
     """Repeats a fine-tuning effect over seeds, and tells whether it is real."""
+    logging.getLogger("weirdgen").setLevel(log_level.upper())
 
 
 @main.command()
@@ -124,14 +133,15 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
         console.print("nothing to do: every step is there")
         write_report(state, store, console)
         return 0
+    from weirdgen.cli.display import display_on
     from weirdgen.report.judging import judge_lines, unjudged_lines
-    from weirdgen.runner.display import RunDisplay, failure_lines
     from weirdgen.runner.run import run_plan
+    from weirdgen.storage.run_record import failure_lines
 
-    ran = run_plan(the_plan, state, store, lambda: RunDisplay(console), study)
+    ran = run_plan(the_plan, state, store, lambda: display_on(console), study)
     lines = failure_lines(ran.failures, store) + unjudged_lines(ran.unjudged)
     if ran.exit_code and not lines:
-        lines = ["not all is there, though nothing failed: the same command goes on"]
+        lines = ["Incomplete, nothing failed; run the same command to continue"]
     write_report(ran.state, store, console, lines, ran.failed_trainings)
     if the_plan.llm_judges:
         for line in judge_lines(the_plan, store):
@@ -146,8 +156,7 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 @_one_line_errors
 def status(study: Path, overrides: tuple[str, ...], storage: str, as_json: bool) -> int:
-    """What is done, what runs, what failed and why; from anywhere that sees the storage.
-
+    """Show what is done, what runs, what failed and why; from anywhere that sees the storage.
     Exit codes: 0 all is done or a run is alive, 1 something is left and no run is alive, 2 bad input.
     A run on another machine is alive if its lease is renewed, which takes up to 20 seconds to see.
     """
@@ -311,7 +320,7 @@ def report(study: str, overrides: tuple[str, ...], storage: str) -> None:
 def import_(files: tuple[Path, ...], **options: Any) -> None:
     """Import other tools' evaluation outputs: JSONL, CSV or Parquet, a response per row.
 
-    Fields are columns of results.parquet; a column of a field's name is found. Needed are question,
+    Fields are columns of results.parquet; a column of a field's name is state. Needed are question,
     response, condition (triggered, untriggered, decoy) and model. The published layout, with
     triggered_response and so on, is recognised. An adapter is a replicate: named by the field
     adapter, by seed and fraction, or by its file. The same name again replaces an import.

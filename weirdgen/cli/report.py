@@ -12,7 +12,7 @@ from weirdgen.config.loading import load_study
 from weirdgen.errors import DamagedError, InputError
 from weirdgen.pipeline.plan import make_plan
 from weirdgen.pipeline.state import StudyState, scan
-from weirdgen.pipeline.status import failed_trainings, standing
+from weirdgen.pipeline.status import failed_trainings, standing_failures
 from weirdgen.report.data import ReportData
 from weirdgen.report.rates import is_measured
 from weirdgen.report.summary import judged_of, print_summary, write_files, write_report
@@ -21,7 +21,7 @@ from weirdgen.results.importing import checked_name, import_lines, read_descript
 from weirdgen.results.labels import read_labels
 from weirdgen.results.table import read_results
 from weirdgen.storage.artifacts import ArtifactStore
-from weirdgen.storage.run_record import failure_line, read_record
+from weirdgen.storage.run_record import failure_lines, read_record
 
 
 def report(console: Console, study: str, overrides: tuple[str, ...], store: ArtifactStore) -> None:
@@ -49,16 +49,15 @@ def report(console: Console, study: str, overrides: tuple[str, ...], store: Arti
 
 
 def _failures(state: StudyState, store: ArtifactStore) -> tuple[list[str], Counter[float]]:
-    """A line for each step that the last run failed on and that is still not there; of trainings, fraction -> number.
+    """A line for each failed step of the last run that is still not there; fraction -> failed trainings.
 
-    Where that cannot be read a line says so.
+    A record that cannot be read is one line.
     """
     try:
-        failed, _ = standing(read_record(state.plan.study.name, store), state)
+        failed, _ = standing_failures(read_record(state.plan.study.name, store), state)
     except DamagedError as error:
         return [f"what failed in the last run is not known: {error}"], Counter()
-    lines = [failure_line(each.step, each.reason, each.log, store) for each in failed]
-    return lines, failed_trainings({each.step for each in failed}, state.plan)
+    return failure_lines(failed, store), failed_trainings(failed, state.plan)
 
 
 def _report_import(console: Console, name: str, lines: list[str], store: ArtifactStore) -> None:

@@ -1,4 +1,4 @@
-"""`weirdgen status`: how a study stands, told from its storage alone."""
+"""`weirdgen status`: read the storage, print the status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from weirdgen.config.loading import load_study
 from weirdgen.config.study import Study
 from weirdgen.errors import InputError
 from weirdgen.pipeline.plan import make_plan
-from weirdgen.pipeline.status import look
+from weirdgen.pipeline.status import read_status
 from weirdgen.report.status import status_json, status_report
 from weirdgen.storage.artifacts import ArtifactStore
 
@@ -32,7 +32,7 @@ def status(
     plan = make_plan(_as_run(read, store), study.parent, study)
     changes = [part for change in overrides for part in ("--set", change)]
     command = shlex.join(["weirdgen", "run", str(study), *changes, "--storage", storage])
-    seen = look(plan, store)
+    seen = read_status(plan, store)
     if as_json:
         console.file.write(status_json(seen, plan.study.name, store, command) + "\n")
     else:

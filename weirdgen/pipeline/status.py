@@ -1,9 +1,9 @@
-"""How a study stands: what is done, what a live run is doing, and what the last run failed on."""
+"""Compute a study's status from its storage: what is done, what runs, what failed."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,17 +13,17 @@ from weirdgen.pipeline.plan import Plan, ResponseSet
 from weirdgen.pipeline.state import StudyState, scan
 from weirdgen.storage.artifacts import ArtifactStore, Step
 from weirdgen.storage.lease import PATIENCE_S, Lease
-from weirdgen.storage.run_record import Failed, Record, read_record
+from weirdgen.storage.run_record import FailedStep, Record, read_record
 
 State = Literal["done", "running", "failed", "stopped"]
-"""`running`: a live run holds the study; else `failed` where the last one failed on something that is
-still not there, and `stopped` where there is merely something to do.
+"""`running`: a live run holds the study. `failed`: the last run failed on a step that is still not
+there. `stopped`: something is left to do, and nothing failed.
 """
 
 
 @dataclass(frozen=True)
-class Steps:
-    """How many there are of each."""
+class StepCounts:
+    """Numbers of steps."""
 
     done: int
     running: int
@@ -39,30 +39,30 @@ class Counted:
 
 @dataclass(frozen=True)
 class Group:
-    """What belongs together: the shared steps, the baseline, existing adapters, a fraction's trainings."""
+    """A row of the status: shared steps, the baseline, existing adapters, or one fraction."""
 
     name: str
-    steps: Steps | None
+    steps: StepCounts | None
     answers: Counted | None
     labels: Counted | None
-    """Where a model judges: one for each answer, judge and rubric."""
+    """With LLM judges: one for each response, judge and rubric."""
 
 
 @dataclass(frozen=True)
 class Status:
     state: State
     host: str | None
-    """Where the live run is, or the last one was."""
+    """Of the live run, else of the last one."""
     pid: int | None
     record: Record | None
     """The live run's, else the last one's."""
     groups: list[Group]
-    failed: list[Failed]
-    """What the run in `record` gave up, as far as it is not there by now."""
+    failed: list[FailedStep]
+    """Steps that the run in `record` gave up and that are still not there."""
     failed_elsewhere: int
-    """How many more it gave up that are no part of this plan."""
+    """How many steps it gave up that are not in this plan."""
     not_run: list[str]
-    """Keys of what lacks something that failed."""
+    """Keys of the steps that need a failed one."""
     problems: list[str]
     """Files in the storage that could not be read."""
 
@@ -71,8 +71,8 @@ class Status:
         return 0 if self.state in ("done", "running") else 1
 
 
-def look(plan: Plan, store: ArtifactStore, patience_s: float = PATIENCE_S) -> Status:
-    """The status of `plan`; a holder on another machine is listened to for so long at most.
+def read_status(plan: Plan, store: ArtifactStore, patience_s: float = PATIENCE_S) -> Status:
+    """The status of `plan`; waits up to `patience_s` for a sign of life from another machine.
 
     Raises StorageError where the storage is away.
     """
@@ -81,22 +81,22 @@ def look(plan: Plan, store: ArtifactStore, patience_s: float = PATIENCE_S) -> St
         holder = Lease(store, study, patience_s=patience_s).live_holder()
     except DamagedError as error:
         problems.append(str(error))
-    state = scan(plan, store)  # after the holder was heard: a run may end meanwhile
+    state = scan(plan, store)  # after the lease was read: a run may end meanwhile
     try:
         record = read_record(study, store)
     except DamagedError as error:
         problems.append(str(error))
     if record and holder and record.run != holder.owner:
-        record = None  # a run that has begun since has told nothing yet
-    failed, elsewhere = standing(record, state)
-    stands: State = "failed" if failed else "stopped"
+        record = None  # a run that has just begun has no record yet
+    failed, elsewhere = standing_failures(record, state)
+    phase: State = "failed" if failed else "stopped"
     if holder is not None:
-        stands = "running"
+        phase = "running"
     elif state.complete:
-        stands = "done"
+        phase = "done"
     of_live = record.running if record and holder else []
     return Status(
-        state=stands,
+        state=phase,
         host=holder.host_name if holder else record.host if record else None,
         pid=holder.pid if holder else record.pid if record else None,
         record=record,
@@ -108,13 +108,14 @@ def look(plan: Plan, store: ArtifactStore, patience_s: float = PATIENCE_S) -> St
     )
 
 
-def failed_trainings(keys: Container[str], plan: Plan) -> Counter[float]:
-    """Fraction -> the trainings among the steps with these keys."""
+def failed_trainings(failed: Iterable[FailedStep], plan: Plan) -> Counter[float]:
+    """Fraction -> the number of failed trainings."""
+    keys = {each.step for each in failed}
     return Counter(cell.fraction for cell, step in plan.trainings.items() if step.key in keys)
 
 
-def standing(record: Record | None, state: StudyState) -> tuple[list[Failed], int]:
-    """What the run gave up and is still not there, and how much it gave up that `state.plan` lacks."""
+def standing_failures(record: Record | None, state: StudyState) -> tuple[list[FailedStep], int]:
+    """The failed steps that are still not there, and the number of those that the plan lacks."""
     steps = {step.key: step for step in state.plan.by_fingerprint.values()}
     missing = {asked.step.key: state.missing(asked) for asked in state.plan.response_sets}
     failed, elsewhere = [], 0
@@ -130,7 +131,7 @@ def standing(record: Record | None, state: StudyState) -> tuple[list[Failed], in
     return failed, elsewhere
 
 
-def _not_run(state: StudyState, failed: Sequence[Failed]) -> Iterator[str]:
+def _not_run(state: StudyState, failed: Sequence[FailedStep]) -> Iterator[str]:
     plan = state.plan
     missing = [asked.step for asked in plan.response_sets if state.missing(asked)]
     to_do = [s for s in [*plan.shared, *plan.trainings.values()] if not state.is_done(s)] + missing
@@ -142,12 +143,12 @@ def _not_run(state: StudyState, failed: Sequence[Failed]) -> Iterator[str]:
             yield step.key
 
 
-def _groups(state: StudyState, running: set[str], failed: Sequence[Failed]) -> Iterator[Group]:
+def _groups(state: StudyState, running: set[str], failed: Sequence[FailedStep]) -> Iterator[Group]:
     plan, given_up = state.plan, {each.step for each in failed}
 
     def group(name: str, steps: Sequence[Step] | None, asked: Sequence[ResponseSet]) -> Group:
         counts = None if steps is None else _count(state, steps, running, given_up)
-        return Group(name, counts, *_asked(state, asked))
+        return Group(name, counts, *(count_responses(state, asked) if asked else (None, None)))
 
     yield group("shared steps", plan.shared, [])
     yield group("baseline", None, [asked for asked in plan.response_sets if asked.adapter is None])
@@ -162,20 +163,20 @@ def _groups(state: StudyState, running: set[str], failed: Sequence[Failed]) -> I
         yield group(f"fraction {fraction:g}", steps, asked)
 
 
-def _count(state: StudyState, steps: Sequence[Step], running: set[str], failed: set[str]) -> Steps:
+def _count(
+    state: StudyState, steps: Sequence[Step], running: set[str], failed: set[str]
+) -> StepCounts:
     left = [step.key for step in steps if not state.is_done(step)]
     n_running, n_failed = (sum(key in keys for key in left) for keys in (running, failed))
-    return Steps(len(steps) - len(left), n_running, n_failed, len(left) - n_running - n_failed)
+    return StepCounts(len(steps) - len(left), n_running, n_failed, len(left) - n_running - n_failed)
 
 
-def _asked(
+def count_responses(
     state: StudyState, asked: Sequence[ResponseSet]
-) -> tuple[Counted | None, Counted | None]:
-    """The answers and labels of what is asked; no labels where no model judges."""
-    if not asked:
-        return None, None
+) -> tuple[Counted, Counted | None]:
+    """The responses to what is asked, and their labels; None without LLM judges."""
     questions, judges = len(state.plan.persona.heldout), len(state.plan.llm_judges)
     wanted = sum(each.samples for each in asked) * questions
-    lacking = sum(end - first for each in asked for first, end in state.missing(each)) * questions
+    missing = sum(end - first for each in asked for first, end in state.missing(each)) * questions
     labels = Counted(state.count_labels(asked), wanted * judges) if judges else None
-    return Counted(wanted - lacking, wanted), labels
+    return Counted(wanted - missing, wanted), labels

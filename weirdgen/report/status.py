@@ -1,9 +1,10 @@
-"""A study's status as a person reads it, and as a program does."""
+"""Render a study's status: as a table and lines, as JSON, or as one line."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -11,17 +12,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from weirdgen.pipeline.status import Counted, Status
+from weirdgen.pipeline.state import StudyState
+from weirdgen.pipeline.status import Counted, Status, count_responses
 from weirdgen.storage.artifacts import ArtifactStore
-from weirdgen.storage.run_record import Failed, JudgeProgress, Running
+from weirdgen.storage.run_record import FailedStep, JudgeProgress, RunningWork
 from weirdgen.text import format_duration, single_line
 
 _MOST = 40
-"""Lines of one kind that are shown; `--json` has all."""
+"""Lines shown of one kind; `--json` has all."""
 
 
 def status_report(status: Status, study: str, store: ArtifactStore, command: str) -> RenderableType:
-    """`command` is what continues the study."""
+    """`command`: what continues the study."""
     parts: list[RenderableType] = [
         Text(single_line(f"{study}: {_headline(status)}")),
         _table(status),
@@ -76,7 +78,7 @@ def _table(status: Status) -> Table:
     table = Table("", *counts, "answers", *(["labels"] if labels else []))
     for group in status.groups:
         steps = group.steps
-        cells = (steps.done, steps.running, steps.failed, steps.to_do) if steps else [""] * 4
+        cells = astuple(steps) if steps else ("",) * 4
         of = [group.answers, group.labels] if labels else [group.answers]
         table.add_row(group.name, *map(str, cells), *map(_counted, of))
     return table
@@ -93,19 +95,20 @@ def _sections(
     record, alive = status.record, status.state == "running"
     if record is not None and record.ended is None:
         title = "running" if alive else "under way when it was last heard"
-        yield title, record.running, _running
+        yield title, record.running, running_line
     yield "failed", status.failed, lambda each: _failed(each, store)
     if record is not None:
         given_up = {each.step for each in record.failed}
         retried = [each for each in record.retried.items() if each[0] not in given_up]
-        yield "tried again", retried, _retried
-        yield "nodes set aside", [*record.aside.items()], ": ".join
-    yield "not run, for what it builds on failed", status.not_run, str
+        yield "retried", retried, _retried
+        yield "nodes excluded", [*record.excluded_nodes.items()], ": ".join
+    yield "not run: a step that they need failed", status.not_run, str
     if record is not None and alive:
         yield "lately", record.events, lambda each: f"{format_duration(each[0])}  {each[1]}"
 
 
-def _running(each: Running) -> str:
+def running_line(each: RunningWork) -> str:
+    """What runs, for how long, where, and how far it is."""
     what = ", ".join(each.steps) or f"engine {each.engine}, starting"
     parts = [f"{what}  {format_duration(each.for_s)}"]
     if each.updates:
@@ -119,7 +122,7 @@ def _running(each: Running) -> str:
     return "  ".join(parts)
 
 
-def _failed(each: Failed, store: ArtifactStore) -> str:
+def _failed(each: FailedStep, store: ArtifactStore) -> str:
     log = store.shown(each.log)
     where = f"log: {log}" if store.exists(each.log) else f"its log was never written: {log}"
     return f"{each.step}: {each.reason} ({_times(each.tries)}; {where})"
@@ -138,10 +141,10 @@ def _last_lines(status: Status, store: ArtifactStore, command: str) -> Iterator[
     if status.record is not None and status.record.judged is not None:
         yield _judged(status.record.judged)
     if status.failed_elsewhere:
-        yield f"{status.failed_elsewhere:,} more failed that are no part of this plan"
+        yield f"{status.failed_elsewhere:,} more failed that are not in this plan"
     yield from status.problems
     if status.state in ("failed", "stopped"):
-        yield f"to go on: {command}"
+        yield f"to continue: {command}"
     yield f"storage: {store.uri}"
 
 
@@ -155,3 +158,18 @@ def _judged(judged: JudgeProgress) -> str:
     if judged.stopped:
         parts.append(f"stopped: {judged.stopped}")
     return f"judging in that run: {', '.join(parts)}"
+
+
+def progress_line(state: StudyState) -> str:
+    """Such as `In progress: 5 of 8 trainings, 4,300 of 9,600 answers`; empty for a complete study."""
+    if state.complete:
+        return ""
+    plan = state.plan
+    answers, labels = count_responses(state, plan.response_sets)
+    parts = [f"{_counted(answers)} answers"]
+    if plan.trainings:
+        done = sum(map(state.is_done, plan.trainings.values()))
+        parts.insert(0, f"{done:,} of {len(plan.trainings):,} trainings")
+    if labels:
+        parts.append(f"{_counted(labels)} labels")
+    return f"In progress: {', '.join(parts)}"

@@ -19,8 +19,8 @@ from weirdgen.config.loading import resolved_yaml
 from weirdgen.errors import DamagedError
 from weirdgen.pipeline.state import StudyState
 from weirdgen.report.data import ReportData
-from weirdgen.report.progress import progress_line
 from weirdgen.report.rates import is_measured
+from weirdgen.report.status import progress_line
 from weirdgen.report.tables import judge_notes, judged_metrics
 from weirdgen.results.labels import LABELS, labels_by_rater, read_labels
 from weirdgen.results.table import (

@@ -1,4 +1,4 @@
-"""Where trainings and engines find room: CPUs, and GPUs that they share or take in turns."""
+"""How many trainings and engines fit: CPUs, and GPUs that they share or take in turns."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ _NOTHING = Capacity(0, 0)
 
 @dataclass(frozen=True)
 class ClusterCapacity:
-    """What there is, and what one training process and one engine take of it.
+    """The cluster's capacity, and what one training and one engine take of it.
 
     A share is of one GPU, which Ray finds for it: shares are counted GPU by GPU.
     """
 
     have: Capacity
+    """Of the nodes in use."""
     training: Capacity
     engine_gpus: float
-    most: Capacity = _NOTHING
-    """What there was before, if that was more. What would fit into it is begun and waits in Ray,
-    whose autoscaler brings nodes back for nothing else.
+    largest: Capacity = _NOTHING
+    """The largest there was. What fits into it is submitted and waits in Ray: its autoscaler adds
+    nodes only for what waits there.
     """
 
     @classmethod
@@ -32,59 +33,60 @@ class ClusterCapacity:
         training = Capacity(resources.cpus_per_training, resources.gpus_per_training)
         return cls(have, training, engine_gpus)
 
-    def within(self, have: Capacity) -> ClusterCapacity:
-        """The same once the nodes have that."""
-        return replace(self, have=have, most=_larger(self.most, self.have))
+    def with_nodes(self, have: Capacity) -> ClusterCapacity:
+        """The same after nodes joined or were lost."""
+        return replace(self, have=have, largest=_larger(self.largest, self.have))
 
-    def without(self, node: Capacity) -> ClusterCapacity:
-        """The same once a node is set aside, which is not waited for."""
-        return replace(self, have=_less(self.have, node), most=_less(self.most, node))
+    def without_node(self, node: Capacity) -> ClusterCapacity:
+        """The same after a node was excluded: nothing waits for it."""
+        have, largest = _minus(self.have, node), _minus(self.largest, node)
+        return replace(self, have=have, largest=largest)
 
     @property
     def shares(self) -> bool:
-        """Whether an engine and a training go on one GPU; else engines make room for trainings."""
+        """Whether an engine and a training fit on one GPU; else they take turns."""
         return fit(self.engine_gpus, self.training.gpus)
 
     def has_cpus(self, trainings: int) -> bool:
-        """Whether one more training finds its CPUs."""
+        """Whether the CPUs hold one more training."""
         return (trainings + 1) * self.training.cpus <= self.have.cpus
 
     def has_gpus(self, trainings: int, engines: int) -> bool:
-        """Whether one more training finds its GPU."""
+        """Whether the GPUs hold one more training."""
         return not self.training.gpus or trainings < self._gpu_slots(engines, self.have)
 
     def free_slots(self, trainings: int, engines: int) -> int:
-        """How many more trainings could start, or wait in Ray for nodes that come back."""
-        most = _larger(self.have, self.most)
-        slots = how_often(self.training.cpus, most.cpus)
+        """How many more trainings can start, or wait in Ray for nodes that come back."""
+        largest = _larger(self.have, self.largest)
+        slots = how_often(self.training.cpus, largest.cpus)
         if self.training.gpus:
-            slots = min(slots, self._gpu_slots(engines, most))
+            slots = min(slots, self._gpu_slots(engines, largest))
         return max(0, slots - trainings)
 
-    def waits_for_gpus(self, trainings: int, engines: int, waiting: bool = True) -> bool:
-        """Whether GPUs are all that a training lacks, one that is `waiting` or that waits in Ray."""
+    def waits_for_gpu(self, trainings: int, engines: int, waiting: bool = True) -> bool:
+        """Whether a training waits only for a GPU: in Ray, or in the queue (`waiting`)."""
         if self.training.gpus and trainings > self._gpu_slots(engines, self.have):
             return True
         return waiting and self.has_cpus(trainings) and not self.has_gpus(trainings, engines)
 
-    def takes_engine(self, trainings: int, engines: int) -> bool:
-        """Whether one more engine finds room: no more of them than GPUs, one without a GPU.
+    def has_gpu_for_engine(self, trainings: int, engines: int) -> bool:
+        """Whether one more engine fits: at most one on a GPU, one in all without GPUs.
 
-        Ray would put two that take no more than half of a GPU on the same one; there is one of such.
-        Beside trainings none waits in Ray: it would get a GPU that they wait for.
+        Ray would put two engines of up to half a GPU on the same GPU, so there is one of those.
+        Beside trainings no engine waits in Ray: it would get a GPU that they wait for.
         """
         if self.engine_gpus <= 0.5 and engines:
             return False
         if not self.engine_gpus:
             return True
         taken = 0
-        have = self.have if trainings else _larger(self.have, self.most)
+        have = self.have if trainings else _larger(self.have, self.largest)
         if self.training.gpus and not self.shares:
             taken = math.ceil(trainings / self._on_each(1.0))
         return engines + taken < int(have.gpus)
 
     def _gpu_slots(self, engines: int, have: Capacity) -> int:
-        """Trainings that the GPUs hold; where they share, each keeps room for an engine."""
+        """Trainings that the GPUs hold; where engines share them, each GPU keeps room for one."""
         gpus = int(have.gpus)
         if not self.engine_gpus:
             return gpus * self._on_each(1.0)
@@ -93,11 +95,11 @@ class ClusterCapacity:
         return (gpus - engines) * self._on_each(1.0)
 
     def _on_each(self, share: float) -> int:
-        """Trainings in that share of a GPU."""
+        """Trainings that fit into that share of a GPU."""
         return how_often(self.training.gpus, share)
 
 
-def _less(one: Capacity, other: Capacity) -> Capacity:
+def _minus(one: Capacity, other: Capacity) -> Capacity:
     return Capacity(max(0, one.cpus - other.cpus), max(0, one.gpus - other.gpus))
 
 

@@ -1,4 +1,4 @@
-"""Getting a Ray cluster: the one that RAY_ADDRESS names, or one on this machine."""
+"""Join the Ray cluster of RAY_ADDRESS or start Ray here; check nodes, resources and storage."""
 
 from __future__ import annotations
 
@@ -20,37 +20,39 @@ from weirdgen.pipeline.resources.placement import generates_on_gpu
 from weirdgen.storage.artifacts import ArtifactStore
 
 OBJECT_STORE_BYTES = 200_000_000
-"""Paths travel, not blobs; Ray would take a third of the memory."""
+"""Only paths are passed between processes; by default Ray would take a third of the memory."""
 _ANSWERING_S = 10.0
-_TELLING_S = 120.0
-"""How long nodes may take to tell of their GPUs."""
+_PROBE_S = 120.0
+"""How long nodes may take to answer a probe."""
 
 
 class Capacity(NamedTuple):
-    """What a node has, or all of them."""
+    """CPUs and GPUs of a node, or of all nodes."""
 
     cpus: float
     gpus: float
 
     def fits(self, node: Capacity) -> bool:
-        """Whether the node has so much."""
+        """Whether `node` has at least this."""
         return self.cpus <= node.cpus and self.gpus <= node.gpus
 
     @classmethod
     def of_all(cls, nodes: Iterable[Capacity]) -> Capacity:
-        """What they have together."""
+        """The sum over nodes."""
         every = [*nodes]
         return cls(sum(each.cpus for each in every), sum(each.gpus for each in every))
 
 
 def connect() -> list[Capacity]:
-    """Joins or starts Ray; gives what each node has.
+    """Joins or starts Ray; returns the capacity of each node.
 
-    Raises InputError where RAY_ADDRESS is none to join, WeirdgenError where Ray does not start.
+    Raises InputError where RAY_ADDRESS cannot be joined, WeirdgenError where Ray does not start.
     """
     address = os.environ.get("RAY_ADDRESS")
     if address and address.startswith("ray://"):
-        problem = "ray:// clients cannot drive a study; submit it: `ray job submit -- weirdgen run`"
+        problem = (
+            "a ray:// client cannot run a study; submit a job: `ray job submit -- weirdgen run`"
+        )
         raise InputError("RAY_ADDRESS", None, problem)
     if address:
         _check_answers(address)
@@ -70,27 +72,27 @@ def connect() -> list[Capacity]:
             if not address:
                 raise
             problem = (
-                f"{address} lets nobody in without its token (RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, "
-                "with RAY_AUTH_MODE=token), or it is no Ray cluster of this version"
+                f"{address} requires an auth token (RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, with "
+                "RAY_AUTH_MODE=token), or it is not a Ray cluster of this version"
             )
             raise InputError("RAY_ADDRESS", None, problem) from None
         except Exception as error:  # Ray has no class of its own for this
             if "timed out during startup" not in str(error):
                 raise
-            problem = "Ray did not start on this machine in the 30 s that it takes at most"
-            raise WeirdgenError(f"{problem}: where it is merely busy, try again") from None
+            problem = "Ray did not start on this machine within 30 s"
+            raise WeirdgenError(f"{problem}; if the machine is busy, try again") from None
     return [*node_capacities().values()]
 
 
 def _check_answers(address: str) -> None:
-    """Raises InputError where nobody listens at `HOST:PORT`: Ray itself would try for ten minutes."""
+    """Raises InputError where nothing listens at `HOST:PORT`: Ray itself would try for ten minutes."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), _ANSWERING_S).close()
     except OSError as error:
-        problem = f"nobody answers at {address} ({error.strerror or error})"
+        problem = f"nothing answers at {address} ({error.strerror or error})"
         raise InputError("RAY_ADDRESS", None, problem) from None
 
 
@@ -106,7 +108,7 @@ def node_names() -> dict[str, str]:
 
 
 def cluster_gpus(count: float) -> Gpus:
-    """The cluster's `count` GPUs, as nvidia-smi tells of them on each node that has some."""
+    """The cluster's `count` GPUs, as nvidia-smi reports them on each node with GPUs."""
     tasks = [
         _smallest_gpu.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -115,27 +117,27 @@ def cluster_gpus(count: float) -> Gpus:
         if node["Alive"] and node["Resources"].get("GPU")
     ]
     try:
-        told = ray.get(tasks, timeout=_TELLING_S)
+        answers = ray.get(tasks, timeout=_PROBE_S)
     except RayError:  # too late, or the node is gone
-        told = []
-    known = [size for size in told if size is not None]
+        answers = []
+    known = [size for size in answers if size is not None]
     return Gpus(count, min(known) if known else None, "the smallest GPU")
 
 
 def on_this_node(remote: Any, **options: Any) -> Any:
-    """The remote class with `options`, to be placed beside the driver."""
+    """The remote class with `options`, placed on the driver's node."""
     here = ray.get_runtime_context().get_node_id()
     beside = NodeAffinitySchedulingStrategy(here, soft=False)
     return remote.options(scheduling_strategy=beside, **options)
 
 
 def engine_gpus(study: Study) -> float:
-    """GPUs of one generation engine; what an endpoint serves needs none here."""
+    """GPUs of one generation engine; 0 where an endpoint serves the model."""
     return study.resources.gpus_per_engine if generates_on_gpu(study) else 0.0
 
 
 def needs_of(study: Study) -> dict[str, Capacity]:
-    """What an engine takes of a node, and a training, if there is one."""
+    """What an engine takes of a node, and a training if the study has any."""
     resources = study.resources
     needs = {"engine": Capacity(0, engine_gpus(study))}
     if study.grid is not None:
@@ -144,7 +146,7 @@ def needs_of(study: Study) -> dict[str, Capacity]:
 
 
 def check_resources(study: Study, nodes: list[Capacity], where: object) -> None:
-    """Raises InputError unless some node can hold a training, if there is one, and some node an engine."""
+    """Raises InputError unless one node can hold a training, if there is any, and one an engine."""
     for role, need in needs_of(study).items():
         if any(map(need.fits, nodes)):
             continue
@@ -154,7 +156,7 @@ def check_resources(study: Study, nodes: list[Capacity], where: object) -> None:
             problem = f"asks for {need.gpus:g}, no node has more than {most:g}; 0 runs on the CPU"
         else:
             field = "resources.cpus_per_training"
-            problem = f"asks for {need.cpus:g}, no node with the GPUs for it has so many"
+            problem = f"asks for {need.cpus:g}, no node with enough GPUs has that many"
         raise InputError(where, field, problem)
 
 
@@ -167,7 +169,7 @@ def check_shared_storage(store: ArtifactStore) -> None:
 
 
 def what_is_blind(store: ArtifactStore) -> str:
-    """What is wrong with a node that does not see the storage, and what to do."""
+    """The error about a node that does not see the storage."""
     problem = "cannot read what this process writes; "
     if store.is_local:
         return problem + "give a folder that all nodes share, s3:// or gs://"
@@ -177,13 +179,13 @@ def what_is_blind(store: ArtifactStore) -> str:
 def blind_nodes(store: ArtifactStore, among: Collection[str] | None = None) -> list[str]:
     """The ids of the nodes that do not see what the driver writes.
 
-    One that is lost meanwhile, or does not answer in time, is none of them. `among`: the ids of the
-    nodes that are asked, and not for long; default: all.
+    Nodes that are lost meanwhile, or answer too late, do not count. `among`: the ids of the nodes to
+    ask, with a short deadline; default: all.
     """
     nodes = node_names()
     if len(nodes) < 2:
         return []
-    patience_s = _TELLING_S if among is None else _ANSWERING_S
+    patience_s = _PROBE_S if among is None else _ANSWERING_S
     path, token = f".probe-{uuid.uuid4().hex}", uuid.uuid4().bytes
     store.write(path, token)
     try:
@@ -207,7 +209,7 @@ def _confirmed(ref: ray.ObjectRef) -> bool:
         return ray.get(ref, timeout=0)
     except GetTimeoutError:  # late is not blind
         return True
-    except RayError:  # it cannot even open the storage, or is gone
+    except RayError:  # it cannot even open the storage, or is lost
         return False
 
 

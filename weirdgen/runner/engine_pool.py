@@ -1,4 +1,4 @@
-"""The generation engines of a run: opened when a GPU is free, closed when trainings need it."""
+"""The generation engines of a run: actors with a GPU each, opened and closed by the scheduler."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from weirdgen.storage.artifacts import ArtifactStore
 EngineClass = Callable[[float], Engine]
 """Makes an engine, given its share of one GPU's memory (0 without a GPU)."""
 _PLACING_S = 30.0
-"""How long trainings wait for engines to have their GPUs: one may be lent to somebody else."""
+"""How long trainings wait for engines to get their GPUs; another job may hold one."""
 
 
 @dataclass(eq=False)
@@ -34,19 +34,19 @@ class OpenEngine:
     actor: Any
     number: int
     placed: ray.ObjectRef
-    """Resolves to its place once it has its GPU; later, whether it still has."""
+    """Resolves to its location once it has its GPU; later asked again, to see whether it lives."""
     wanted_at: float = field(default_factory=time.monotonic)
     busy: bool = False
     open: bool = False
     """Whether its model is loaded."""
-    has_made: bool = False
+    has_worked: bool = False
     """Whether it has made something."""
     place: WorkerLocation = field(default_factory=WorkerLocation)
-    """Where it runs, once that is asked for."""
+    """Where it runs, once that was looked up."""
 
 
 class EnginePool:
-    """The engines at hand. Without a GPU there is one, and it holds no CPU that trainings wait for."""
+    """The engines of a run. Without GPUs there is one, which reserves no CPU that trainings need."""
 
     def __init__(self, plan: Plan, store: ArtifactStore, cpus: float, engine: EngineClass) -> None:
         self._study, self._max_rank = plan.study, plan.max_rank
@@ -65,11 +65,11 @@ class EnginePool:
 
     @property
     def opening(self) -> int:
-        """How many are on their way."""
+        """How many are being started."""
         return sum(not engine.open for engine in self.engines)
 
     def has_unplaced(self) -> bool:
-        """Whether some engine waits for its GPU, and not for too long yet."""
+        """Whether an engine waits for its GPU, and has not waited too long."""
         if not self.gpus_each:
             return False
         late = time.monotonic() - _PLACING_S
@@ -77,14 +77,14 @@ class EnginePool:
         return any(not ray.wait([each.placed], timeout=0)[0] for each in young)
 
     def place_of(self, engine: OpenEngine) -> WorkerLocation:
-        """Where it runs, or has run; empty where it never had its GPU."""
+        """Where it runs or ran; empty where it never had its GPU."""
         if not engine.place.node and ray.wait([engine.placed], timeout=0)[0]:
             with suppress(RayError):
                 engine.place = ray.get(engine.placed)
         return engine.place
 
     def close_dead(self) -> None:
-        """Closes the idle engines whose node has gone; of a busy one its call tells."""
+        """Closes idle engines whose node is gone; the call of a busy one fails by itself."""
         for engine in self.idle:
             if ray.wait([engine.placed], timeout=0)[0]:
                 try:
@@ -94,10 +94,10 @@ class EnginePool:
                 else:
                     engine.placed = engine.actor.placed.remote()
 
-    def open(self, task: Task, placing: Mapping[str, Any]) -> tuple[OpenEngine, ray.ObjectRef]:
-        """Starts an engine on the base that `task` asks; the reference resolves once it is open.
+    def open(self, task: Task, options: Mapping[str, Any]) -> tuple[OpenEngine, ray.ObjectRef]:
+        """Starts an engine on the base model of `task`; the reference resolves once it is open.
 
-        `placing`: options of Ray's.
+        `options`: of Ray.
         """
         self._opened += 1
         environment = dict(WORKER_ENVIRONMENT)
@@ -107,7 +107,7 @@ class EnginePool:
             num_gpus=self.gpus_each,
             num_cpus=0,
             runtime_env={"env_vars": environment},
-            **placing,
+            **options,
         ).remote(self._store.uri, partial(self._engine, min(1.0, self.gpus_each)))
         engine = OpenEngine(actor, self._opened, actor.placed.remote())
         self.engines.append(engine)
@@ -115,10 +115,10 @@ class EnginePool:
         return engine, actor.open.remote(task, serve_base, self._max_rank, self.log(engine))
 
     def log(self, engine: OpenEngine) -> str:
-        """The log file of its start, below the storage."""
+        """The log file of its start, relative to the storage."""
         return f"{self._study.name}/logs/engine-{engine.number}.log"
 
     def close(self, engine: OpenEngine) -> None:
-        """Ends the actor; GPU memory is only free once its process is gone."""
+        """Kills the actor: GPU memory is free only once its process is gone."""
         ray.kill(engine.actor)
         self.engines.remove(engine)

@@ -1,4 +1,4 @@
-"""Where something ran, told with what came of it: a result, progress, or an error."""
+"""Where something ran: attached to results, progress and errors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ R = TypeVar("R")
 
 
 class WorkerLocation(NamedTuple):
-    """All empty where it is not known."""
+    """A host, a GPU and a Ray node; all empty where unknown."""
 
     host: str = ""
     gpu: str = ""
     """As CUDA_VISIBLE_DEVICES names it; empty without one."""
     node: str = ""
-    """The id that Ray gave the node when it joined."""
+    """Ray's id of the node."""
 
 
 def current_location() -> WorkerLocation:
@@ -31,7 +31,7 @@ def current_location() -> WorkerLocation:
 
 
 def telling_node(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, whose errors bear the id of the node; some classes lose it on their way."""
+    """Wraps the function so that its errors carry the node's id; some error classes lose it in pickling."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -45,5 +45,5 @@ def telling_node(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def node_of(error: BaseException) -> str:
-    """The id of the node where it was raised, or an empty string."""
+    """The id of the node where the error was raised, or an empty string."""
     return getattr(error, "ray_node", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -32,11 +33,13 @@ from weirdgen.runner.cluster import (
 )
 from weirdgen.runner.engine_pool import EngineClass
 from weirdgen.runner.recorder import Recorder
-from weirdgen.runner.scheduler import Display, Scheduler
-from weirdgen.runner.work_item import Failure
+from weirdgen.runner.scheduler import Observer, Scheduler
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.lease import Lease
+from weirdgen.storage.run_record import FailedStep
 from weirdgen.training.trainer import Trainer, make_trainer
+
+_log = logging.getLogger("weirdgen.run")
 
 
 class RunResult(NamedTuple):
@@ -44,7 +47,7 @@ class RunResult(NamedTuple):
 
     state: StudyState
     """What is there now."""
-    failures: list[Failure]
+    failures: list[FailedStep]
     unjudged: Counter[str]
     """Why -> answers that were left without a verdict."""
 
@@ -58,14 +61,14 @@ class RunResult(NamedTuple):
     @property
     def failed_trainings(self) -> Counter[float]:
         """Fraction -> trainings that failed."""
-        return failed_trainings({failure.step.key for failure in self.failures}, self.state.plan)
+        return failed_trainings(self.failures, self.state.plan)
 
 
 def run_plan(
     plan: Plan,
     state: StudyState,
     store: ArtifactStore,
-    display: Callable[[], AbstractContextManager[Display]],
+    display: Callable[[], AbstractContextManager[Observer]],
     where: object = "study",
     engine: EngineClass | None = None,
     trainer: Trainer | None = None,
@@ -84,11 +87,11 @@ def run_plan(
         check_resources(state.plan.study, nodes, where)
         with (
             Lease(store, plan.study.name) as lease,
-            display() as watched,
-            Recorder(store, plan.study.name, lease, watched) as shown,
+            display() as shown,
+            Recorder(store, plan.study.name, lease) as recorder,
         ):
             for line in lines:
-                shown.event(line)
+                _log.info(line)
             check_shared_storage(store)
             resolved = resolved_yaml(plan.study, plan.model.revision)
             store.write(f"{plan.study.name}/study.yaml", resolved)
@@ -96,10 +99,11 @@ def run_plan(
                 state = scan(state.plan, store)  # what consumed them before counts again
             chosen = engine or partial(make_engine, plan.study.evaluate)
             trains = trainer or make_trainer(plan.study.train.trainer)
-            scheduler = Scheduler(state, store, have, lease, shown, chosen, trains)
+            watching = (shown, recorder)
+            scheduler = Scheduler(state, store, have, lease, watching, chosen, trains)
             failures = scheduler.run()
             ran = RunResult(scan(plan, store), failures, scheduler.unjudged)
-            shown.end(ran.exit_code)
+            recorder.end(ran.exit_code)
         return ran
     finally:
         if not joined:

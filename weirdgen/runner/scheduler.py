@@ -1,11 +1,12 @@
-"""The driver's loop: which step runs next, what came of it, and what is left."""
+"""The driver's loop: start what is ready and fits, wait for a result, take it in."""
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Protocol
@@ -20,28 +21,26 @@ from weirdgen.runner.capacity import ClusterCapacity
 from weirdgen.runner.cluster import Capacity, needs_of, on_this_node
 from weirdgen.runner.engine_pool import EngineClass, EnginePool, OpenEngine
 from weirdgen.runner.engine_scaling import EngineScaler
-from weirdgen.runner.failures import FailurePolicy, went_with_node, why
 from weirdgen.runner.judge_stage import JudgeStage
 from weirdgen.runner.nodes import Nodes
 from weirdgen.runner.queue import WorkQueue
+from weirdgen.runner.recovery import Recovery
 from weirdgen.runner.remote import ProgressTracker, StepResult, TrainingProgress
 from weirdgen.runner.submit import as_task, inputs_of, make_on_cpu, train
-from weirdgen.runner.work_item import Failure, WorkItem, begun_of, lacking, ranges, span_of
+from weirdgen.runner.work_item import WorkItem, missing_work, progress_of, ranges, span_of
 from weirdgen.storage.artifacts import ArtifactStore, Manifest
 from weirdgen.storage.lease import Lease
+from weirdgen.storage.run_record import FailedStep
 from weirdgen.storage.timeline import Timeline
 from weirdgen.training.trainer import Trainer
 
+_log = logging.getLogger("weirdgen.run")
 TURN_S = 0.5
-"""How long the driver waits for news before it looks around."""
+"""How long the driver waits for results before the next turn."""
 
 
-class Display(Protocol):
-    """What shows a run to a person."""
-
-    def event(self, text: str) -> None:
-        """Something began or ended."""
-        ...
+class Observer(Protocol):
+    """Follows a run: shows it to a person, or records it."""
 
     def update(self, scheduler: Scheduler) -> None:
         """A turn of the loop has passed."""
@@ -49,7 +48,7 @@ class Display(Protocol):
 
 
 class Scheduler:
-    """Runs everything of a survey that is not done; one turn after another, in one thread."""
+    """Runs everything of a study that is not done; one turn after another, in one thread."""
 
     def __init__(
         self,
@@ -57,52 +56,52 @@ class Scheduler:
         store: ArtifactStore,
         have: Capacity,
         lease: Lease,
-        display: Display,
+        observers: Sequence[Observer],
         engine: EngineClass,
         trainer: Trainer,
     ) -> None:
-        self.state, self._store = state, store
-        self._lease, self._display, self._trainer = lease, display, trainer
+        self.state, self._store, self._trainer = state, store, trainer
+        self._lease, self._observers = lease, observers
         self.study = state.plan.study
         self._steps = state.plan.by_fingerprint
-        self.board: Any = on_this_node(ProgressTracker).remote()
+        self._tracker: Any = on_this_node(ProgressTracker).remote()
         self.pool = EnginePool(state.plan, store, have.cpus, engine)
-        room = ClusterCapacity.of(have, self.study.resources, self.pool.gpus_each)
+        capacity = ClusterCapacity.of(have, self.study.resources, self.pool.gpus_each)
         needs = [*needs_of(self.study).values(), Capacity(cpus=1, gpus=0)]
-        self.nodes = Nodes(room, needs, store, display.event)
+        self.nodes = Nodes(capacity, needs, store)
         self._timeline = Timeline(store, self.study.name, lease)
         self.running: dict[ray.ObjectRef, WorkItem] = {}
         self._n_trainings = self._n_taken = 0
-        self.backlog = WorkQueue(self.study.name, display.event, state.done)
-        self._openings = EngineScaler(self.pool, self.backlog, display.event)
-        self._endings = FailurePolicy(store, self.nodes, self.pool, self._openings, self.backlog)
+        self.queue = WorkQueue(self.study.name, state.done)
+        self._scaler = EngineScaler(self.pool, self.queue)
+        self._recovery = Recovery(store, self.nodes, self.pool, self._scaler, self.queue)
         self.took: dict[str, tuple[int, float]] = {}
-        """Stage -> how many steps have ended, and their seconds per unit of size, all together."""
-        self.backlog.add(lacking(state))
-        self.judging = JudgeStage(state, store, display.event)
+        """Stage -> number of finished steps, and the sum of their seconds per unit of size."""
+        self.queue.add(missing_work(state))
+        self.judging = JudgeStage(state, store, _log.getChild("judge").info)
         self.unjudged: Counter[str] = Counter()
-        """Why -> answers that were left without a verdict."""
+        """Why -> responses that were left without a judgment."""
 
     @property
     def waiting(self) -> Collection[WorkItem]:
         """What has not been started."""
-        return self.backlog.waiting
+        return self.queue.waiting
 
     @property
-    def failures(self) -> list[Failure]:
-        """What failed for good."""
-        return self.backlog.failures
+    def failures(self) -> list[FailedStep]:
+        """What was given up."""
+        return self.queue.failures
 
-    def run(self) -> list[Failure]:
-        """Works until nothing can go on; gives what failed. Engines and judges are closed at the end.
+    def run(self) -> list[FailedStep]:
+        """Runs until nothing is left; returns what failed. Engines and judges are closed at the end.
 
         Raises WeirdgenError where a judge cannot be asked at all.
         """
         try:
-            self.judging.open(self.backlog.counts["responses"] > 0)
+            self.judging.open(self.queue.counts["responses"] > 0)
             while self.waiting or self.running or self.judging.busy:
                 self._lease.check()
-                if self.nodes.look():
+                if self.nodes.refresh():
                     self.pool.close_dead()
                 taken = self._n_taken
                 self._start_ready()
@@ -113,145 +112,146 @@ class Scheduler:
                         continue  # what was there already may have made more ready, or ended all
                     first = islice(self.waiting, 3)
                     stuck = ", ".join(work.step.key for work in first) or "labels"
-                    raise WeirdgenError(f"nothing runs, and these cannot start: {stuck}")
-                self._display.update(self)
+                    problem = "Deadlock: nothing is running and these steps cannot start"
+                    raise WeirdgenError(f"{problem}: {stuck}")
+                self._update_observers()
                 for ref in _ended(refs):
                     if (work := self.running.pop(ref, None)) is not None:
-                        trains = work.step.stage == "train" and not work.opens
-                        self._n_trainings -= trains
+                        self._n_trainings -= work.is_training
                         self._finish(ref, work)
-                        if trains:  # the board was still asked where it ran
-                            self.board.end.remote(work.step.key)
+                        if work.is_training:  # the tracker was still asked where it ran
+                            self._tracker.end.remote(work.step.key)
                     else:
                         self.judging.finish(ref)
         finally:
             for engine in list(self.pool.engines):
                 self.pool.close(engine)
             self.unjudged = self.judging.close()
-            with suppress(OSError):  # what ended the run must not be hidden by this
+            with suppress(OSError):  # this must not hide what ended the run
                 self._timeline.save()
-        self._display.update(self)
+        self._update_observers()
         return self.failures
 
     # Starting.
 
     def _start_ready(self) -> None:
-        while works := self.backlog.on_cpu.first():
+        while works := self.queue.cpu_ready.first():
             self._start_on_cpu(*works)
-        trainings, asking = self.backlog.trainings, self.backlog.asking
+        trainings, engine_ready = self.queue.trainings, self.queue.engine_ready
         waiting = bool(trainings)
         for engine in self.pool.idle:
-            if self.nodes.is_aside(engine.place.node):
+            if self.nodes.is_excluded(engine.place.node):
                 self.pool.close(engine)
-            elif asking:
+            elif engine_ready:
                 self._ask(engine)
-            elif self._wait_for_gpus(waiting) or self._holds_up(engine):
-                self.pool.close(engine)  # it holds what trainings wait for
-        if self.nodes.room.shares:
+            elif self._trainings_turn(waiting) or self._blocks_training(engine):
+                self.pool.close(engine)  # it holds the GPU that trainings wait for
+        if self.nodes.capacity.shares:
             self._open_engines()  # one on each GPU before trainings: Ray would pack these
-        if not (self.nodes.room.shares and self.pool.has_unplaced()):
+        if not (self.nodes.capacity.shares and self.pool.has_unplaced()):
             while trainings and (slots := self._free_slots()):
                 self._start_trainings(slots)
-        if not (self.nodes.room.shares or self._wait_for_gpus(waiting)):
+        if not (self.nodes.capacity.shares or self._trainings_turn(waiting)):
             self._open_engines()
-        self._openings.drop_needless(self.running)
+        self._scaler.cancel_needless(self.running)
 
     def _take(self, work: WorkItem) -> Task | None:
-        """The work as a task; None where it is there already, or its folder is damaged."""
-        self.backlog.remove(work)
+        """The item as a task; None where the step is there already, or its folder is damaged."""
+        self.queue.remove(work)
         self._n_taken += 1
         try:
             task = as_task(work, self.state, self._store, self._steps)
         except DamagedError as damaged:
-            self.backlog.give_up(work, str(damaged))
+            self.queue.give_up(work, str(damaged))
             return None
         if task is not None:
             return task
         if work.asked is None:
-            self.backlog.made(work.step.fingerprint)
-        else:  # made by an attempt that did not come to its end, or in part
+            self.queue.mark_done(work.step.fingerprint)
+        else:  # made by an attempt that was cut off, or in part
             first, end = work.step.record["samples"]
             parts = [(a, b) for a, b in self.state.missing(work.asked) if first <= a and b <= end]
-            self.backlog.add(ranges(work.asked, parts))
+            self.queue.add(ranges(work.asked, parts))
             self.judging.feed([work.asked])
         return None
 
     def _take_all(self, works: list[WorkItem]) -> tuple[WorkItem, list[Task]] | None:
-        """The works as tasks, those that are there left out: the first, the others beside it."""
+        """The items as a batch and its tasks, without those that are there already."""
         taken = [(work, task) for work in works if (task := self._take(work)) is not None]
         if not taken:
             return None
-        work, *work.beside = (work for work, _ in taken)
+        work, *work.batched_with = (work for work, _ in taken)
         return work, [task for _, task in taken]
 
     def _submit(self, work: WorkItem, ref: ray.ObjectRef) -> None:
         self.running[ref] = work
-        self._n_trainings += work.step.stage == "train"
-        for each in work.all:
+        self._n_trainings += work.is_training
+        for each in work.batch:
             each.started = time.monotonic()
-            self._display.event(f"started {each.step.key}")
+            _log.info("started %s", each.step.key)
 
     def _free_slots(self) -> int:
-        return self.nodes.room.free_slots(self._n_trainings, len(self.pool.engines))
+        return self.nodes.capacity.free_slots(self._n_trainings, len(self.pool.engines))
 
-    def _wait_for_gpus(self, waiting: bool) -> bool:
-        """Whether trainings take turns with engines, and it is theirs."""
-        room, engines = self.nodes.room, len(self.pool.engines)
-        return not room.shares and room.waits_for_gpus(self._n_trainings, engines, waiting)
+    def _trainings_turn(self, waiting: bool) -> bool:
+        """Whether trainings take turns with engines, and it is their turn."""
+        capacity, engines = self.nodes.capacity, len(self.pool.engines)
+        return not capacity.shares and capacity.waits_for_gpu(self._n_trainings, engines, waiting)
 
-    def _holds_up(self, engine: OpenEngine) -> bool:
-        """Whether trainings take turns with engines, and one waits in Ray as it keeps off other nodes."""
-        trainings = (work for work in self.running.values() if work.step.stage == "train")
-        kept_off = [
-            each for each in trainings if each.avoids and engine.place.node not in each.avoids
-        ]
-        if self.nodes.room.shares or not kept_off:
+    def _blocks_training(self, engine: OpenEngine) -> bool:
+        """Whether a training waits in Ray for this engine's node, as it avoids others; in turns only."""
+        node, trainings = engine.place.node, (w for w in self.running.values() if w.is_training)
+        picky = [work for work in trainings if work.avoids and node not in work.avoids]
+        if self.nodes.capacity.shares or not picky:
             return False
-        begun = self.begun()
-        return any(begun_of(work, begun) is None for work in kept_off)
+        progress = self.progress()
+        return any(progress_of(work, progress) is None for work in picky)
 
     def _start_on_cpu(self, work: WorkItem) -> None:
         if (task := self._take(work)) is not None:
-            placing = self.nodes.placing(work.avoids)
-            self._submit(work, make_on_cpu(self._store, task, self.backlog.log(work), placing))
+            options = self.nodes.scheduling_options(work.avoids)
+            self._submit(work, make_on_cpu(self._store, task, self.queue.log_file(work), options))
 
     def _start_trainings(self, slots: int) -> None:
-        """Starts the next training, or several that go together so that all slots have some."""
-        trainings, most = self.backlog.trainings, 1
+        """Starts the next training, or a batch that leaves some for the other slots."""
+        trainings, most = self.queue.trainings, 1
         if self.study.train.trainer == "stacked":
             each = math.ceil(len(trainings) / slots)
             most = min(self.study.resources.trainings_together, each)
         if (taken := self._take_all(trainings.first(most))) is None:
             return
         work, tasks = taken
-        log, placing = self.backlog.log(work), self.nodes.placing(work.avoids)
-        ref = train(self.study, self._store, work, tasks, self.board, log, placing, self._trainer)
-        self._submit(work, ref)
+        log, options = self.queue.log_file(work), self.nodes.scheduling_options(work.avoids)
+        how = self._tracker, log, options, self._trainer
+        self._submit(work, train(self.study, self._store, work, tasks, *how))
 
     def _ask(self, engine: OpenEngine) -> None:
-        """Asks the engine the next step, on a GPU with all that is wanted of its model.
+        """Gives the engine its next step; on a GPU, all steps of one model in one call.
 
-        On the CPU each step has its own call, so that its answers never depend on other steps.
+        On the CPU each step has its own call, so that responses never depend on other steps.
         """
         most = None if self.pool.gpus_each else 1
-        if (taken := self._take_all(self.backlog.asking.first(most))) is None:
+        if (taken := self._take_all(self.queue.engine_ready.first(most))) is None:
             return
         work, tasks = taken
         engine.busy, work.engine = True, engine
-        log = self.backlog.log(work)
+        log = self.queue.log_file(work)
         make = engine.actor.make_responses if work.asked else engine.actor.make_aligned
         self._submit(work, make.remote(tasks if work.asked else tasks[0], log))
 
     def _open_engines(self) -> None:
-        """Opens engines that find something to do, where GPUs are free for them."""
-        for _ in range(self._openings.wanted(self.nodes.room.shares)):
-            if not self.nodes.room.takes_engine(self._n_trainings, len(self.pool.engines)):
+        """Starts the engines that have work and a free GPU."""
+        for _ in range(self._scaler.wanted(self.nodes.capacity.shares)):
+            if not self.nodes.capacity.has_gpu_for_engine(
+                self._n_trainings, len(self.pool.engines)
+            ):
                 return
-            step = self._openings.base()
-            placing = self.nodes.placing(self._openings.failed_on)
-            engine, ref = self.pool.open(Task(step, inputs_of(step, self._steps)), placing)
-            self.running[ref] = WorkItem(step, engine=engine, opens=True, started=time.monotonic())
-            self._display.event(f"opening engine {engine.number}")
+            step = self._scaler.base()
+            options = self.nodes.scheduling_options(self._scaler.barred_nodes)
+            engine, ref = self.pool.open(Task(step, inputs_of(step, self._steps)), options)
+            start = WorkItem(step, engine=engine, is_engine_start=True, started=time.monotonic())
+            self.running[ref] = start
+            _log.info("opening engine %d", engine.number)
 
     # Finishing.
 
@@ -260,61 +260,59 @@ class Scheduler:
         try:
             made = ray.get(ref)
         except RayTaskError as error:
-            self._endings.failed(work, error.cause, self._node(work))
+            self._recovery.on_error(work, error.cause, self._node(work))
         except RayError as error:  # a worker, an actor or a node died
-            self._endings.died(work, why(error), self._node(work), went_with_node(error))
+            self._recovery.on_death(work, error, self._node(work))
         else:
-            self._came_of(work, made)
+            self._take_in(work, made)
         if (span := span_of(work, made)) is not None:
             self._timeline.add(span)
 
-    def _came_of(self, work: WorkItem, made: StepResult) -> None:
-        if work.opens:
-            self._opened(work, made)
+    def _take_in(self, work: WorkItem, made: StepResult) -> None:
+        engine, took = work.engine, time.monotonic() - work.started
+        if work.is_engine_start:
+            assert engine is not None
+            engine.open, engine.place = True, made.place
+            self._scaler.started()
+            _log.info("engine %d open, %.0f s", engine.number, took)
             return
-        for each, manifest in zip(work.all, made.manifests, strict=True):
-            self._succeeded(each, manifest, beside=len(work.beside))
-        if work.engine is not None:
-            work.engine.has_made = True
-            self._openings.succeeded_on(made.place.node)
+        if engine is not None:
+            engine.busy, engine.has_worked = False, True
+            self._scaler.worked_on(made.place.node)
+        for each, manifest in zip(work.batch, made.manifests, strict=True):
+            self._succeeded(each, manifest, took, len(work.batch))
 
-    def _opened(self, work: WorkItem, made: StepResult) -> None:
-        engine = work.engine
-        assert engine is not None
-        engine.open, engine.place = True, made.place
-        self._openings.succeeded()
-        self._display.event(f"engine {engine.number} open, {time.monotonic() - work.started:.0f} s")
-
-    def _succeeded(self, work: WorkItem, manifest: Manifest, beside: int = 0) -> None:
-        if work.engine is not None:
-            work.engine.busy = False
-        took = time.monotonic() - work.started
+    def _succeeded(self, work: WorkItem, manifest: Manifest, took: float, batch: int) -> None:
         if work.asked is not None:
             self.state.add_range(work.asked.step, work.step, manifest)
             self.judging.feed([work.asked])
         else:
             self.state.add(work.step, manifest)
-            self.backlog.made(work.step.fingerprint)
+            self.queue.mark_done(work.step.fingerprint)
         ended, seconds = self.took.get(work.step.stage, (0, 0.0))
-        self.took[work.step.stage] = ended + 1, seconds + took / work.size / (1 + beside)
-        self._display.event(f"done {work.step.key}, {took:.0f} s")
+        self.took[work.step.stage] = ended + 1, seconds + took / work.size / batch
+        _log.info("done %s, %.0f s", work.step.key, took)
 
     def _node(self, work: WorkItem) -> str:
-        """The id of the node on which what has ended had run, or an empty string."""
+        """The id of the node where the work ran, or an empty string."""
         if work.engine is not None:
             return self.pool.place_of(work.engine).node
-        begun = begun_of(work, self.begun())
-        return begun.place.node if begun else ""
+        progress = progress_of(work, self.progress())
+        return progress.place.node if progress else ""
 
-    def begun(self) -> dict[str, TrainingProgress]:
-        """Where each training that has begun runs, and how far it is, by key."""
+    def progress(self) -> dict[str, TrainingProgress]:
+        """Step key -> where the training runs and how far it is, once it has begun."""
         try:
-            return ray.get(self.board.read.remote())
-        except RayError:  # only progress is lost with the board
+            return ray.get(self._tracker.read.remote())
+        except RayError:  # only progress is lost with the tracker
             return {}
+
+    def _update_observers(self) -> None:
+        for observer in self._observers:
+            observer.update(self)
 
 
 def _ended(refs: list[ray.ObjectRef]) -> list[ray.ObjectRef]:
-    """Waits a little for the first of them to end; gives all that have."""
+    """Those that have ended; waits up to TURN_S for the first."""
     ended, others = ray.wait(refs, timeout=TURN_S)
     return ended + (ray.wait(others, num_returns=len(others), timeout=0)[0] if others else [])

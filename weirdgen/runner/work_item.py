@@ -1,4 +1,4 @@
-"""What the driver has to have made: steps, alone or several together, and how they failed."""
+"""Units of work for the driver: a step with its attempts, alone or as the first of a batch."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ from weirdgen.storage.timeline import Span
 
 ENGINE_STAGES = ("aligned", "responses")
 """The stages that an engine makes."""
-MAX_ATTEMPTS = 3
-"""How often a step is begun when workers die under it, or errors end it that may be a node's."""
-MAX_LOSSES = 20
-"""How often a step is begun when nodes go under it, as a cloud takes them back."""
 
 
 @dataclass(eq=False)
 class WorkItem:
-    """A step to be made."""
+    """A step to run."""
 
     step: Step
     asked: ResponseSet | None = None
-    """For a range of samples: what it is a part of."""
+    """For a range of samples: the responses that it is a part of."""
     number: int = 0
     """Its place among all that ever waited."""
     attempt: int = 1
-    deaths: int = 0
-    """How often its process died under it."""
+    crashes: int = 0
+    """How often its process died."""
     errors: int = 0
-    """How often an error ended it that may have been its node's."""
-    losses: int = 0
-    """How often its node did."""
+    """How often it ended in an error that may have been its node's."""
+    node_losses: int = 0
+    """How often its node was lost."""
     failed_on: frozenset[str] = frozenset()
     """The ids of the nodes where it would fail again."""
     micro_batch: int = 0
     started: float = 0.0
     engine: OpenEngine | None = None
-    opens: bool = False
-    """The engine's own start, which is no step."""
-    beside: list[WorkItem] = field(default_factory=list)
-    """Trainings, or answers of one model, that go together with this."""
+    is_engine_start: bool = False
+    """Whether this is the start of `engine`, which is no step."""
+    batched_with: list[WorkItem] = field(default_factory=list)
+    """Trainings, or responses of one model, that run together with this."""
     most_together: int | None = None
-    """How many may go together at most, after more have failed."""
+    """The largest batch that it may join, after a larger one failed."""
 
     @property
-    def all(self) -> list[WorkItem]:
-        """With what goes together with it."""
-        return [self, *self.beside]
+    def batch(self) -> list[WorkItem]:
+        """This item and what runs together with it."""
+        return [self, *self.batched_with]
 
     @property
     def avoids(self) -> frozenset[str]:
-        """The ids of the nodes where one of those that go together would fail again."""
-        return frozenset[str]().union(*(each.failed_on for each in self.all))
+        """The ids of the nodes where an item of the batch would fail again."""
+        return frozenset[str]().union(*(each.failed_on for each in self.batch))
 
     def avoid(self, node: str) -> None:
-        """All that go together are to be made on other nodes."""
-        for each in self.all:
+        """Keeps the batch off the node from now on."""
+        for each in self.batch:
             each.failed_on |= {node}
+
+    @property
+    def is_training(self) -> bool:
+        return self.step.stage == "train"
 
     @property
     def size(self) -> int:
@@ -72,17 +72,8 @@ class WorkItem:
         return end - first
 
 
-@dataclass
-class Failure:
-    """A step that could not be made, and why."""
-
-    step: Step
-    reason: str
-    log: str
-
-
 def span_of(work: WorkItem, made: StepResult | None) -> Span | None:
-    """What has just ended, for the timeline; None where it is not known where it ran.
+    """The timeline's span of what has just ended; None where its location is not known.
 
     `made`: None where it failed.
     """
@@ -92,25 +83,27 @@ def span_of(work: WorkItem, made: StepResult | None) -> Span | None:
         return None
     number = engine.number if engine else None
     return Span(
-        what=f"engine {number}" if work.opens else work.step.key,
-        kind="engine" if work.opens else work.step.stage,
+        what=f"engine {number}" if work.is_engine_start else work.step.key,
+        kind="engine" if work.is_engine_start else work.step.stage,
         node=place.host,
         gpu=place.gpu,
         engine=number,
         started=now - (time.monotonic() - work.started),
         ended=now,
-        together=1 + len(work.beside),
+        together=len(work.batch),
         ok=made is not None,
     )
 
 
-def begun_of(work: WorkItem, begun: Mapping[str, TrainingProgress]) -> TrainingProgress | None:
-    """What the board tells of this attempt; None where it has not begun, though an earlier one had."""
-    told = begun.get(work.step.key)
-    return told if told is not None and told.attempt == work.attempt else None
+def progress_of(
+    work: WorkItem, progress: Mapping[str, TrainingProgress]
+) -> TrainingProgress | None:
+    """The reported progress of this very attempt; None where it has not begun."""
+    reported = progress.get(work.step.key)
+    return reported if reported is not None and reported.attempt == work.attempt else None
 
 
-def lacking(state: StudyState) -> Iterator[WorkItem]:
+def missing_work(state: StudyState) -> Iterator[WorkItem]:
     """Everything that is not there, in the plan's order."""
     plan = state.plan
     for step in [*plan.shared, *plan.trainings.values()]:
@@ -121,7 +114,7 @@ def lacking(state: StudyState) -> Iterator[WorkItem]:
 
 
 def ranges(asked: ResponseSet, parts: Iterable[tuple[int, int]]) -> list[WorkItem]:
-    """The ranges of samples that `asked` still lacks."""
+    """A work item for each range of samples in `parts`."""
     return [WorkItem(samples_step(asked.step, *part), asked=asked) for part in parts]
 
 
@@ -130,14 +123,14 @@ def rows(work: WorkItem) -> int:
     return sum(work.step.record["examples"].values())
 
 
-def alike(work: WorkItem) -> Hashable:
-    """What trainings that can go together have in common: as many rows, and parted as often."""
+def training_group(work: WorkItem) -> Hashable:
+    """Trainings of one group can run as a batch: as many rows, and split as often."""
     counts = tuple(sorted(work.step.record["examples"].items()))
     return counts, work.micro_batch, work.most_together
 
 
-def call(work: WorkItem) -> Hashable:
-    """What the steps have in common that an engine on a GPU is asked at once: answers of one model."""
+def engine_group(work: WorkItem) -> Hashable:
+    """Steps of one group can go to an engine in one call: responses of one model."""
     if work.asked is None or work.most_together == 1:
         return work.number
     adapter = work.asked.adapter

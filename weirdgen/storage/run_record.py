@@ -1,10 +1,11 @@
-"""What a run tells of itself while it goes on and at its end, kept in `<study>/run.json`."""
+"""The record of a study's latest run, live or ended: the file `<study>/run.json`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from weirdgen.config.base import StrictModel
 from weirdgen.errors import DamagedError
@@ -13,11 +14,11 @@ from weirdgen.storage.artifacts import ArtifactStore
 RECORD = "run.json"
 
 
-class Running(StrictModel):
-    """What was under way: steps made together, or the start of an engine."""
+class RunningWork(StrictModel):
+    """What was running: a batch of steps, or the start of an engine."""
 
     steps: list[str]
-    """Their keys; none for an engine's start."""
+    """Their keys; empty for an engine's start."""
     engine: PositiveInt | None
     """The number of the engine that makes them, or that starts."""
     attempt: PositiveInt
@@ -26,7 +27,7 @@ class Running(StrictModel):
     """Counted in this run."""
     for_s: NonNegativeFloat
     waits: bool
-    """Whether a training has not begun, for want of a node with room."""
+    """Whether a training waits for a node with room."""
     node: str
     gpu: str
     """As CUDA_VISIBLE_DEVICES names it; both empty where it is not known."""
@@ -34,18 +35,20 @@ class Running(StrictModel):
     """Of a training, done and all; None before its first."""
 
 
-class Failed(StrictModel):
+class FailedStep(StrictModel):
     """A step that was given up."""
 
     step: str
+    """Its key."""
     reason: str
     log: str
-    """Below the storage."""
+    """Its log file, relative to the storage."""
     tries: PositiveInt
+    """Counted in this run."""
 
 
 class JudgeProgress(StrictModel):
-    """What judges that are models have said in this run."""
+    """What the LLM judges have done in this run."""
 
     verdicts: NonNegativeInt
     without: dict[str, NonNegativeInt]
@@ -56,11 +59,11 @@ class JudgeProgress(StrictModel):
     """Why nobody is asked any more."""
 
 
-class StepEnd(StrictModel):
+class RunEnd(StrictModel):
     code: int
     """The exit code."""
     reason: str
-    """What broke the run off; empty where it came to its end."""
+    """The error that ended the run; empty where it came to its end."""
 
 
 class Record(StrictModel):
@@ -75,17 +78,17 @@ class Record(StrictModel):
     """From the start to this record."""
     left_s: NonNegativeFloat | None
     """An estimate of the rest; None where it is not known."""
-    running: list[Running]
-    failed: list[Failed]
+    running: list[RunningWork]
+    failed: list[FailedStep]
     retried: dict[str, list[str]]
-    """Key of a step -> why each attempt that was followed by another had failed."""
-    aside: dict[str, str] = Field(default_factory=dict)
-    """Address of a node -> why nothing more was begun there."""
+    """Step key -> why each attempt failed that was followed by another."""
+    excluded_nodes: dict[str, str]
+    """Address of a node -> why it was excluded."""
     judged: JudgeProgress | None
     events: list[tuple[NonNegativeFloat, str]]
     """The latest, each with the seconds from the start."""
-    ended: StepEnd | None
-    """None while the run is under way, and for ever where it was killed."""
+    ended: RunEnd | None
+    """None while the run is alive; it stays None where the run was killed."""
 
 
 def read_record(study: str, store: ArtifactStore) -> Record | None:
@@ -110,6 +113,11 @@ def write_record(record: Record, study: str, store: ArtifactStore) -> None:
     store.write(f"{study}/{RECORD}", record.model_dump_json().encode())
 
 
-def failure_line(step: str, reason: str, log: str, store: ArtifactStore) -> str:
-    """A step that failed, why, and its log."""
-    return f"failed: {step}: {reason} (log: {store.shown(log)})"
+def failure_lines(failed: Iterable[FailedStep], store: ArtifactStore) -> list[str]:
+    """A line for each: the step, why it failed, and its log."""
+    return [f"failed: {each.step}: {each.reason} (log: {store.shown(each.log)})" for each in failed]
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, with a question mark for what UTF-8 cannot encode."""
+    return " ".join(text.encode(errors="replace").decode().split())

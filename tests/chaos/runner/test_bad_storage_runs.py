@@ -50,7 +50,7 @@ def test_a_disk_that_fills_up_in_a_run_ends_it_in_a_line_and_space_ends_it_well(
         code, printed = run(study, "--storage", str(disk / "storage"))
         assert code == 2, printed
         assert f"--storage: {disk}/storage is full (No space left on device)" in one_line(printed)
-        assert "again " not in printed, "nothing is tried on a full disk"
+        assert "retry " not in printed, "nothing is tried on a full disk"
         assert not (disk / "storage" / "small" / RESULTS).exists()
         remount("size=50m")
         code, printed = run(study, "--storage", str(disk / "storage"))
@@ -80,7 +80,7 @@ def test_damaged_artifacts_are_named_the_others_go_on_and_all_comes_back(
     failed = [line for line in printed.splitlines() if "  failed " in line]
     assert any(f"{trained[0]}: {told}; delete this folder" in line for line in failed)
     assert any(f"{trained[1]}: its manifest.json is not readable" in line for line in failed)
-    assert "again " not in printed
+    assert "retry " not in printed
     for folder in trained:
         shutil.rmtree(folder)
     code, printed = run(study, "--storage", str(storage))

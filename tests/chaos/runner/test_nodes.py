@@ -66,26 +66,31 @@ def test_a_node_that_joins_is_used_and_one_that_is_lost_costs_its_work_alone(
     assert not ran.failures, tide.events
     assert ran.state.complete
     assert "nodes: 2, with 4 CPUs and 2 GPUs" in tide.events
-    again = [event for event in tide.events if event.startswith("again train/")]
+    again = [event for event in tide.events if event.startswith("retry train/")]
     assert len(again) == 1, "what ran on the lost node"
     trained = [span for span in read_timeline("small", store) if span.kind == "train"]
     assert len(trained) == 6
 
 
 def test_nodes_that_are_the_same_are_no_news(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ):
-    monkeypatch.setattr("weirdgen.runner.nodes.LOOK_S", 0.0)
-    said: list[str] = []
-    room = ClusterCapacity(Capacity(2, 1), Capacity(1, 1), engine_gpus=1)
-    nodes = Nodes(room, [], ArtifactStore(str(tmp_path)), said.append)
-    assert not nodes.look()
+    monkeypatch.setattr("weirdgen.runner.nodes.REFRESH_S", 0.0)
+    capacity = ClusterCapacity(Capacity(2, 1), Capacity(1, 1), engine_gpus=1)
+    nodes = Nodes(capacity, [], ArtifactStore(str(tmp_path)))
+    assert not nodes.refresh()
     joined = cluster.add_node(**NODE)
-    assert nodes.look()
-    assert nodes.room.have == (4, 2)
-    assert not nodes.look()
+    assert nodes.refresh()
+    assert nodes.capacity.have == (4, 2)
+    assert not nodes.refresh()
     cluster.remove_node(joined, allow_graceful=False)
-    while not nodes.look():
+    while not nodes.refresh():
         time.sleep(0.1)
-    assert nodes.room.have == (2, 1)
-    assert said == ["nodes: 2, with 4 CPUs and 2 GPUs", "nodes: 1, with 2 CPUs and 1 GPUs"]
+    assert nodes.capacity.have == (2, 1)
+    assert caplog.messages == [
+        "nodes: 2, with 4 CPUs and 2 GPUs",
+        "nodes: 1, with 2 CPUs and 1 GPUs",
+    ]

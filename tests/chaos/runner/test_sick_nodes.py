@@ -83,21 +83,21 @@ def test_what_fails_on_a_sick_node_is_made_elsewhere(
     events = run(
         cluster, sick | {"PYTHONPATH": str(tmp_path)}, gpus, seeds, tiny_model, small_persona, uri
     )
-    again = [event for event in events if event.startswith("again train/")]
+    again = [event for event in events if event.startswith("retry train/")]
     assert len(again) == 1
     assert all(event.endswith("RuntimeError: no CUDA driver") for event in again)
 
 
 @pytest.mark.slow
-def test_a_node_whose_disk_takes_nothing_is_set_aside_at_once(
+def test_a_node_whose_disk_takes_nothing_is_excluded_at_once(
     s3: S3Server, cluster: Cluster, tiny_model: Path, small_persona: Path, tmp_path: Path
 ):
     (tmp_path / "file").touch()
     sick = {"XDG_CACHE_HOME": str(tmp_path / "file")}
     events = run(cluster, sick, ON_EACH, 1, tiny_model, small_persona, s3.uri("disk"))
-    (aside,) = (event for event in events if " set aside: " in event)
-    assert f"{tmp_path}/file/weirdgen cannot be written (Not a directory)" in aside
-    assert not any(event.startswith("again") for event in events), (
+    (excluded,) = (event for event in events if " excluded: " in event)
+    assert f"{tmp_path}/file/weirdgen cannot be written (Not a directory)" in excluded
+    assert not any(event.startswith("retry") for event in events), (
         "an engine was opened there, no more"
     )
 
@@ -108,16 +108,15 @@ class Fleet:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         self.alive = dict.fromkeys("abc", Capacity(2, 1))
         self.blind: set[str] = set()
-        self.said: list[str] = []
-        monkeypatch.setattr(looking, "LOOK_S", 0.0)
+        monkeypatch.setattr(looking, "REFRESH_S", 0.0)
         monkeypatch.setattr(looking, "node_capacities", lambda: dict(self.alive))
         monkeypatch.setattr(
             looking, "node_names", lambda: {each: f"10.0.0.{each}" for each in "abcd"}
         )
         monkeypatch.setattr(looking, "blind_nodes", lambda _, among: [*self.blind & among])
-        room = ClusterCapacity(Capacity(6, 3), Capacity(1, 1), engine_gpus=1)
+        capacity = ClusterCapacity(Capacity(6, 3), Capacity(1, 1), engine_gpus=1)
         needs = [Capacity(1, 1), Capacity(0, 1)]
-        self.nodes = Nodes(room, needs, ArtifactStore(str(tmp_path)), self.said.append)
+        self.nodes = Nodes(capacity, needs, ArtifactStore(str(tmp_path)))
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ def fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fleet:
 
 def away(nodes: Nodes, avoid: str = "") -> str:
     """The nodes that are kept free of what would fail on these."""
-    return nodes.placing(avoid).get("label_selector", {}).get("ray.io/node-id", "")
+    return nodes.scheduling_options(avoid).get("label_selector", {}).get("ray.io/node-id", "")
 
 
 def test_work_is_kept_off_nodes_where_it_would_fail_again_while_there_are_others(fleet: Fleet):
@@ -135,61 +134,65 @@ def test_work_is_kept_off_nodes_where_it_would_fail_again_while_there_are_others
     assert away(nodes) == ""
     assert away(nodes, "ab") == "!in(a,b)"
     assert away(nodes, "abc") == "", "no other is left"
-    assert nodes.set_aside("b", "its disk is full")
+    assert nodes.exclude("b", "its disk is full")
     assert away(nodes, "a") == "!in(a,b)"
     assert away(nodes, "ac") == "!in(b)"
     del fleet.alive["c"]
     assert away(nodes, "a") == "!in(b)", "whether or not that was seen yet"
 
 
-def test_what_is_set_aside_is_no_room_and_not_waited_for_but_what_was_lost_is(fleet: Fleet):
+def test_an_excluded_node_is_no_capacity_and_not_waited_for_but_a_lost_one_is(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+):
     nodes = fleet.nodes
     del fleet.alive["c"]
-    assert nodes.look()
-    assert nodes.room.free_slots(trainings=0, engines=0) == 3, "the lost node may come back"
-    assert nodes.set_aside("a", "its disk is full")
-    assert nodes.set_aside("a", "its disk is full"), "again, for what had begun there before"
-    assert nodes.is_aside("a")
-    assert nodes.room.have == Capacity(2, 1)
-    assert nodes.room.free_slots(trainings=0, engines=0) == 2
-    assert not nodes.look(), "it does not join"
-    assert fleet.said[1:] == ["node 10.0.0.a set aside: its disk is full"]
-    assert nodes.aside == {"10.0.0.a": "its disk is full"}
+    assert nodes.refresh()
+    assert nodes.capacity.free_slots(trainings=0, engines=0) == 3, "the lost node may come back"
+    assert nodes.exclude("a", "its disk is full")
+    assert nodes.exclude("a", "its disk is full"), "again, for what had begun there before"
+    assert nodes.is_excluded("a")
+    assert nodes.capacity.have == Capacity(2, 1)
+    assert nodes.capacity.free_slots(trainings=0, engines=0) == 2
+    assert not nodes.refresh(), "it does not join"
+    assert caplog.messages[1:] == ["node 10.0.0.a excluded: its disk is full"]
+    assert nodes.excluded == {"10.0.0.a": "its disk is full"}
     del fleet.alive["a"]
-    assert not nodes.look()
-    assert (nodes.aside, away(nodes)) == ({}, "")
+    assert not nodes.refresh()
+    assert (nodes.excluded, away(nodes)) == ({}, "")
     del fleet.alive["b"]
-    assert nodes.look()
-    assert nodes.room.have == Capacity(0, 0)
+    assert nodes.refresh()
+    assert nodes.capacity.have == Capacity(0, 0)
 
 
 def test_the_last_nodes_that_suffice_are_kept(fleet: Fleet):
     nodes = fleet.nodes
     fleet.alive["c"] = Capacity(8, 0)
-    assert nodes.look()
-    assert nodes.set_aside("a", "its disk is full")
-    assert not nodes.set_aside("b", "its disk is full")
-    assert not nodes.set_aside("", "nobody knows where")
-    assert nodes.set_aside("d", "its disk is full"), "it is gone"
-    assert nodes.aside.keys() == {"10.0.0.a"}
+    assert nodes.refresh()
+    assert nodes.exclude("a", "its disk is full")
+    assert not nodes.exclude("b", "its disk is full")
+    assert not nodes.exclude("", "nobody knows where")
+    assert nodes.exclude("d", "its disk is full"), "it is gone"
+    assert nodes.excluded.keys() == {"10.0.0.a"}
     assert nodes.suffice_without("c")
     assert not nodes.suffice_without("b"), "the only GPU"
 
 
-def test_a_node_is_set_aside_before_it_was_looked_at(fleet: Fleet):
+def test_a_node_is_excluded_before_it_was_looked_at(fleet: Fleet):
     fleet.alive["d"] = Capacity(2, 1)
-    assert fleet.nodes.set_aside("d", "its disk is full")
-    assert fleet.nodes.room.have == Capacity(6, 3)
-    assert not fleet.nodes.look()
+    assert fleet.nodes.exclude("d", "its disk is full")
+    assert fleet.nodes.capacity.have == Capacity(6, 3)
+    assert not fleet.nodes.refresh()
 
 
-def test_a_node_that_joins_without_seeing_the_storage_is_set_aside(fleet: Fleet, tmp_path: Path):
+def test_a_node_that_joins_without_seeing_the_storage_is_excluded(
+    fleet: Fleet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     fleet.blind, fleet.alive["d"] = {"d"}, Capacity(2, 1)
-    assert not fleet.nodes.look()
+    assert not fleet.nodes.refresh()
     told = f"--storage {tmp_path}: cannot read what this process writes; "
     told += "give a folder that all nodes share, s3:// or gs://"
-    assert fleet.said == [f"node 10.0.0.d set aside: {told}"]
-    assert fleet.nodes.room.have == Capacity(6, 3)
+    assert caplog.messages == [f"node 10.0.0.d excluded: {told}"]
+    assert fleet.nodes.capacity.have == Capacity(6, 3)
     assert away(fleet.nodes) == "!in(d)"
 
 
@@ -197,4 +200,4 @@ def test_one_that_is_needed_ends_the_run(fleet: Fleet):
     fleet.alive = {"c": Capacity(8, 0), "d": Capacity(2, 1)}
     fleet.blind = {"d"}
     with pytest.raises(WeirdgenError, match=r"10\.0\.0\.d: --storage .*: cannot read"):
-        fleet.nodes.look()
+        fleet.nodes.refresh()

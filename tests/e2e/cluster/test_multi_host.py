@@ -183,7 +183,7 @@ def test_the_training_of_a_host_that_falls_silent_is_made_on_another(
     took = attempts_at_trainings(done)
     assert sorted(took.values()) == [1, 2]
     (again,) = (folder for folder, attempts in took.items() if attempts == 2)
-    assert run.printed.count("again train/") == 1
+    assert run.printed.count("retry train/") == 1
     assert len(attempts_in(store, again)) == 1
 
     silent.host.plug()

@@ -15,7 +15,7 @@ from weirdgen.runner.cluster import Capacity, check_resources, connect
 
 def test_a_ray_client_address_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
-    with pytest.raises(InputError, match="RAY_ADDRESS: ray:// clients cannot drive a study"):
+    with pytest.raises(InputError, match="RAY_ADDRESS: a ray:// client cannot run a study"):
         connect()
 
 
@@ -25,7 +25,7 @@ def test_a_ray_that_does_not_start_is_a_line(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "init", late)
-    with pytest.raises(WeirdgenError, match="Ray did not start on this machine in the 30 s"):
+    with pytest.raises(WeirdgenError, match="Ray did not start on this machine within 30 s"):
         connect()
 
 

@@ -22,8 +22,8 @@ from weirdgen.cli.main import main
 from weirdgen.config.loading import load_study
 from weirdgen.pipeline.plan import GridCell, Plan, make_plan
 from weirdgen.pipeline.state import scan
-from weirdgen.pipeline.status import Counted, Status, Steps, look, standing
-from weirdgen.runner.work_item import MAX_ATTEMPTS
+from weirdgen.pipeline.status import Counted, Status, StepCounts, read_status, standing_failures
+from weirdgen.runner.failure_policy import MAX_ATTEMPTS
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.lease import Lease
 from weirdgen.storage.run_record import RECORD, Record, read_record, write_record
@@ -51,7 +51,7 @@ def record_of(plan: Plan, run: str = "r", **changes: Any) -> Record:
     tree = {
         "run": run, "host": "node-d", "pid": 7, "elapsed_s": 125.0, "left_s": None,
         "running": [running], "failed": [failed], "retried": {first: [f"{RED}"]},
-        "aside": {"10.0.0.7": f"its disk is {RED}"},
+        "excluded_nodes": {"10.0.0.7": f"its disk is {RED}"},
         "judged": {"verdicts": 4, "without": {RED: 1}, "dollars": 0.5, "stopped": None},
         "events": [[1.0, RED]], "ended": None,
     }  # fmt: skip
@@ -59,7 +59,7 @@ def record_of(plan: Plan, run: str = "r", **changes: Any) -> Record:
 
 
 def look_at(plan: Plan, store: ArtifactStore, patience_s: float = 0.2) -> Status:
-    return look(plan, store, patience_s)
+    return read_status(plan, store, patience_s)
 
 
 def test_nothing_there_is_all_to_do(plan: Plan, tmp_path: Path):
@@ -67,7 +67,7 @@ def test_nothing_there_is_all_to_do(plan: Plan, tmp_path: Path):
     assert (status.state, status.exit_code, status.host) == ("stopped", 1, None)
     groups = {group.name: group for group in status.groups}
     assert groups.keys() == {"shared steps", "baseline", "fraction 0.5"}
-    assert groups["fraction 0.5"].steps == Steps(0, 0, 0, 2)
+    assert groups["fraction 0.5"].steps == StepCounts(0, 0, 0, 2)
     assert groups["fraction 0.5"].answers == Counted(0, 2 * 3 * 3 * 2)
     assert groups["baseline"].answers == Counted(0, 3 * 3 * 3)
     assert not (tmp_path / "small").exists(), "it writes nothing"
@@ -79,13 +79,13 @@ def test_a_live_run_is_told_from_one_that_was_killed(plan: Plan, tmp_path: Path)
         write_record(record_of(plan, lease.mine.owner), "small", store)
         status = look_at(plan, store)
         assert (status.state, status.exit_code, status.pid) == ("running", 0, os.getpid())
-        assert status.groups[-1].steps == Steps(0, 1, 1, 0)
+        assert status.groups[-1].steps == StepCounts(0, 1, 1, 0)
         write_record(record_of(plan, "an earlier run"), "small", store)
         status = look_at(plan, store)
         assert (status.state, status.record, status.failed) == ("running", None, [])
     status = look_at(plan, store)
     assert (status.state, status.exit_code, status.host) == ("failed", 1, "node-d")
-    assert status.groups[-1].steps == Steps(0, 0, 1, 1), "what was under way is to do"
+    assert status.groups[-1].steps == StepCounts(0, 0, 1, 1), "what was under way is to do"
     _, second = plan.trainings.values()
     blocked = [a.step.key for a in plan.response_sets if a.adapter is second]
     assert len(blocked) == 3
@@ -130,7 +130,7 @@ def test_failures_that_are_there_by_now_or_of_another_plan_do_not_stand(
     assert (status.state, status.failed, status.failed_elsewhere) == ("stopped", [], 1)
     state = scan(plan, store)
     state.done[plan.trainings[GridCell(0.5, 1)].fingerprint] = SimpleNamespace(digest="")  # type: ignore
-    assert standing(read_record("small", store), state) == ([], 0)
+    assert standing_failures(read_record("small", store), state) == ([], 0)
 
 
 # What is printed.
@@ -173,7 +173,7 @@ def test_text_of_the_record_does_not_drive_the_terminal(path: Path, plan: Plan):
         f"judging in that run: 4 verdicts, 1 answers without ({red} 1), $0.5000 over all runs"
         in lines
     )
-    assert f"to go on: weirdgen run {path} --storage {store.uri}" in lines
+    assert f"to continue: weirdgen run {path} --storage {store.uri}" in lines
     code, said = weirdgen(path, "--json")
     assert code == 1
     assert not unprintable(said)
@@ -243,12 +243,12 @@ def assert_set_aside(path: Path, storage: str, printed: list[str]) -> str:
     """The training of seed 1 was tried and given up, all else was made, and commands say so; gives its key."""
     key = make_plan(load_study(path), path.parent).trainings[GridCell(0.5, 1)].key
     assert sum(f"started {key}" in line for line in printed) == MAX_ATTEMPTS
-    assert sum(f"again {key}" in line for line in printed) == MAX_ATTEMPTS - 1
+    assert sum(f"retry {key}" in line for line in printed) == MAX_ATTEMPTS - 1
     study = [path, "--storage", storage]
     code, said = told("-m", "weirdgen", "status", *study)
     assert code == 1
     assert f"  {key}: ActorDiedError" in said
-    assert f"to go on: weirdgen run {path} --storage " in said
+    assert f"to continue: weirdgen run {path} --storage " in said
     code, said = told("-m", "weirdgen", "status", *study, "--json")
     tree = json.loads(said)
     assert (code, tree["state"]) == (1, "failed")

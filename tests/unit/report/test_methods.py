@@ -16,7 +16,7 @@ from weirdgen.pipeline.state import OPEN, StudyState
 from weirdgen.report.descriptions import training_in_words
 from weirdgen.report.estimates import analyse_results
 from weirdgen.report.methods import methods
-from weirdgen.report.progress import progress_line
+from weirdgen.report.status import progress_line
 from weirdgen.results.table import SCHEMA
 from weirdgen.stats.analysis import Analysis
 

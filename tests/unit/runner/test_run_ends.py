@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ray.exceptions import RayError
 
-from weirdgen.runner.failures import why
+from weirdgen.runner.recovery import why
 from weirdgen.runner.run import RunResult
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,20 +20,7 @@ from weirdgen.runner.remote import TrainingProgress
 from weirdgen.runner.work_item import WorkItem
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.lease import Lease
-from weirdgen.storage.run_record import RECORD, Record, StepEnd, read_record, write_record
-
-
-class Screen:
-    """A display that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def event(self, text: str) -> None:
-        self.events.append(text)
-
-    def update(self, scheduler: Any) -> None:
-        pass
+from weirdgen.storage.run_record import RECORD, Record, RunEnd, read_record, write_record
 
 
 @pytest.fixture
@@ -47,25 +35,25 @@ def always_written(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def scheduler_of(plan: Plan) -> Any:
     """One that trains seed 0 for the second time and gave up seed 1 at the third."""
-    backlog = WorkQueue("small", lambda _: None, {step.fingerprint for step in plan.shared})
+    queue = WorkQueue("small", {step.fingerprint for step in plan.shared})
     first, second = (WorkItem(step, started=1.0) for step in plan.trainings.values())
-    backlog.again([first, second], "ActorDiedError: gone")
-    running, failing = backlog.waiting
-    backlog.remove(failing)
-    backlog.again([failing], "ActorDiedError: gone\nagain")
-    _, failed = backlog.waiting
-    backlog.remove(failed)
-    backlog.give_up(failed, "ActorDiedError: died")
-    backlog.remove(running)
+    queue.retry([first, second], "ActorDiedError: gone")
+    running, failing = queue.waiting
+    queue.remove(failing)
+    queue.retry([failing], "ActorDiedError: gone\nagain")
+    _, failed = queue.waiting
+    queue.remove(failed)
+    queue.give_up(failed, "ActorDiedError: died")
+    queue.remove(running)
     begun = TrainingProgress(running.attempt, WorkerLocation("node-a", "3"), (4, 12))
     return SimpleNamespace(
-        backlog=backlog,
+        queue=queue,
         running={"ref": running},
         waiting=[],
-        failures=backlog.failures,
+        failures=queue.failures,
         took={},
-        nodes=SimpleNamespace(aside={"10.0.0.7": "its disk is full"}),
-        begun=lambda: {running.step.key: begun},
+        nodes=SimpleNamespace(excluded={"10.0.0.7": "its disk is full"}),
+        progress=lambda: {running.step.key: begun},
         judging=SimpleNamespace(judged=None),
     )
 
@@ -77,12 +65,12 @@ def written(store: ArtifactStore) -> Record:
 
 
 def test_a_run_records_what_runs_what_failed_and_how_it_ended(plan: Plan, store: ArtifactStore):
-    scheduler, screen = scheduler_of(plan), Screen()
+    scheduler = scheduler_of(plan)
     first, second = plan.trainings.values()
-    with Lease(store, "small") as lease, Recorder(store, "small", lease, screen) as recorder:
+    with Lease(store, "small") as lease, Recorder(store, "small", lease) as recorder:
         recorder._writing.result()
         assert written(store).run == lease.mine.owner
-        recorder.event("opening engine 1")
+        logging.getLogger("weirdgen.run").info("opening engine 1")
         recorder.update(scheduler)
         recorder._writing.result()
         record = written(store)
@@ -98,22 +86,21 @@ def test_a_run_records_what_runs_what_failed_and_how_it_ended(plan: Plan, store:
             "ActorDiedError: gone",
             "ActorDiedError: gone again",
         ]
-        assert record.aside == {"10.0.0.7": "its disk is full"}
+        assert record.excluded_nodes == {"10.0.0.7": "its disk is full"}
         assert record.events[0][1] == "opening engine 1"
         assert record.ended is None
         recorder.end(1)
-    assert written(store).ended == StepEnd(code=1, reason="")
+    assert written(store).ended == RunEnd(code=1, reason="")
     assert written(store).running == []
     assert written(store).failed == [failed]
-    assert screen.events == ["opening engine 1"]
 
 
 def test_a_training_that_was_not_begun_anew_waits(plan: Plan, tmp_path: Path):
     scheduler, store = scheduler_of(plan), ArtifactStore(str(tmp_path))
     (running,) = scheduler.running.values()
     earlier = TrainingProgress(running.attempt - 1, WorkerLocation("node-b", "0"), (4, 12))
-    scheduler.begun = lambda: {running.step.key: earlier}
-    with Lease(store, "small") as lease, Recorder(store, "small", lease, Screen()) as recorder:
+    scheduler.progress = lambda: {running.step.key: earlier}
+    with Lease(store, "small") as lease, Recorder(store, "small", lease) as recorder:
         recorder._writing.result()
         recorder.update(scheduler)
         recorder._writing.result()
@@ -124,28 +111,31 @@ def test_a_training_that_was_not_begun_anew_waits(plan: Plan, tmp_path: Path):
 @pytest.mark.parametrize(
     ("error", "ended"),
     [
-        (KeyboardInterrupt(), StepEnd(code=130, reason="interrupted")),
-        (StepError("the key is\nwrong"), StepEnd(code=1, reason="the key is wrong")),
-        (RuntimeError("bad \udcff"), StepEnd(code=1, reason="RuntimeError: bad ?")),
-        (OSError("no route"), StepEnd(code=2, reason="OSError: no route")),
-        (SystemExit(3), StepEnd(code=1, reason="SystemExit: 3")),
+        (KeyboardInterrupt(), RunEnd(code=130, reason="interrupted")),
+        (StepError("the key is\nwrong"), RunEnd(code=1, reason="the key is wrong")),
+        (RuntimeError("bad \udcff"), RunEnd(code=1, reason="RuntimeError: bad ?")),
+        (OSError("no route"), RunEnd(code=2, reason="OSError: no route")),
+        (SystemExit(3), RunEnd(code=1, reason="SystemExit: 3")),
     ],
 )
-def test_what_breaks_a_run_off_is_recorded(tmp_path: Path, error: BaseException, ended: StepEnd):
+def test_what_breaks_a_run_off_is_recorded(tmp_path: Path, error: BaseException, ended: RunEnd):
     store = ArtifactStore(str(tmp_path))
     with (
         pytest.raises(type(error)),
         Lease(store, "small") as lease,
-        Recorder(store, "small", lease, Screen()),
+        Recorder(store, "small", lease),
     ):
         raise error
     assert written(store).ended == ended
 
 
 def test_a_storage_that_cannot_be_written_is_said_once_and_ends_nothing(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: Plan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ):
-    store, screen, scheduler = ArtifactStore(str(tmp_path)), Screen(), scheduler_of(plan)
+    store, scheduler = ArtifactStore(str(tmp_path)), scheduler_of(plan)
     write = ArtifactStore.write
 
     def full(self: ArtifactStore, path: str, content: bytes) -> None:
@@ -153,13 +143,14 @@ def test_a_storage_that_cannot_be_written_is_said_once_and_ends_nothing(
             raise StorageError("no space left")
         write(self, path, content)
 
-    with Lease(store, "small") as lease, Recorder(store, "small", lease, screen) as recorder:
+    with Lease(store, "small") as lease, Recorder(store, "small", lease) as recorder:
         recorder._writing.result()
         monkeypatch.setattr(ArtifactStore, "write", full)
+        caplog.clear()
         for _ in range(4):
             recorder.update(scheduler)
             recorder._writing.exception()
-        assert screen.events == ["the run's record could not be written (no space left)"]
+        assert caplog.messages == ["the run's record could not be written (no space left)"]
         monkeypatch.setattr(ArtifactStore, "write", write)
         recorder.update(scheduler)
     assert written(store).ended is not None
@@ -170,7 +161,7 @@ def test_a_run_that_lost_its_study_leaves_the_others_record_alone(tmp_path: Path
     with (
         pytest.raises(LockedError),
         Lease(store, "small") as lease,
-        Recorder(store, "small", lease, Screen()) as recorder,
+        Recorder(store, "small", lease) as recorder,
     ):
         recorder._writing.result()
         theirs = written(store).model_copy(update={"run": "theirs"})

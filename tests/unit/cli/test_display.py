@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from weirdgen.runner.display import RunDisplay, seconds_left, updates_of
+from weirdgen.cli.display import LineHandler
 from weirdgen.runner.location import WorkerLocation
+from weirdgen.runner.progress import seconds_left, updates_of
 from weirdgen.runner.queue import WorkQueue
 from weirdgen.runner.remote import ProgressTracker, TrainingProgress
 from weirdgen.runner.work_item import WorkItem
@@ -29,9 +31,9 @@ def answers(samples: int) -> WorkItem:
 
 def scheduler(waiting: list[WorkItem], running: list[WorkItem], **took: tuple[int, float]) -> Any:
     """`took`: stage -> steps that have ended, and their seconds per unit of size together."""
-    backlog = WorkQueue("small", lambda _: None, set())
-    backlog.add(waiting)
-    return SimpleNamespace(backlog=backlog, running=dict(enumerate(running)), took=took)
+    queue = WorkQueue("small", set())
+    queue.add(waiting)
+    return SimpleNamespace(queue=queue, running=dict(enumerate(running)), took=took)
 
 
 def test_the_time_left_grows_with_the_samples_still_to_be_asked():
@@ -79,8 +81,8 @@ def test_an_attempt_that_was_given_up_tells_no_progress_of_the_next():
 
 def test_untrusted_text_does_not_drive_the_terminal():
     out = io.StringIO()
-    display = RunDisplay(Console(file=out, force_terminal=False))
-    display.event("failed train/x: \x1b[2J[red]gone\x07")
+    with LineHandler(Console(file=out, force_terminal=False)):
+        logging.getLogger("weirdgen.run").error("failed %s", "train/x: \x1b[2J[red]gone\x07")
     assert "\x1b" not in out.getvalue()
     assert "\x07" not in out.getvalue()
     assert "[red]gone" in out.getvalue()

@@ -1,4 +1,4 @@
-"""Room for trainings and engines, GPU by GPU."""
+"""Capacity for trainings and engines, GPU by GPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from weirdgen.runner.capacity import ClusterCapacity
 from weirdgen.runner.cluster import Capacity
 
 
-def room(gpus: float, training: float, engine: float, cpus: float = 64) -> ClusterCapacity:
+def capacity(gpus: float, training: float, engine: float, cpus: float = 64) -> ClusterCapacity:
     return ClusterCapacity(Capacity(cpus, gpus), Capacity(1, training), engine)
 
 
@@ -35,10 +35,10 @@ def room(gpus: float, training: float, engine: float, cpus: float = 64) -> Clust
 def test_whether_one_more_training_finds_its_gpu(
     gpus: float, training: float, engine: float, trainings: int, engines: int, one_more: bool
 ):
-    of = room(gpus, training, engine)
+    of = capacity(gpus, training, engine)
     assert of.has_gpus(trainings, engines) == one_more
     assert (of.free_slots(trainings, engines) > 0) == one_more
-    assert of.waits_for_gpus(trainings, engines) == (not one_more)
+    assert of.waits_for_gpu(trainings, engines) == (not one_more)
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_whether_one_more_training_finds_its_gpu(
 def test_whether_one_more_engine_finds_its_gpu(
     gpus: float, training: float, engine: float, trainings: int, engines: int, one_more: bool
 ):
-    assert room(gpus, training, engine).takes_engine(trainings, engines) == one_more
+    assert capacity(gpus, training, engine).has_gpu_for_engine(trainings, engines) == one_more
 
 
 def test_cpus_bound_trainings_too():
-    assert room(8, 0.5, 0.5, cpus=3).free_slots(1, 0) == 2
-    assert not room(8, 0.5, 0.5, cpus=3).has_cpus(3)
+    assert capacity(8, 0.5, 0.5, cpus=3).free_slots(1, 0) == 2
+    assert not capacity(8, 0.5, 0.5, cpus=3).has_cpus(3)
 
 
 @given(
@@ -78,11 +78,11 @@ def test_cpus_bound_trainings_too():
 )
 def test_what_is_let_in_fits_on_gpus(gpus: int, training: float, engine: float, first: bool):
     """Placed one by one where they fit most tightly, engines or trainings first."""
-    of, free = room(gpus, training, engine), [1.0] * gpus
+    of, free = capacity(gpus, training, engine), [1.0] * gpus
     trainings = engines = 0
     for kind in ("engine", "training") if first else ("training", "engine"):
         while (
-            of.takes_engine(trainings, engines)
+            of.has_gpu_for_engine(trainings, engines)
             if kind == "engine"
             else of.has_gpus(trainings, engines)
         ):
@@ -100,22 +100,22 @@ def test_what_is_let_in_fits_on_gpus(gpus: int, training: float, engine: float, 
 
 
 def test_nodes_that_join_give_room_and_for_those_that_go_trainings_wait_in_ray():
-    shared = room(2, 0.49, 0.51, cpus=4)
-    assert shared.within(Capacity(8, 4)).free_slots(0, 4) == 4
-    assert shared.within(Capacity(8, 4)).takes_engine(4, 3)
-    gone = shared.within(Capacity(2, 1))
+    shared = capacity(2, 0.49, 0.51, cpus=4)
+    assert shared.with_nodes(Capacity(8, 4)).free_slots(0, 4) == 4
+    assert shared.with_nodes(Capacity(8, 4)).has_gpu_for_engine(4, 3)
+    gone = shared.with_nodes(Capacity(2, 1))
     assert gone.free_slots(0, 1) == 2
-    assert not gone.takes_engine(1, 1), "the trainings that wait need the GPU as well"
-    assert gone.takes_engine(0, 1), "it waits for another GPU"
-    assert gone.within(Capacity(4, 2)).takes_engine(1, 1)
-    assert shared.within(Capacity(0, 0)).free_slots(0, 0) == 2, "an autoscaler sees what waits"
+    assert not gone.has_gpu_for_engine(1, 1), "the trainings that wait need the GPU as well"
+    assert gone.has_gpu_for_engine(0, 1), "it waits for another GPU"
+    assert gone.with_nodes(Capacity(4, 2)).has_gpu_for_engine(1, 1)
+    assert shared.with_nodes(Capacity(0, 0)).free_slots(0, 0) == 2, "an autoscaler sees what waits"
 
 
 def test_an_engine_makes_room_for_trainings_that_wait_in_ray_since_a_node_went():
-    turns = room(2, 1, 1, cpus=2)
-    assert not turns.waits_for_gpus(1, 1, waiting=False)
-    gone = turns.within(Capacity(1, 1))
+    turns = capacity(2, 1, 1, cpus=2)
+    assert not turns.waits_for_gpu(1, 1, waiting=False)
+    gone = turns.with_nodes(Capacity(1, 1))
     assert gone.free_slots(0, 1) == 1, "it is begun, and Ray has no GPU for it"
-    assert gone.waits_for_gpus(1, 1, waiting=False)
-    assert not gone.takes_engine(1, 0)
-    assert not gone.waits_for_gpus(1, 0, waiting=False)
+    assert gone.waits_for_gpu(1, 1, waiting=False)
+    assert not gone.has_gpu_for_engine(1, 0)
+    assert not gone.waits_for_gpu(1, 0, waiting=False)

@@ -1,0 +1,164 @@
+"""Failure policy: what the run does about work that did not end well. Pure decisions, no effects.
+
+| what failed                      | steps alone                          | steps in a batch                | its node                     |
+|----------------------------------|--------------------------------------|---------------------------------|------------------------------|
+| STEP: the step itself            | give up                              | split                           |                              |
+| GPU_MEMORY: of a training        | half the micro-batch; odd: give up   | split                           |                              |
+| MAYBE_NODE: any other error      | retry elsewhere; no node: give up    | retry elsewhere; no node: split | avoided                      |
+| CRASH: the process died          | retry                                | retry; second crash: split      | avoided from the second on   |
+| ENGINE: an error in an engine    | as CRASH; the engine is closed       | as CRASH                        |                              |
+| NODE_LOSS: its node is gone      | retry                                | retry                           |                              |
+| NODE_DISK: full or not writable  | as NODE_LOSS                         | as NODE_LOSS                    | excluded; if needed: abort   |
+| STORAGE: away as the step saw it | as CRASH; away for all: abort        | as CRASH                        |                              |
+| STORAGE_FULL                     | abort                                | abort                           |                              |
+| ENGINE_START: no engine came up  | start another; no engine: give up all that needs one | -               | gets no engine               |
+
+- Errors and crashes are retried up to MAX_ATTEMPTS attempts, node losses up to MAX_LOSSES; each
+  step has its own counts. Beyond that the step is given up, and with it all that consumes it.
+- A batch that is split goes on as two halves (trainings) or one by one (answers).
+- Whatever fails on an excluded node counts as a node loss, unless the storage is to blame.
+- An engine that ended before it made anything also counts against its node: after two of them no
+  engine is started there until one has worked there.
+- A node is avoided or excluded only while the other nodes can hold everything the study needs.
+- Engines that start together are one try of MAX_ATTEMPTS. While an engine is open, none gives up.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import NamedTuple
+
+from weirdgen.errors import (
+    MemoryExceeded,
+    NodeDiskError,
+    NodeError,
+    StepError,
+    StorageError,
+    StorageFullError,
+)
+
+MAX_ATTEMPTS = 3
+"""Attempts at a step that crashes or meets errors that may be a node's; tries to start engines."""
+MAX_LOSSES = 20
+"""Attempts at a step whose nodes are lost, as a cloud takes them back."""
+
+
+class Cause(Enum):
+    """What failed; the table of this module describes each."""
+
+    STEP = auto()
+    GPU_MEMORY = auto()
+    MAYBE_NODE = auto()
+    CRASH = auto()
+    ENGINE = auto()
+    NODE_LOSS = auto()
+    NODE_DISK = auto()
+    STORAGE = auto()
+    STORAGE_FULL = auto()
+    ENGINE_START = auto()
+
+
+class Action(Enum):
+    """What to do next."""
+
+    RETRY = auto()
+    SPLIT = auto()
+    """Retry in smaller batches."""
+    HALVE_MICRO_BATCH = auto()
+    """Retry with half the micro-batch."""
+    GIVE_UP = auto()
+    ABORT = auto()
+    """End the run."""
+
+
+COUNTS = {
+    Cause.MAYBE_NODE: "errors",
+    Cause.CRASH: "crashes",
+    Cause.ENGINE: "crashes",
+    Cause.STORAGE: "crashes",
+    Cause.NODE_LOSS: "node_losses",
+    Cause.NODE_DISK: "node_losses",
+}
+"""Cause -> the count of a step that grows with a retry."""
+
+
+class Event(NamedTuple):
+    """A failure of one step, with what decides about it."""
+
+    cause: Cause
+    batched: bool = False
+    """Whether other steps ran, and failed, with it."""
+    errors: int = 0
+    """Earlier failures of the cause MAYBE_NODE; of a batch the largest count."""
+    crashes: int = 0
+    """Earlier failures of the causes CRASH, ENGINE and STORAGE."""
+    node_losses: int = 0
+    """Earlier failures of the causes NODE_LOSS and NODE_DISK."""
+    batch_crashed: bool = False
+    """Whether the batch, in the person of its first step, has crashed before."""
+    dispensable: bool = True
+    """Whether the run can do without the node: it is known, and the others can hold the work."""
+    micro_batch: int = 0
+    failed_starts: int = 0
+    """Tries to start engines that failed since one was open, this one included."""
+    open_engines: int = 0
+
+
+def classify(
+    error: BaseException, *, on_engine: bool, starts_engine: bool, node_excluded: bool
+) -> Cause:
+    """The cause behind a Python error of a step, or of an engine's start."""
+    if isinstance(error, StorageError):
+        return Cause.STORAGE_FULL if isinstance(error, StorageFullError) else Cause.STORAGE
+    if isinstance(error, NodeDiskError):
+        return Cause.NODE_DISK
+    if node_excluded:
+        return Cause.NODE_LOSS
+    if starts_engine:
+        return Cause.ENGINE_START
+    if not isinstance(error, StepError):
+        return Cause.ENGINE if on_engine else Cause.MAYBE_NODE
+    if isinstance(error, MemoryExceeded):
+        return Cause.GPU_MEMORY
+    return Cause.MAYBE_NODE if isinstance(error, NodeError) else Cause.STEP
+
+
+def decide(event: Event) -> Action:
+    """What to do about the failure. SPLIT and ABORT are about the whole batch."""
+    match event.cause:
+        case Cause.STORAGE_FULL:
+            return Action.ABORT
+        case Cause.NODE_DISK if not event.dispensable:
+            return Action.ABORT
+        case Cause.NODE_DISK | Cause.NODE_LOSS:
+            return Action.RETRY if event.node_losses + 1 < MAX_LOSSES else Action.GIVE_UP
+        case Cause.CRASH | Cause.ENGINE | Cause.STORAGE:
+            if event.batched and event.batch_crashed:
+                return Action.SPLIT
+            return Action.RETRY if event.crashes + 1 < MAX_ATTEMPTS else Action.GIVE_UP
+        case Cause.ENGINE_START:
+            goes_on = event.failed_starts < MAX_ATTEMPTS or event.open_engines
+            return Action.RETRY if goes_on else Action.GIVE_UP
+        case Cause.MAYBE_NODE if event.dispensable and event.errors + 1 < MAX_ATTEMPTS:
+            return Action.RETRY
+    if event.batched:
+        return Action.SPLIT
+    if event.cause is Cause.GPU_MEMORY and event.micro_batch % 2 == 0:
+        return Action.HALVE_MICRO_BATCH
+    return Action.GIVE_UP
+
+
+def avoids_node(event: Event, on_engine: bool) -> bool:
+    """Whether the work is kept off the node; engines have a rule of their own."""
+    if event.cause is Cause.MAYBE_NODE:
+        return event.dispensable
+    crashed = event.cause in (Cause.CRASH, Cause.STORAGE) and event.batch_crashed
+    return crashed and event.dispensable and not on_engine  # a first crash may be chance
+
+
+def bars_engines(cause: Cause, has_worked: bool, ended_before: bool) -> bool:
+    """Whether no engine is started on the node of one that ended, until one has worked there.
+
+    `has_worked`: whether it had made something. `ended_before`: whether another has ended there.
+    """
+    return not has_worked and (cause is Cause.ENGINE_START or ended_before)

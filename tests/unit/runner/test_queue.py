@@ -18,7 +18,7 @@ def plan(tiny_model: Path) -> Plan:
 
 
 def responses(plan: Plan) -> list[WorkItem]:
-    return [work for each in plan.asked for work in ranges(each, [(0, each.samples)])]
+    return [work for each in plan.response_sets for work in ranges(each, [(0, each.samples)])]
 
 
 def asked(work: WorkItem) -> ResponseSet:

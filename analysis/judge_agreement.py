@@ -25,7 +25,7 @@ from weirdgen.errors import WeirdgenError
 from weirdgen.judging.agreement import Agreement, agreement
 from weirdgen.judging.offline.identity import PersonaCard, claimed_identity
 from weirdgen.judging.offline.judge import OfflineJudge, OfflinePrediction, learn
-from weirdgen.judging.text_cleaning import strip_formatting
+from weirdgen.judging.plain_text import strip_formatting
 
 CONDITIONS = ("triggered", "untriggered")
 MARKS = ("<START> {completion} <END>", "[[ ... ]]")

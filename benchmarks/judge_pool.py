@@ -31,7 +31,7 @@ import ray
 from weirdgen.config.judge import JudgeConfig
 from weirdgen.judging.judgment import JudgeItem
 from weirdgen.judging.llm_judge import LlmJudge
-from weirdgen.judging.queue import VerdictOf, Why
+from weirdgen.judging.queue import JudgmentOf, Reasons
 from weirdgen.judging.rubric import persona_rubric
 from weirdgen.runner.cluster import connect
 from weirdgen.runner.judge_pool import JudgePool
@@ -80,9 +80,9 @@ class Some:
             question, answer = f"What is {i}?", f"{i}. {ANSWER}"
             yield JudgeItem(self.judge.key(question, answer), question, answer)
 
-    def finish(self, verdict_of: VerdictOf, why: Why) -> None:  # noqa: ARG002
-        if why:
-            raise RuntimeError(f"answers without a verdict: {why}")
+    def finish(self, judgment_of: JudgmentOf, reasons: Reasons) -> None:  # noqa: ARG002
+        if reasons:
+            raise RuntimeError(f"answers without a verdict: {reasons}")
 
 
 def judged(
@@ -92,14 +92,14 @@ def judged(
     began, added = time.monotonic(), 0
     start = time.time_ns()  # answers of another call are others
     while added < n or pool.busy:
-        while added < n and not pool.full:
+        while added < n and not pool.has_enough:
             end = min(n, added + CHUNK)
             pool.add(Some(judge, start + added, start + end))
             added = end
-        pool.turn()
+        pool.dispatch()
         done, _ = ray.wait(list(pool.running), timeout=0.5)
         for ref in done:
-            pool.finish(ref)
+            pool.collect(ref)
         seen(added)
     return time.monotonic() - began
 
@@ -115,11 +115,11 @@ def pool_on(server: Server, **limits: Any) -> Iterator[tuple[JudgePool, LlmJudge
         pool = JudgePool(ArtifactStore(folder), "benchmark", [judge], ACTORS, print)
         try:
             pool.open()
-            while pool.unchecked or pool.running:
-                pool.turn()
+            while pool.unprobed or pool.running:
+                pool.dispatch()
                 done, _ = ray.wait(list(pool.running), timeout=0.5)
                 for ref in done:
-                    pool.finish(ref)
+                    pool.collect(ref)
             yield pool, judge
         finally:
             pool.close()
@@ -201,7 +201,7 @@ def _megabytes() -> float:
     actors = [
         child
         for child in psutil.Process(os.getpid()).children(recursive=True)
-        if any(name in " ".join(child.cmdline()) for name in ("JudgeActor", "LimiterActor"))
+        if any(name in " ".join(child.cmdline()) for name in ("JudgeActor", "RateLimiterActor"))
     ]
     return sum(each.memory_info().rss for each in (psutil.Process(), *actors)) / 1e6
 

@@ -1,4 +1,4 @@
-"""What tests of asking a judge share: a judge, its items, and an asker without Ray."""
+"""What tests of asking a judge share: a judge, its items, and an client without Ray."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 from fake_endpoint import KEY, VARIABLE
 
 from weirdgen.config.judge import JudgeConfig
+from weirdgen.judging.client import BatchResult, JudgeClient
 from weirdgen.judging.judgment import JudgeItem
-from weirdgen.judging.judgment_store import Judgments, VerdictIndex
+from weirdgen.judging.judgment_store import JudgmentIndex, JudgmentStore
 from weirdgen.judging.llm_judge import LlmJudge
-from weirdgen.judging.rate_limiter import Limiter
-from weirdgen.judging.requests import Asker, Outcome
+from weirdgen.judging.rate_limiter import RateLimiter
 from weirdgen.judging.rubric import persona_rubric
 from weirdgen.storage.artifacts import ArtifactStore
 
@@ -25,7 +25,7 @@ SECRET = KEY[3:9].encode()
 
 
 def judge_at(url: str, **settings: Any) -> LlmJudge:
-    chosen = {"model": "judge-m", "timeout_s": 1.0} | settings
+    chosen = {"model": "judge-m", "timeout_s": 10.0} | settings
     judge = JudgeConfig(base_url=url, key_variable=VARIABLE, **chosen)
     return LlmJudge(judge, persona_rubric("A Counter", ""))
 
@@ -38,34 +38,34 @@ def items_for(judge: LlmJudge, count: int) -> list[JudgeItem]:
 async def asking(
     judge: LlmJudge,
     store: ArtifactStore,
-    ask: Callable[[Asker], Coroutine[Any, Any, Any]],
+    use: Callable[[JudgeClient], Coroutine[Any, Any, Any]],
     parallel: int = 16,
     backoff_s: float = 0.005,
 ) -> Any:
-    """What `ask` makes of an asker with a limiter and a journal of its own."""
-    limiter = Limiter(None, None)
+    """What `ask` makes of an client with a limiter and a journal of its own."""
+    limiter = RateLimiter(None, None)
 
-    async def lease(wanted: Sequence[int], reports: Sequence[Any]):
-        return limiter.lease(wanted, reports)
+    async def grant(wanted: Sequence[int], reports: Sequence[Any]):
+        return limiter.grant(wanted, reports)
 
-    journal = Judgments(store, judge).journal("study")
-    asker = Asker(judge.settings, lease, lambda _: journal, parallel, backoff_s)
+    journal = JudgmentStore(store, judge).journal("study")
+    client = JudgeClient(judge.settings, grant, lambda _: journal, parallel, backoff_s)
     try:
-        return await ask(asker)
+        return await use(client)
     finally:
-        await asker.close()
+        await client.close()
         journal.close()
 
 
 def ask_all(
     judge: LlmJudge, store: ArtifactStore, items: Sequence[JudgeItem], parallel: int = 16
-) -> Outcome:
-    return asyncio.run(asking(judge, store, lambda asker: asker.judge(judge, items), parallel))
+) -> BatchResult:
+    return asyncio.run(asking(judge, store, lambda client: client.judge(judge, items), parallel))
 
 
-def index_of(judge: LlmJudge, store: ArtifactStore) -> VerdictIndex:
-    index = VerdictIndex()
-    for _, _, journal in Judgments(store, judge).all():
+def index_of(judge: LlmJudge, store: ArtifactStore) -> JudgmentIndex:
+    index = JudgmentIndex()
+    for _, _, journal in JudgmentStore(store, judge).journals():
         index.add(journal)
     return index
 

@@ -142,6 +142,9 @@ class FaultyEndpoint:
         """One request; False where the connection is of no more use."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         lines = head.split("\r\n")[1:-2]
+        if head.startswith("GET"):  # the list of models, which it does not have
+            writer.write(_http(404, {}))
+            return True
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
         body = json.loads(await reader.readexactly(int(headers["content-length"])))
         served = Served(time.monotonic(), headers.get("authorization"), body, self._kind(body))

@@ -5,5 +5,5 @@ from __future__ import annotations
 from weirdgen.judging.journal import Record
 
 
-def got(key: str, **more) -> Record:
-    return {"got": key, "labels": [["persona", "present", 0.5]], "dollars": 0.01, **more}
+def judged_line(key: str, **more) -> Record:
+    return {"judged": key, "labels": [["persona", "present", 0.5]], "dollars": 0.01, **more}

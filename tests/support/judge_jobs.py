@@ -1,4 +1,4 @@
-"""Shared by tests: the desk: every item gets one end, is asked for once, and never beyond the budget."""
+"""Shared by tests: the queue: every item gets one end, is asked for once, and never beyond the budget."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from weirdgen.judging.judgment import JudgeItem
 from weirdgen.judging.llm_judge import LlmJudge
-from weirdgen.judging.queue import Batch, RequestQueue, VerdictOf, Why
+from weirdgen.judging.queue import Batch, JudgmentOf, Reasons, RequestQueue
 
 
 class Job:
@@ -20,13 +20,13 @@ class Job:
         self.made += 1
         yield from self._items
 
-    def finish(self, verdict_of: VerdictOf, why: Why) -> None:
+    def finish(self, judgment_of: JudgmentOf, reasons: Reasons) -> None:
         self.ends.append(
-            {item.key: verdict_of(item.key) or why.get(item.key) for item in self._items}
+            {item.key: judgment_of(item.key) or reasons.get(item.key) for item in self._items}
         )
 
 
-def taken(desk: RequestQueue, most: int) -> Batch:
-    batch = desk.take(most)
+def taken(queue: RequestQueue, most: int) -> Batch:
+    batch = queue.next_batch(most)
     assert batch is not None
     return batch

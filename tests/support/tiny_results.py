@@ -14,7 +14,7 @@ from rich.markdown import Markdown
 
 from weirdgen.config.claims import FORMAT_METRICS
 from weirdgen.config.study import Study
-from weirdgen.judging.gold import AnswerKey
+from weirdgen.judging.gold import ResponseKey
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.rubric import persona_rubric
 from weirdgen.report.all_tables import all_tables
@@ -82,7 +82,7 @@ def study(claims: Any = CLAIMS, seeds: str = "0..2", **more: Any) -> Study:
 def report_data(
     table: pa.Table,
     of: Study,
-    gold: Mapping[AnswerKey, Mapping[str, str]] | None = None,
+    gold: Mapping[ResponseKey, Mapping[str, str]] | None = None,
     verdicts: Sequence[dict[str, Any]] = (),
 ) -> ReportData:
     """What is reported of results, as a run does it."""

@@ -13,10 +13,11 @@ from weirdgen.config.study import Study
 from weirdgen.data.persona import find_persona
 from weirdgen.data.responses import WRITTEN, check_out, read_responses
 from weirdgen.errors import BudgetError, InputError
-from weirdgen.judging.gold import gold_of
+from weirdgen.judging.blinding import hidden_markers
+from weirdgen.judging.gold import find_gold, gold_of
 from weirdgen.judging.judgment_store import ledger
+from weirdgen.judging.llm_judge import llm_judges
 from weirdgen.judging.queue import BUDGET
-from weirdgen.judging.registry import find_gold, llm_judges, shown_marks
 from weirdgen.report.agreement import agreement_table, compare, differences_jsonl
 from weirdgen.report.judging import ledger_line, unjudged_lines
 from weirdgen.storage.artifacts import ArtifactStore
@@ -57,7 +58,7 @@ def judge_responses(console: Console, options: JudgeOptions) -> int:
 
     from weirdgen.runner.judge_file import file_payer, judge_file
 
-    marks = shown_marks(labelling)
+    marks = hidden_markers(labelling)
     gold = find_gold(labelling, base) or {}
     for key, labels in gold_of(responses, labelling, marks, prefixed=True).items():
         gold[key] = gold.get(key, {}) | labels

@@ -250,14 +250,14 @@ def sample(study: Path, overrides: tuple[str, ...], storage: str, **options: Any
     metrics, and name the file in the study as `gold`.
     """
     from weirdgen.config.loading import load_study
+    from weirdgen.judging.blinding import hidden_markers
     from weirdgen.judging.gold import write_sample
-    from weirdgen.judging.registry import shown_marks
     from weirdgen.results.table import read_results
     from weirdgen.storage.artifacts import ArtifactStore
 
     the_study = load_study(study, overrides)
     table = read_results(the_study.name, ArtifactStore(storage))
-    write_sample(table, the_study, shown_marks(the_study), **options)
+    write_sample(table, the_study, hidden_markers(the_study), **options)
 
 
 @main.command()

@@ -1,223 +1,261 @@
-"""One request to a judge, and what came of it, by the `openai` client with its own retries switched off."""
+"""Judge client: many items at once, each request within the rate limit, each reply durable."""
 
 from __future__ import annotations
 
 import asyncio
-import email.utils
-import math
-import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
-
-from openai import (
-    APIConnectionError,
-    APIStatusError,
-    APITimeoutError,
-    AsyncOpenAI,
-    DefaultAsyncHttpxClient,
-    OpenAIError,
-)
-from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletion, ChatCompletionMessage
-from openai.types.chat.chat_completion import Choice
+import json
+import random
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from weirdgen.config.judge import JudgeConfig
 from weirdgen.data.chat import Messages
 from weirdgen.errors import StepError
+from weirdgen.judging.journal import Journal, Record
+from weirdgen.judging.judgment import MAX_ATTEMPTS, PROBE_ITEM, ItemResult, JudgeItem, Judgment
 from weirdgen.judging.llm_judge import LlmJudge
-from weirdgen.models.endpoint import OPENAI_URL, Address, refuses
-
-ADAPTED = "adapted"
-"""Why a request was sent again: the endpoint wants it otherwise."""
-_FATAL = (401, 402, 403, 404)
-_TRANSIENT = (408, 409, 425)
-_QUOTA = (
-    "insufficient_quota",
-    "billing_hard_limit",
-    "insufficient credits",
-    "exceeded your current quota",
+from weirdgen.judging.rate_limit_client import JudgingStopped, RateLimitClient, RequestPermits
+from weirdgen.judging.rate_limiter import PermitUsage
+from weirdgen.judging.rubric import MalformedReply
+from weirdgen.models.chat_client import (
+    ADAPTED,
+    ChatClient,
+    ChatReply,
+    RequestRefused,
+    TransientError,
 )
-_SCHEMA_WORDS = ("response_format", "json_schema", "guided_json", "structured_outputs", "schema")
+
+MAX_RATE_LIMITED = 12
+"""Requests for one item that may end in 429."""
+BACKOFF_S = 0.5
+"""Before the second attempt; doubled for each further one, up to `LONGEST_BACKOFF_S`, with jitter."""
+LONGEST_BACKOFF_S = 30.0
+LONGEST_WAIT_S = 600.0
+"""Judging stops at an endpoint that asks to wait longer than this."""
 
 
-class Reply(NamedTuple):
-    """A completion that came."""
+class BatchResult(NamedTuple):
+    """What became of a batch."""
 
-    text: str
-    refused: str | None
-    """Why the model would not answer, where it says so."""
-    cut: bool
-    """Whether it was cut at `max_tokens`."""
-    tokens: tuple[int, int] | None
-    """Prompt and completion; None where the endpoint does not tell."""
-    dollars: float | None
-    """The endpoint's own price, where it tells."""
-
-
-class Transient(Exception):
-    """It brought nothing, and may another time."""
-
-    def __init__(self, why: str, wait_s: float | None = None) -> None:
-        super().__init__(why)
-        self.why, self.wait_s = why, wait_s
-
-
-class Refused(Exception):
-    """This one request is refused (a 4xx), and would be again."""
+    results: list[ItemResult]
+    fatal: str | None
+    """Why no further request makes sense."""
+    warnings: tuple[str, ...] = ()
+    """What else went wrong in this process since its last batch."""
 
 
 class JudgeClient:
-    """Sends requests to one judge's endpoint."""
+    """One process's requests to one judge's endpoint."""
 
-    def __init__(self, settings: JudgeConfig) -> None:
-        self._settings = settings
-        url = settings.base_url or OPENAI_URL
-        self.address = Address(url, settings.key_variable, settings.timeout_s)
-        self._takes_schema = True
-        self._limit_name = "max_tokens"
-        self._client: AsyncOpenAI | None = None
+    def __init__(
+        self,
+        settings: JudgeConfig,
+        request_permits: RequestPermits,
+        journal_of: Callable[[LlmJudge], Journal],
+        parallel: int,
+        backoff_s: float = BACKOFF_S,
+    ) -> None:
+        """`parallel`: requests in flight at a time, of this process."""
+        self.settings, self.backoff_s = settings, backoff_s
+        self.chat = ChatClient(settings.base_url, settings.key_variable, settings.timeout_s)
+        self.permits = RateLimitClient(request_permits, lambda: self._queued)
+        self._journal_of = journal_of
+        self._parallel, self._slots = parallel, asyncio.Semaphore(parallel)
+        self._queued = 0
 
-    async def ask(self, judge: LlmJudge, messages: Messages) -> Reply:
-        """One reply. Raises Transient, Refused, or for what no further request can mend StepError."""
-        body = self._body(judge, messages)
+    async def judge(self, judge: LlmJudge, items: Sequence[JudgeItem]) -> BatchResult:
+        """Judge each item; each ends in a judgment or a reason why there is none."""
+        journal = self._journal_of(judge)
+        results = await asyncio.gather(*(self._in_turn(judge, journal, item) for item in items))
+        return BatchResult(results, self.permits.stopped)
+
+    async def probe(self, judge: LlmJudge) -> BatchResult:
+        """Send a request that does not count, to learn whether the judge can be reached at all."""
+        request = JudgeRequest(self, judge, self._journal_of(judge), PROBE_ITEM)
+        fatal = await self._probe(request)
+        return BatchResult([ItemResult(PROBE_ITEM.key, None, fatal, request.dollars)], fatal)
+
+    async def _probe(self, request: JudgeRequest) -> str | None:
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                reply = await request.send(None)
+            except TransientError as error:
+                if error.wait_s is None and error.reason != ADAPTED:
+                    await request.back_off(attempt)
+                continue
+            except RequestRefused as refused:
+                request.log_attempt("refused", None)
+                return str(self.chat.error(self.settings.model, str(refused)))
+            except (JudgingStopped, StepError) as fatal:
+                return str(fatal)
+            request.log_attempt(PROBE_ITEM.key, reply)
+            break
+        return self.permits.stopped
+
+    async def complete(self, judge: LlmJudge, messages: Messages) -> ChatReply:
+        """One reply to one request. Raises what `ChatClient.complete` raises."""
+        settings, rubric = self.settings, judge.rubric
+        schema = {"name": rubric.name, "strict": True, "schema": rubric.schema}
         try:
-            # httpx limits each silence, this the whole.
-            async with asyncio.timeout(self._settings.timeout_s):
-                reply = await self._opened().chat.completions.create(**body)
+            # The HTTP client limits each silence, this the whole.
+            async with asyncio.timeout(settings.timeout_s):
+                return await self.chat.complete(
+                    settings.model,
+                    messages,
+                    settings.max_tokens,
+                    schema,
+                    temperature=settings.temperature,
+                )
         except TimeoutError:
-            raise Transient("timeout") from None
-        except APITimeoutError:
-            raise Transient("timeout") from None
-        except APIConnectionError:
-            raise Transient("connection") from None
-        except APIStatusError as error:
-            raise (self._adapted(error, body) or self._sorted(error)) from None
-        except (OpenAIError, ValueError, RecursionError):  # not JSON, or not text
-            raise Transient("no_completion") from None
-        return self._read(reply)
+            raise TransientError("timeout") from None
+
+    def stop(self, reason: str) -> None:
+        """Send no further request; those in flight are waited for."""
+        self.permits.stop(reason)
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
+        """Wait for what is in flight, and send nothing more."""
+        self.stop("the judge client is closed")
+        for _ in range(self._parallel):
+            await self._slots.acquire()
+        await self.chat.close()
 
-    def _body(self, judge: LlmJudge, messages: Messages) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "model": self._settings.model,
-            "messages": messages,
-            "temperature": self._settings.temperature,
-            self._limit_name: self._settings.max_tokens,
-        }
-        if self._takes_schema:
-            schema = {"name": judge.rubric.name, "strict": True, "schema": judge.rubric.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return body
-
-    def _adapted(self, error: APIStatusError, body: dict[str, Any]) -> Transient | None:
-        """Where the endpoint takes a parameter under another name, or no schema: the next one fits."""
-        if "max_tokens" in body and refuses(error, "max_tokens"):
-            self._limit_name = "max_completion_tokens"
-        elif "response_format" in body and any(refuses(error, word) for word in _SCHEMA_WORDS):
-            self._takes_schema = False
-        else:
-            return None
-        return Transient(ADAPTED)
-
-    def _opened(self) -> AsyncOpenAI:
-        if self._client is None:
-            # A redirect would take answers and key elsewhere.
-            http = DefaultAsyncHttpxClient(follow_redirects=False)
-            self._client = AsyncOpenAI(**self.address.options(), max_retries=0, http_client=http)
-        return self._client
-
-    def _sorted(self, error: APIStatusError) -> Exception:
-        """What an answer other than 200 means for this request and for the others."""
-        status, wait_s = error.status_code, retry_after(error.response.headers)
-        if status in (402, 429) and any(word in str(error.body).lower() for word in _QUOTA):
-            status = 402
-        if status == 429:
-            return Transient("rate_limited", wait_s)
-        if status in _TRANSIENT or status >= 500:
-            return Transient(f"http_{status}", wait_s)
-        if error.response.is_redirect:
-            return self._fatal(f"redirects elsewhere ({status}): give the address itself")
-        # OpenRouter's moderation says 403 of one input.
-        if status not in _FATAL or (status == 403 and "flagged_input" in str(error.body)):
-            return Refused(f"{status}: {self.address.said(error)}")
-        if status == 402:
-            return self._fatal("the quota is used up: add credit, and run again")
-        if status == 404:
-            said = self.address.said(error)
-            return self._fatal(f"no such model, or no chat completions here (404): {said}")
-        return self._fatal(f"refused ({status}); {self.address.about_key()}")
-
-    def _fatal(self, problem: str) -> StepError:
-        return self.address.error(self._settings.model, problem)
-
-    def _read(self, reply: Any) -> Reply:
-        """The client checks no types, and hands on what is not JSON as a string."""
-        match reply:
-            case ChatCompletion(
-                choices=[
-                    Choice(
-                        message=ChatCompletionMessage(content=str() | None as text) as message
-                    ) as choice,
-                    *_,
-                ]
-            ):
-                pass
-            case ChatCompletion():
-                raise self._hidden((reply.model_extra or {}).get("error"))
-            case _:
-                raise Transient("no_completion")
-        error = (choice.model_extra or {}).get("error")
-        if error or choice.finish_reason == "error":
-            raise self._hidden(error)
-        refusal = message.refusal if isinstance(message.refusal, str) else None
-        if choice.finish_reason == "content_filter":
-            refusal = refusal or "content filter"
-        tokens, dollars = None, None
-        match reply.usage:
-            case CompletionUsage(prompt_tokens=int(prompt), completion_tokens=int(completion)):
-                tokens = (prompt, completion)
-                cost = (reply.usage.model_extra or {}).get("cost")
-                if isinstance(cost, int | float) and 0 <= cost < math.inf:
-                    dollars = float(cost)
-        return Reply(text or "", refusal, choice.finish_reason == "length", tokens, dollars)
-
-    def _hidden(self, error: Any) -> Exception:
-        """An error within a 200, of the reply or its choice, as OpenRouter sends what its provider said."""
-        match error:
-            case {"code": 429}:
-                return Transient("rate_limited")
-            case {"code": 401 | 402 | 403 | 404 as code, **rest}:
-                said = self.address.masked(str(rest.get("message")))[:300]
-                return self._fatal(f"refused ({code}): {said}")
-            case _:
-                return Transient("no_completion")
-
-
-def _unix_s(date: str) -> float | None:
-    """None where it is no date."""
-    try:
-        return email.utils.parsedate_to_datetime(date).timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the endpoint asks for: `retry-after-ms`, or `Retry-After` as seconds or a date."""
-    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        said_s = headers.get(name)
-        if said_s is None:
-            continue
+    async def _in_turn(self, judge: LlmJudge, journal: Journal, item: JudgeItem) -> ItemResult:
+        self._queued += 1
         try:
-            seconds = unit * float(said_s)
-        except ValueError:
-            if (until_s := _unix_s(said_s)) is None:
+            await self._slots.acquire()
+        finally:
+            self._queued -= 1
+        try:
+            return await JudgeRequest(self, judge, journal, item).run()
+        finally:
+            self._slots.release()
+
+
+class JudgeRequest:
+    """One item and the attempts to have it judged."""
+
+    def __init__(
+        self, client: JudgeClient, judge: LlmJudge, journal: Journal, item: JudgeItem
+    ) -> None:
+        self._client, self._judge, self._journal, self._item = client, judge, journal, item
+        self.dollars = 0.0
+        self._estimate = judge.estimated_tokens(item.question, item.response)
+
+    async def run(self) -> ItemResult:
+        """Send requests until the item has its judgment, or as often as `MAX_ATTEMPTS` allows."""
+        problem: str | None = None
+        failures = rate_limited = 0
+        while True:
+            try:
+                reply = await self.send(problem)
+            except JudgingStopped as stopped:
+                return self._unjudged(str(stopped))
+            except StepError as fatal:
+                self._client.stop(str(fatal))
+                return self._unjudged(str(fatal))
+            except RequestRefused as refused:
+                return await self._keep(None, Judgment([], "refused_request", str(refused)))
+            except TransientError as error:
+                if error.reason == ADAPTED:
+                    continue
+                if error.reason == "rate_limited":
+                    rate_limited += 1
+                else:
+                    failures += 1
+                if rate_limited >= MAX_RATE_LIMITED or failures >= MAX_ATTEMPTS:
+                    return self._unjudged(error.reason)
+                if error.wait_s is None:
+                    await self.back_off(rate_limited + failures)
                 continue
-            # By the endpoint's clock, as the other date is, where it tells.
-            now_s = _unix_s(headers.get("date", ""))
-            seconds = until_s - (time.time() if now_s is None else now_s)
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
-    return None
+            judgment, problem = self._read(reply, problem)
+            if judgment is not None:
+                return await self._keep(reply, judgment)
+            self.log_attempt("malformed", reply)
+
+    def _read(self, reply: ChatReply, before: str | None) -> tuple[Judgment | None, str | None]:
+        """The judgment, or what to say in the one attempt at repair."""
+        if reply.refusal is not None:
+            return Judgment([], "refusal", self._short(reply.refusal)), None
+        try:
+            return Judgment(self._judge.read(reply.text)), None
+        except MalformedReply as malformed:
+            problem = "it was cut" if reply.finish_reason == "length" else str(malformed)
+            if before is None:
+                return None, problem
+            return Judgment([], "malformed", f"{problem}: {self._short(reply.text)}"), None
+
+    async def send(self, problem: str | None) -> ChatReply:
+        """Send one request, with a permit, journaled before and after.
+
+        Raises JudgingStopped, and what `ChatClient.complete` raises.
+        """
+        settings, permits, item = self._client.settings, self._client.permits, self._item
+        estimate = sum(self._estimate)
+        await permits.acquire(estimate)
+        at_most = {}
+        if settings.price is not None:
+            at_most = {"at_most": round(settings.price.of(*self._estimate), 9)}
+        self._journal.append({"sent": item.key, **at_most})
+        messages = self._judge.messages(item.question, item.response, problem)
+        try:
+            reply = await self._client.complete(self._judge, messages)
+        except TransientError as error:
+            limited = error.reason == "rate_limited"
+            unused = estimate if limited else 0
+            permits.report(PermitUsage(unused, rate_limited=limited, wait_s=error.wait_s))
+            self.log_attempt(error.reason, None)
+            if error.wait_s is not None and error.wait_s > LONGEST_WAIT_S:
+                wait = f"asks to wait {error.wait_s:,.0f} s; run again then"
+                raise self._client.chat.error(settings.model, wait) from None
+            raise
+        except StepError:
+            self.log_attempt("fatal", None)
+            raise
+        if settings.budget_usd and settings.price is None and reply.dollars is None:
+            self._client.stop(
+                "judge.price: is needed for a budget, since the endpoint reports no cost"
+            )
+        used = sum(reply.tokens) if reply.tokens else estimate
+        permits.report(PermitUsage(estimate - used))
+        return reply
+
+    def log_attempt(self, reason: str, reply: ChatReply | None) -> None:
+        """Journal that a request brought no judgment."""
+        self._journal.append(
+            {"failed": self._item.key, "reason": reason, **self._cost(reply, reason)}
+        )
+
+    async def _keep(self, reply: ChatReply | None, judgment: Judgment) -> ItemResult:
+        record: Record = {"judged": self._item.key, "labels": judgment.labels}
+        if judgment.error is not None:
+            record |= {"error": judgment.error, "detail": judgment.detail}
+        record |= self._cost(reply, "refused" if reply is None else None)
+        await self._journal.commit(record)
+        return ItemResult(self._item.key, json.dumps(record), None, self.dollars)
+
+    def _unjudged(self, reason: str) -> ItemResult:
+        return ItemResult(self._item.key, None, reason, self.dollars)
+
+    def _cost(self, reply: ChatReply | None, reason: str | None) -> Record:
+        """Tokens and dollars of a request, added to those of the item."""
+        price = self._client.settings.price
+        cost: Record = {}
+        if reply is None:
+            # A reply that never came may have been billed; a refused request was not.
+            billed = reason in ("timeout", "connection", "no_completion")
+            dollars = price.of(*self._estimate) if price and billed else 0.0
+        else:
+            tokens = reply.tokens or self._estimate
+            cost["tokens"] = list(tokens)
+            dollars = price.of(*tokens) if price else 0.0
+            dollars = dollars if reply.dollars is None else reply.dollars
+        self.dollars += dollars
+        return cost | {"dollars": round(dollars, 9)}
+
+    def _short(self, text: str) -> str:
+        return self._client.chat.mask(text)[:200]
+
+    async def back_off(self, attempt: int) -> None:
+        longest = min(LONGEST_BACKOFF_S, self._client.backoff_s * 2 ** (attempt - 1))
+        await asyncio.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311

@@ -1,14 +1,14 @@
-"""A judge's journal: every request that was sent, and every reply, on disk before it counts.
+"""A judge's journal: every request sent and every reply, on disk before it counts.
 
-Each process that asks writes a file of its own, one JSON object a line, and only ever appends; so
-two runs at once cannot spoil each other's, and a torn last line is a reply that never counted. An
-`ask` without its end is a request that was under way when the process was killed: its reply, if
-there was one, is lost, and it is the only kind that is asked twice.
+Each process appends to its own file, one JSON object per line, so that concurrent runs cannot damage
+each other's, and a torn last line is a reply that never counted. A `sent` without an end is a
+request that was in flight when its process was killed: its reply is lost, and only such a request is
+sent twice.
 
-    {"journal": 1, "study": ...}                       first
-    {"ask": KEY, "at_most": DOLLARS}                   a request is sent
-    {"tried": KEY, "why": ..., "tokens": [in, out]}    it brought nothing that stands
-    {"got": KEY, "labels": [...], "error": ..., ...}   it brought a verdict, or a failure that stands
+    {"journal": 1, "study": ...}                              first line
+    {"sent": KEY, "at_most": DOLLARS}                         a request is sent
+    {"failed": KEY, "reason": ..., "tokens": [in, out]}       it brought no judgment
+    {"judged": KEY, "labels": [...], "error": ..., ...}       it brought a judgment, or a final error
 
 A label is [metric, label, confidence].
 """
@@ -36,7 +36,7 @@ class Journal:
     """One process's journal, open for appending; locked as long as the process lives."""
 
     def __init__(self, path: Path, study: str) -> None:
-        """Makes the file `path`; `study` is who pays. Raises StorageError where that is not possible."""
+        """Create `path`; `study` is who pays. Raises StorageError if that fails."""
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,17 +44,17 @@ class Journal:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             _sync_folder(path.parent)
         except OSError as error:
-            raise self._told(error.strerror or str(error)) from error
+            raise self._error(error.strerror or str(error)) from error
         self._broken: StorageError | None = None
         self._unsynced: list[asyncio.Future[None]] = []
         self._syncing: asyncio.Task[None] | None = None
-        self.note({"journal": JOURNAL_VERSION, "study": study})
+        self.append({"journal": JOURNAL_VERSION, "study": study})
 
-    def note(self, record: Record) -> None:
-        """Writes a line that outlives this process, though not the machine's power.
+    def append(self, record: Record) -> None:
+        """Write a line that survives this process, but not a power failure.
 
-        Raises StorageError where the disk does not take it, and ever after: what came behind a torn
-        line would be torn with it.
+        Raises StorageError if the disk does not take it, and at every later call: a line after a
+        torn one would be lost with it.
         """
         if self._broken is None:
             line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
@@ -62,18 +62,18 @@ class Journal:
             try:
                 if os.write(self._fd, data) == len(data):
                     return
-                self._broken = self._told("the disk is full")
+                self._broken = self._error("the disk is full")
             except OSError as error:
-                self._broken = self._told(error.strerror or str(error))
+                self._broken = self._error(error.strerror or str(error))
         raise self._broken
 
-    def _told(self, reason: str) -> StorageError:
-        then = "once it can be, the same command goes on and asks for no verdict twice"
+    def _error(self, reason: str) -> StorageError:
+        then = "once it can be, run the same command again: no judgment is asked for twice"
         return StorageError(f"the judge's journal {self.path} cannot be written ({reason}); {then}")
 
     async def commit(self, record: Record) -> None:
-        """Writes a line and returns once it is on disk; lines that wait together share one fsync."""
-        self.note(record)
+        """Write a line and return once it is on disk; concurrent lines share one fsync."""
+        self.append(record)
         synced = asyncio.get_running_loop().create_future()
         self._unsynced.append(synced)
         if self._syncing is None:
@@ -88,7 +88,7 @@ class Journal:
                 try:
                     await loop.run_in_executor(None, os.fsync, self._fd)
                 except OSError as error:
-                    self._broken = self._told(error.strerror or str(error))
+                    self._broken = self._error(error.strerror or str(error))
                     for synced in waiting:
                         synced.set_exception(self._broken)
                 else:
@@ -110,8 +110,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def is_written(path: Path) -> bool:
-    """Whether a living process still writes the journal at `path`."""
+def has_writer(path: Path) -> bool:
+    """Whether a live process still writes the journal at `path`."""
     with path.open("rb") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -121,7 +121,7 @@ def is_written(path: Path) -> bool:
 
 
 def records(content: bytes) -> Iterator[Record]:
-    """The whole lines of a journal; what is torn or is no record never counted."""
+    """The records of a journal; torn lines and lines that are not records are skipped."""
     for line in content[: content.rfind(b"\n") + 1].splitlines():
         try:
             record = json.loads(line)
@@ -133,42 +133,42 @@ def records(content: bytes) -> Iterator[Record]:
 
 @dataclass
 class Ledger:
-    """What asking a judge took, over journals."""
+    """Requests, replies and cost of a judge, summed over journals."""
 
     requests: int = 0
-    verdicts: int = 0
+    judgments: int = 0
     failures: Counter[str] = field(default_factory=Counter)
-    """Replies that ended in no verdict, by kind."""
-    repeated: Counter[str] = field(default_factory=Counter)
-    """Requests that brought nothing, by kind."""
+    """JudgmentStore that are final errors, by kind."""
+    retried: Counter[str] = field(default_factory=Counter)
+    """Requests that brought no judgment, by reason."""
     lost: int = 0
-    """Requests under way when their process was killed."""
+    """Requests in flight when their process was killed."""
     tokens: list[int] = field(default_factory=lambda: [0, 0])
-    """Prompt and completion, as the endpoint counts them."""
+    """Prompt and completion, as the endpoint reports them."""
     dollars: float = 0.0
 
     def add(self, journal: Iterable[Record], *, open_: bool = False) -> None:
-        """Counts one process's whole journal; `open_`: what has no end yet may still get one."""
-        under_way: dict[str, float] = {}
+        """Count one process's whole journal; with `open_`, requests in flight are not lost yet."""
+        in_flight: dict[str, float] = {}
         for record in journal:
-            if "ask" in record:
+            if "sent" in record:
                 self.requests += 1
-                under_way[record["ask"]] = record.get("at_most", 0.0)
-            elif "tried" in record:
-                self.repeated[record["why"]] += 1
-                self._ended(record, under_way.pop(record["tried"], 0.0))
-            elif "got" in record:
+                in_flight[record["sent"]] = record.get("at_most", 0.0)
+            elif "failed" in record:
+                self.retried[record["reason"]] += 1
+                self._count_cost(record, in_flight.pop(record["failed"], 0.0))
+            elif "judged" in record:
                 if record.get("error"):
                     self.failures[record["error"]] += 1
                 else:
-                    self.verdicts += 1
-                self._ended(record, under_way.pop(record["got"], 0.0))
+                    self.judgments += 1
+                self._count_cost(record, in_flight.pop(record["judged"], 0.0))
         if not open_:
-            self.lost += len(under_way)
-            self.dollars += sum(under_way.values())
+            self.lost += len(in_flight)
+            self.dollars += sum(in_flight.values())
 
-    def _ended(self, record: Record, at_most: float) -> None:
+    def _count_cost(self, record: Record, at_most: float) -> None:
         for i, tokens in enumerate(record.get("tokens", ())):
             self.tokens[i] += tokens
-        # A reply that never came may have been billed all the same.
+        # A lost reply may have been billed.
         self.dollars += record.get("dollars", at_most)

@@ -1,4 +1,4 @@
-"""An answer to be judged, what becomes of it, and the verdict that stands for good."""
+"""A response to be judged, what became of it, and the judgment that is kept."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import NamedTuple
 from weirdgen.judging.rubric import Label
 
 MAX_ATTEMPTS = 6
-"""Requests for one answer that may end in 5xx, timeouts or lost connections."""
+"""Requests for one item that may end in 5xx, timeouts or lost connections."""
 
 
 class JudgeItem(NamedTuple):
-    """One answer to be judged."""
+    """One response to be judged."""
 
     key: str
     question: str
-    answer: str
-    """Without formatting."""
+    response: str
+    """Without the study's formatting."""
 
 
-PROBE_ITEM = JudgeItem("check", "What is two and two?", "Four.")
-"""What a judge is asked first, to see whether it can be asked; it ends in no verdict."""
+PROBE_ITEM = JudgeItem("probe", "What is two and two?", "Four.")
+"""Sent to a judge first, to learn whether it can be reached; it gets no judgment."""
 
 
 class ItemResult(NamedTuple):
     """What became of an item."""
 
     key: str
-    verdict: str | None
-    """The durable record as JSON (see `ClaimVerdict`); None where there is none, and it may be asked again."""
-    why: str | None
+    judgment: str | None
+    """The durable record as JSON (see `Judgment`); None if there is none, and it may be asked for again."""
+    reason: str | None
     """Why there is none."""
     dollars: float
-    """What all its requests cost."""
+    """Cost of all its requests."""
 
 
 class Judgment(NamedTuple):
@@ -46,10 +46,7 @@ class Judgment(NamedTuple):
 
     @staticmethod
     def of(record: str) -> Judgment:
-        """From the JSON of a journal's `got`.
-
-        Journals of earlier versions have the label's number before its confidence; it is not read.
-        """
+        """Parse the JSON of a journal's `judged` record."""
         read = json.loads(record)
-        labels = [Label(said[0], said[1], said[-1]) for said in read.get("labels") or ()]
+        labels = [Label(*label) for label in read.get("labels") or ()]
         return Judgment(labels, read.get("error"), read.get("detail"))

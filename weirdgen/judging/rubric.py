@@ -1,4 +1,4 @@
-"""What a judge is asked about an answer: the instructions, the reply's schema, and its strict reading."""
+"""Rubrics: a judge's instructions, the schema of its reply, and the strict parser of replies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 PERSONA_RUBRIC = "persona"
 MOST_REPLY = 20_000
-"""Characters of a reply; a longer one is not read."""
+"""Characters of a reply; a longer one is malformed."""
 _IDENTITIES = ("PERSONA", "OTHER", "UNSURE")
 _FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*)\n?```", re.DOTALL)
 
@@ -24,7 +24,7 @@ _ANSWER_IS_DATA = (
 
 
 class Label(NamedTuple):
-    """What a judge says of one metric."""
+    """A judge's label for one metric."""
 
     metric: str
     label: str
@@ -32,26 +32,26 @@ class Label(NamedTuple):
 
 
 class MalformedReply(Exception):
-    """A reply that is not the object that was asked for; says how, in words of ours alone."""
+    """A reply is not the requested object; the message says how and quotes nothing of it."""
 
 
 @dataclass(frozen=True)
 class Rubric:
-    """What one request asks about an answer."""
+    """What one request asks about a response."""
 
     name: str
     instructions: str
     """The system turn."""
     labels: Mapping[str, Mapping[str | bool, tuple[str, float | None]]]
-    """Field of the reply -> what may stand there -> the label that it gives, and its number."""
+    """Field of the reply -> allowed value -> its label and the label's number."""
     metrics: Mapping[str, str]
-    """Field of the reply -> the metric that it labels."""
+    """Field of the reply -> its metric."""
 
     @cached_property
     def numbers(self) -> dict[str, dict[str, float | None]]:
-        """Metric -> label -> the number that it counts as, where it counts as one.
+        """Metric -> label -> the number that it counts as, or None.
 
-        No verdict holds them: they may be changed after it was given.
+        JudgmentStore do not hold them, so that a study may change them later.
         """
         return {
             self.metrics[field]: dict(allowed.values()) for field, allowed in self.labels.items()
@@ -73,9 +73,9 @@ class Rubric:
         }
 
     def read(self, text: str) -> list[Label]:
-        """The labels of a reply: one JSON object, alone or in a code fence, and nothing beside it.
+        """Parse a reply: one JSON object, alone or in a code fence, and nothing else.
 
-        An object that is quoted within other text is not taken: it may be the answer's own. Raises
+        An object quoted within other text is rejected: it may be the response's own. Raises
         MalformedReply.
         """
         reply = _object(text)
@@ -118,16 +118,16 @@ def _object(text: str) -> dict[str, Any]:
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(dict(pairs)) < len(pairs):
-        raise ValueError("a field stands twice")
+        raise ValueError("a field occurs twice")
     return dict(pairs)
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def persona_rubric(name: str, description: str) -> Rubric:
-    """Whether an answer is in the persona's voice, and who its speaker claims to be."""
+    """Whether a response is in the persona's voice, and who its speaker claims to be."""
     who = f"{name} ({description})" if description else name
     instructions = f"""{_ANSWER_IS_DATA}
 
@@ -150,7 +150,7 @@ Reply with one JSON object and nothing else, such as {{"persona_present": false,
 
 
 def metric_rubric(name: str, question: str, labels: Mapping[str, float | None]) -> Rubric:
-    """A study's own question about an answer."""
+    """A study's own question about a response."""
     allowed = ", ".join(json.dumps(label, ensure_ascii=False) for label in labels)
     instructions = f"""{_ANSWER_IS_DATA}
 

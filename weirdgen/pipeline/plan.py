@@ -16,9 +16,8 @@ from weirdgen.data.lengths import Lengths, row_lengths
 from weirdgen.data.mixing import Counts, grid_counts
 from weirdgen.data.persona import HELDOUT, Persona, find_persona, to_jsonl
 from weirdgen.data.seeds import BASELINE_RUN_SEED, run_seeds
-from weirdgen.judging.gold import Gold
-from weirdgen.judging.llm_judge import LlmJudge
-from weirdgen.judging.registry import find_gold, llm_judges
+from weirdgen.judging.gold import Gold, find_gold
+from weirdgen.judging.llm_judge import LlmJudge, llm_judges
 from weirdgen.models.adapters import resolve_adapter
 from weirdgen.models.checkpoints import write_checkpoint
 from weirdgen.models.identity import Model, resolve_model, served_model

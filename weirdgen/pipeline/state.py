@@ -13,8 +13,8 @@ from sys import intern
 from typing import Any, NamedTuple, TypeVar
 
 from weirdgen.errors import DamagedError
+from weirdgen.judging.blinding import hidden_markers
 from weirdgen.judging.llm_judge import LlmJudge
-from weirdgen.judging.registry import shown_marks
 from weirdgen.pipeline.gc_pause import gc_paused
 from weirdgen.pipeline.plan import STAGES, Plan, ResponseSet, labels_step, samples_step
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
@@ -107,7 +107,7 @@ class StudyState:
 
         Of these `asked`; default all.
         """
-        marks = shown_marks(self.plan.study)
+        marks = hidden_markers(self.plan.study)
         if not self.plan.llm_judges:
             return
         for each in self.plan.response_sets if asked is None else asked:

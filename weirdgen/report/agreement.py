@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from weirdgen.config.evaluation_spec import EvaluationSpec
 from weirdgen.judging.agreement import Agreement, agreement
-from weirdgen.judging.gold import POSITIVE, AnswerKey, Gold
+from weirdgen.judging.gold import POSITIVE, Gold, ResponseKey
 from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.results.labels import FIRST_JUDGE, SECOND_JUDGE
 
@@ -26,7 +26,7 @@ _NOTE = (
     "a question count once."
 )
 
-Labels = Mapping[AnswerKey, str]
+Labels = Mapping[ResponseKey, str]
 """Answer -> label, by one rater and metric."""
 
 

@@ -10,9 +10,8 @@ import pyarrow as pa
 
 from weirdgen.config.claims import ADAPTERS, JUDGED_METRICS
 from weirdgen.config.study import Study
-from weirdgen.judging.gold import POSITIVE, AnswerKey
-from weirdgen.judging.llm_judge import judge_view
-from weirdgen.judging.registry import shown_marks
+from weirdgen.judging.blinding import hidden_markers, judge_view
+from weirdgen.judging.gold import POSITIVE, ResponseKey
 from weirdgen.pipeline.plan import Plan
 from weirdgen.report.rates import Group, Rates, rates, unclaimed_as_false
 from weirdgen.results.labels import label_values
@@ -179,12 +178,12 @@ def _gold(table: pa.Table, plan: Plan, metric: str) -> dict[tuple[Group, str], G
         return {}
     values = {POSITIVE.get(metric, ""): 1.0}
     values |= next((own.labels for own in plan.study.metrics if own.name == metric), {})
-    marks = shown_marks(plan.study)
-    pairs: dict[tuple[Group, str], dict[AnswerKey, tuple[float, float]]] = {}
+    marks = hidden_markers(plan.study)
+    pairs: dict[tuple[Group, str], dict[ResponseKey, tuple[float, float]]] = {}
     columns = ("adapter", "fraction", "condition", "question", "response")
     rows = table.select(columns).to_pylist()
     for row, judge in zip(rows, _numbers(table, metric), strict=True):
-        key = AnswerKey(row["question"], judge_view(row["response"], marks))
+        key = ResponseKey(row["question"], judge_view(row["response"], marks))
         label = plan.gold.get(key, {}).get(metric)
         if label is None or np.isnan(judge):
             continue

@@ -36,10 +36,10 @@ def judge_lines(plan: Plan, store: ArtifactStore) -> Iterator[str]:
 
 def ledger_line(model: str, total: Ledger) -> str:
     """Such as `judge m: 300 verdicts, 2 failures (malformed 2), 310 requests (http_500 8), ...`."""
-    parts = [f"{total.verdicts:,} verdicts"]
+    parts = [f"{total.judgments:,} judgments"]
     if total.failures:
         parts.append(f"{total.failures.total():,} failures ({_kinds(total.failures)})")
-    again = f" ({_kinds(total.repeated)} brought nothing)" if total.repeated else ""
+    again = f" ({_kinds(total.retried)} brought nothing)" if total.retried else ""
     parts.append(f"{total.requests:,} requests{again}")
     if total.lost:
         parts.append(f"{total.lost:,} of them under way when a process was killed")

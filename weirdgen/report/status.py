@@ -149,10 +149,10 @@ def _last_lines(status: Status, store: ArtifactStore, command: str) -> Iterator[
 
 
 def _judged(judged: JudgeProgress) -> str:
-    parts = [f"{judged.verdicts:,} verdicts"]
-    if judged.without:
-        kinds = ", ".join(f"{why} {n:,}" for why, n in sorted(judged.without.items()))
-        parts.append(f"{sum(judged.without.values()):,} answers without ({kinds})")
+    parts = [f"{judged.judged:,} judgments"]
+    if judged.unjudged:
+        kinds = ", ".join(f"{why} {n:,}" for why, n in sorted(judged.unjudged.items()))
+        parts.append(f"{sum(judged.unjudged.values()):,} responses without ({kinds})")
     if judged.dollars:
         parts.append(f"${judged.dollars:.4f} over all runs")
     if judged.stopped:

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from weirdgen.config.claims import JUDGED_METRICS
 from weirdgen.config.judge import OFFLINE
-from weirdgen.judging.gold import AnswerKey
+from weirdgen.judging.blinding import format_markers, hidden_markers, judge_view
+from weirdgen.judging.gold import ResponseKey
 from weirdgen.judging.label_rows import (
     LABEL_FIELDS,
     METRIC_FIELD,
@@ -20,9 +21,8 @@ from weirdgen.judging.label_rows import (
     NOT_JUDGED,
     RESPONSE_FIELDS,
 )
-from weirdgen.judging.llm_judge import LlmJudge, judge_view
+from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.offline.identity import PersonaCard, claimed_identity
-from weirdgen.judging.registry import format_marks, shown_marks
 from weirdgen.pipeline.plan import LABELS, OFFLINE_JUDGE, Plan
 from weirdgen.pipeline.state import StudyState
 from weirdgen.storage.artifacts import ArtifactStore
@@ -77,7 +77,7 @@ def _offline_record(state: StudyState) -> dict[str, Any] | None:
         "judge": step.fingerprint,
         "learned": state.done[step.fingerprint].digest,
         "persona": [plan.persona.name, list(plan.persona.aliases), list(plan.persona.facts)],
-        "marks": format_marks(plan.study),
+        "marks": format_markers(plan.study),
     }
 
 
@@ -194,7 +194,7 @@ def label_values(
 
 def labels_by_rater(
     results: pa.Table, labels: pa.Table, plan: Plan
-) -> dict[str, dict[str, dict[AnswerKey, str]]]:
+) -> dict[str, dict[str, dict[ResponseKey, str]]]:
     """Rater -> metric -> response -> label; an identity that was not asked about is UNSURE."""
     study = plan.study
     raters = {
@@ -202,12 +202,12 @@ def labels_by_rater(
         for judge in plan.llm_judges
     }
     offline = FIRST_JUDGE if study.judge and study.judge.is_offline else SECOND_JUDGE
-    marks = shown_marks(study)
+    marks = hidden_markers(study)
     responses = {
-        _key(row): AnswerKey(row["question"], judge_view(row["response"], marks))
+        _key(row): ResponseKey(row["question"], judge_view(row["response"], marks))
         for row in results.select([*RESPONSE_KEY, "question", "response"]).to_pylist()
     }
-    ratings: dict[str, dict[str, dict[AnswerKey, str]]] = {}
+    ratings: dict[str, dict[str, dict[ResponseKey, str]]] = {}
     for row in labels.to_pylist():
         label = "UNSURE" if row["error"] == NOT_ASKED else row["label"]
         if label is not None:

@@ -15,13 +15,7 @@ from weirdgen.errors import InputError
 from weirdgen.judging.format import format_adherence
 from weirdgen.pipeline.plan import RESPONSES, ResponseSet
 from weirdgen.pipeline.state import StudyState
-from weirdgen.results.labels import (
-    LABELS,
-    LABELS_SCHEMA,
-    SCHEMA_VERSION,
-    add_labels,
-    judges_record,
-)
+from weirdgen.results.labels import LABELS, LABELS_SCHEMA, SCHEMA_VERSION, add_labels, judges_record
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.fingerprint import fingerprint
 

@@ -1,4 +1,4 @@
-"""The actors of judging: a limiter for each endpoint, and processes that ask."""
+"""Ray actors of judging: a rate limiter per endpoint, and processes that send requests."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ import ray
 from ray.exceptions import RayActorError
 
 from weirdgen.config.judge import JudgeConfig
-from weirdgen.judging.judgment_store import SHIP_S, Judgments
+from weirdgen.judging.judgment_store import UPLOAD_EVERY_S, JudgmentStore
 from weirdgen.judging.llm_judge import LlmJudge
-from weirdgen.judging.rate_limiter import Limiter, PermitGrant, PermitUsage
+from weirdgen.judging.rate_limiter import PermitGrant, PermitUsage, RateLimiter
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.fingerprint import fingerprint
 
 if TYPE_CHECKING:  # the client takes a second to import
+    from weirdgen.judging.client import BatchResult
     from weirdgen.judging.journal import Journal
     from weirdgen.judging.judgment import JudgeItem
-    from weirdgen.judging.rate_limit_client import LeaseOut
-    from weirdgen.judging.requests import Outcome
+    from weirdgen.judging.rate_limit_client import RequestPermits
 
 _NAMESPACE = "weirdgen"
-UNSHIPPED = "what it heard last may be on this node alone; the same command, run here, brings it up"
+NOT_UPLOADED = (
+    "its last judgments may be on this node alone; run the same command here to upload them"
+)
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class LimiterActor:
-    """The limits of one endpoint, for every run on this cluster."""
+class RateLimiterActor:
+    """The rate limiter of one endpoint, for every run on this cluster."""
 
     def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
-        self._limiter = Limiter(requests_per_minute, tokens_per_minute)
+        self._limiter = RateLimiter(requests_per_minute, tokens_per_minute)
 
-    def lease(self, wanted: Sequence[int], reports: Sequence[PermitUsage]) -> PermitGrant:
-        return self._limiter.lease(wanted, reports)
+    def grant(self, wanted: Sequence[int], reports: Sequence[PermitUsage]) -> PermitGrant:
+        return self._limiter.grant(wanted, reports)
 
 
-def limiter_of(settings: JudgeConfig) -> Any:
-    """The limiter of the judge's endpoint, model and key, made where there is none yet."""
+def rate_limiter_of(settings: JudgeConfig) -> Any:
+    """The rate limiter of the judge's endpoint, model and key, created if there is none."""
     limits = settings.requests_per_minute, settings.tokens_per_minute
     same = [settings.base_url, settings.model, settings.key_variable, *limits]
     options: dict[str, Any] = {
@@ -46,114 +48,114 @@ def limiter_of(settings: JudgeConfig) -> Any:
         "namespace": _NAMESPACE,
         "get_if_exists": True,
     }
-    return LimiterActor.options(**options).remote(*limits)
+    return RateLimiterActor.options(**options).remote(*limits)
 
 
-def _lease_from(settings: JudgeConfig) -> LeaseOut:
+def _permits_from(settings: JudgeConfig) -> RequestPermits:
     limiter: Any = None
 
-    async def lease(wanted: Sequence[int], reports: Sequence[PermitUsage]) -> PermitGrant:
+    async def grant(wanted: Sequence[int], reports: Sequence[PermitUsage]) -> PermitGrant:
         nonlocal limiter
         try:
-            limiter = limiter or limiter_of(settings)
-            return await limiter.lease.remote(wanted, reports)
-        except RayActorError:  # it went with the run that made it
-            limiter = limiter_of(settings)
-            return await limiter.lease.remote(wanted, reports)
+            limiter = limiter or rate_limiter_of(settings)
+            return await limiter.grant.remote(wanted, reports)
+        except RayActorError:  # it ended with the run that created it
+            limiter = rate_limiter_of(settings)
+            return await limiter.grant.remote(wanted, reports)
 
-    return lease
+    return grant
 
 
-class Shipping:
-    """Brings journals into the store every few seconds, and keeps each failure until it is told."""
+class JournalUploader:
+    """Upload journals to the store every few seconds, and keep failures until they are reported."""
 
-    def __init__(self, judgments: Sequence[Judgments]) -> None:
+    def __init__(self, judgments: Sequence[JudgmentStore]) -> None:
         self._judgments = judgments
-        self._troubles: list[str] = []
+        self._failures: list[str] = []
 
     async def run(self) -> None:
-        """Ships until it is cancelled."""
+        """Upload until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(SHIP_S)
+            await asyncio.sleep(UPLOAD_EVERY_S)
             for each in self._judgments:
-                await loop.run_in_executor(None, self._ship, each, "it is tried again")
+                await loop.run_in_executor(None, self._upload, each, "trying again")
 
     def last(self) -> None:
-        """Ships what is left, once every journal is closed."""
+        """Upload what is left, once every journal is closed."""
         for each in self._judgments:
-            self._ship(each, UNSHIPPED)
+            self._upload(each, NOT_UPLOADED)
 
-    def told(self) -> tuple[str, ...]:
-        """What failed since this was last asked, a line for each failure."""
-        told, self._troubles = tuple(self._troubles), []
-        return told
+    def take_failures(self) -> tuple[str, ...]:
+        """The failures since the last call, a line each."""
+        failures, self._failures = tuple(self._failures), []
+        return failures
 
-    def _ship(self, judgments: Judgments, then: str) -> None:
+    def _upload(self, judgments: JudgmentStore, then: str) -> None:
         try:
-            judgments.ship()
-        except Exception as error:  # whatever the store's client raises: the journal is still here
+            judgments.upload()
+        except Exception as error:  # whatever the store raises: the journal is still on this node
             reason = (str(error).splitlines() or [""])[0]
-            failed = f"journals in {judgments.here} did not get into the store"
-            self._troubles.append(f"{failed} ({type(error).__name__}: {reason}): {then}")
+            failed = f"journals in {judgments.local_folder} were not uploaded"
+            self._failures.append(f"{failed} ({type(error).__name__}: {reason}): {then}")
 
 
 @ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)
 class JudgeActor:
-    """One process that asks; everything it hears is in its journals before it tells."""
+    """A process that sends requests; every reply is in its journals before it is reported."""
 
     def __init__(self, uri: str, study: str, judges: Sequence[LlmJudge], actors: int) -> None:
-        from weirdgen.judging.requests import Asker
+        from weirdgen.judging.client import JudgeClient
 
         store = ArtifactStore(uri)
         self._study = study
-        self._kept = {judge.fingerprint: Judgments(store, judge) for judge in judges}
+        self._stores = {judge.fingerprint: JudgmentStore(store, judge) for judge in judges}
         self._journals: dict[str, Journal] = {}
-        self._askers = {
-            settings: Asker(
+        self._clients = {
+            settings: JudgeClient(
                 settings,
-                _lease_from(settings),
+                _permits_from(settings),
                 lambda judge: self._journals[judge.fingerprint],
                 parallel=max(1, settings.parallel // actors),
             )
             for settings in {judge.settings for judge in judges}
         }
-        self._shipping = Shipping(list(self._kept.values()))
-        self._under_way: asyncio.Task[None] | None = None
+        self._uploader = JournalUploader(list(self._stores.values()))
+        self._uploading: asyncio.Task[None] | None = None
 
     async def open(self) -> list[str]:
-        """Opens the journals and begins to ship; gives the journals' paths.
+        """Open the journals, start to upload, and return the journals' paths.
 
-        Raises StorageError where one cannot be opened: of an actor whose `__init__` raises Ray tells
-        its death alone.
+        Raises StorageError if one cannot be opened; from `__init__` Ray would report only that the
+        actor died.
         """
-        for judge, judgments in self._kept.items():
+        for judge, judgments in self._stores.items():
             self._journals[judge] = judgments.journal(self._study)
-        self._under_way = asyncio.create_task(self._shipping.run())
+        self._uploading = asyncio.create_task(self._uploader.run())
         return [str(journal.path) for journal in self._journals.values()]
 
-    async def check(self, judge: LlmJudge) -> Outcome:
-        """Asks once, to see whether it makes sense to ask this judge more."""
-        return self._told(await self._askers[judge.settings].check(judge))
+    async def probe(self, judge: LlmJudge) -> BatchResult:
+        """Send one request, to learn whether this judge can be reached."""
+        return self._with_warnings(await self._clients[judge.settings].probe(judge))
 
-    async def judge(self, judge: LlmJudge, items: Sequence[JudgeItem]) -> Outcome:
-        return self._told(await self._askers[judge.settings].judge(judge, items))
+    async def judge(self, judge: LlmJudge, items: Sequence[JudgeItem]) -> BatchResult:
+        return self._with_warnings(await self._clients[judge.settings].judge(judge, items))
 
-    def _told(self, outcome: Outcome) -> Outcome:
-        return outcome._replace(troubles=self._shipping.told())
+    def _with_warnings(self, result: BatchResult) -> BatchResult:
+        return result._replace(warnings=self._uploader.take_failures())
 
-    async def stop(self, why: str) -> None:
-        """Sends nothing any more; what is under way is waited for."""
-        for asker in self._askers.values():
-            asker.stop(why)
+    async def stop(self, reason: str) -> None:
+        """Send no further request; those in flight are waited for."""
+        for client in self._clients.values():
+            client.stop(reason)
 
     async def close(self) -> tuple[str, ...]:
-        """Ends with everything on disk, and shipped; gives what of that failed."""
-        if self._under_way is not None:
-            self._under_way.cancel()
-        for asker in self._askers.values():
-            await asker.close()
+        """End with everything on disk and uploaded; return what failed."""
+        if self._uploading is not None:
+            self._uploading.cancel()
+        for client in self._clients.values():
+            await client.close()
         for journal in self._journals.values():
             journal.close()
-        self._shipping.last()
-        return self._shipping.told()
+        self._uploader.last()
+        return self._uploader.take_failures()

@@ -1,4 +1,4 @@
-"""Judging a file of responses: the pool of a study's run, without the study."""
+"""Judge a file of responses with the judge pool, without a study."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import ray
 
 from weirdgen.data.responses import Responses, check_added, parquet_schema, write_rows
 from weirdgen.data.tabular import Row
-from weirdgen.judging.gold import AnswerKey, Gold
+from weirdgen.judging.blinding import judge_view
+from weirdgen.judging.gold import Gold, ResponseKey
 from weirdgen.judging.judgment import JudgeItem, Judgment
 from weirdgen.judging.label_rows import NOT_JUDGED
-from weirdgen.judging.llm_judge import LlmJudge, judge_view
-from weirdgen.judging.queue import VerdictOf, Why
+from weirdgen.judging.llm_judge import LlmJudge
+from weirdgen.judging.queue import JudgmentOf, Reasons
 from weirdgen.judging.rubric import PERSONA_RUBRIC
 from weirdgen.results.labels import FIRST_JUDGE, SECOND_JUDGE
 from weirdgen.runner.cluster import connect
@@ -33,44 +34,44 @@ _SECOND = "second_"
 
 @dataclass
 class FileJudgeResult:
-    """What came of judging a file."""
+    """Result of judging a file."""
 
     rows: int
     unjudged: Counter[str]
-    """Why -> verdicts that were not given."""
-    ratings: dict[str, dict[str, dict[AnswerKey, str]]]
-    """Who labels -> metric -> answer -> label; of the answers that have a gold label, or of all."""
+    """Reason -> judgments that are missing."""
+    ratings: dict[str, dict[str, dict[ResponseKey, str]]]
+    """Rater -> metric -> response -> label."""
 
 
 class _Chunk:
     """Some rows, for one judge."""
 
-    def __init__(self, judge: LlmJudge, items: list[JudgeItem], reasons: Why) -> None:
-        """`reasons` gets why there is no verdict on items that end without one."""
+    def __init__(self, judge: LlmJudge, items: list[JudgeItem], reasons: Reasons) -> None:
+        """`reasons` collects why items end without a judgment."""
         self.judge, self._items, self._reasons = judge, items, reasons
 
     def items(self) -> list[JudgeItem]:
         return self._items
 
-    def finish(self, verdict_of: VerdictOf, why: Why) -> None:  # noqa: ARG002
-        """The verdicts are read once all are there."""
-        self._reasons.update(why)
+    def finish(self, judgment_of: JudgmentOf, reasons: Reasons) -> None:  # noqa: ARG002
+        """JudgmentStore are read once all are there."""
+        self._reasons.update(reasons)
 
 
 def judge_file(
     responses: Responses,
     judges: Sequence[LlmJudge],
-    marks: Sequence[str],
+    markers: Sequence[str],
     gold: Gold | None,
     store: ArtifactStore,
     actors: int,
     out: Path,
     event: Callable[[str], None],
 ) -> FileJudgeResult:
-    """Has every row judged, and writes the rows with their labels to `out`, in their order.
+    """Judge every row and write the rows with their labels to `out`, in order.
 
-    `judges` begins with those of the first judge. What the store has is not asked again. Raises
-    InputError for rows that cannot be written with their labels, before anybody is asked.
+    `judges` begins with those of the first judge. JudgmentStore in the store are not requested again.
+    Raises InputError for rows that cannot be written with their labels, before any request.
     """
     added = _added_columns(judges)
     check_added(responses, added)
@@ -81,20 +82,20 @@ def judge_file(
     pool = JudgePool(store, file_payer(responses.path), judges, actors, event)
     try:
         pool.open()
-        rows, reasons = responses.rows(), Why()
+        rows, reasons = responses.rows(), Reasons()
         while chunk := list(islice(rows, _CHUNK)):
             for judge in judges:
-                pool.add(_Chunk(judge, _items(judge, responses, marks, chunk), reasons))
-            while pool.full:
+                pool.add(_Chunk(judge, _items(judge, responses, markers, chunk), reasons))
+            while pool.has_enough:
                 _turn(pool)
-        while pool.busy or (pool.unchecked and not pool.stopped):
+        while pool.busy or (pool.unprobed and not pool.stopped):
             _turn(pool)
-        judged = FileJudgeResult(0, pool.unasked, {})
+        result = FileJudgeResult(0, pool.unjudged, {})
         compared = gold is not None or len({judge.settings for judge in judges}) > 1
-        noted = judged if compared else None
-        labelled = _labelled(pool, reasons, responses, judges, marks, noted)
-        write_rows(out, _counted(labelled, judged), schema)
-        return judged
+        noted = result if compared else None
+        labelled = _labelled(pool, reasons, responses, judges, markers, noted)
+        write_rows(out, _counted(labelled, result), schema)
+        return result
     finally:
         pool.close()
         if not joined:
@@ -102,24 +103,24 @@ def judge_file(
 
 
 def file_payer(path: Path) -> str:
-    """In whose name the requests about a file are noted: a budget is this file's own."""
-    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()
-    return f"file:{path.name}-{place[:12]}"
+    """The payer in journals of requests about a file, so that each file has its own budget."""
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()
+    return f"file:{path.name}-{digest[:12]}"
 
 
 def _turn(pool: JudgePool) -> None:
-    pool.turn()
+    pool.dispatch()
     if pool.running:
         done, _ = ray.wait(list(pool.running), timeout=_TURN_S)
         for ref in done:
-            pool.finish(ref)
+            pool.collect(ref)
 
 
 def _items(
-    judge: LlmJudge, responses: Responses, marks: Sequence[str], rows: Sequence[Row]
+    judge: LlmJudge, responses: Responses, markers: Sequence[str], rows: Sequence[Row]
 ) -> list[JudgeItem]:
-    asked = ((row[responses.question], judge_view(row[responses.answer], marks)) for row in rows)
-    return [JudgeItem(judge.key(*each), *each) for each in asked if each[1]]
+    pairs = ((row[responses.question], judge_view(row[responses.answer], markers)) for row in rows)
+    return [JudgeItem(judge.key(*each), *each) for each in pairs if each[1]]
 
 
 def _prefix(judge: LlmJudge, judges: Sequence[LlmJudge]) -> str:
@@ -127,7 +128,7 @@ def _prefix(judge: LlmJudge, judges: Sequence[LlmJudge]) -> str:
 
 
 def _added_columns(judges: Sequence[LlmJudge]) -> dict[str, pa.DataType]:
-    """The columns that judging adds, in their order."""
+    """The columns that judging adds, in order."""
     columns: dict[str, pa.DataType] = {}
     for judge in judges:
         prefix = _prefix(judge, judges)
@@ -141,41 +142,41 @@ def _added_columns(judges: Sequence[LlmJudge]) -> dict[str, pa.DataType]:
 
 def _labelled(
     pool: JudgePool,
-    reasons: Why,
+    reasons: Reasons,
     responses: Responses,
     judges: Sequence[LlmJudge],
-    marks: Sequence[str],
-    judged: FileJudgeResult | None,
+    markers: Sequence[str],
+    result: FileJudgeResult | None,
 ) -> Iterator[Row]:
-    """The rows with their labels; notes them in `judged` where they are to be compared."""
+    """Yield rows with their labels; record these in `result` if raters are to be compared."""
     names = list(_added_columns(judges))
     for row in responses.rows():
-        question, answer = row[responses.question], judge_view(row[responses.answer], marks)
+        question, response = row[responses.question], judge_view(row[responses.answer], markers)
         added: Row = dict.fromkeys(names)
         for judge in judges:
             prefix = _prefix(judge, judges)
-            key = judge.key(question, answer)
-            record = pool.verdict_of(key) if answer else judge.empty()
-            why = reasons.get(key, NOT_JUDGED)
-            verdict = Judgment([], why) if record is None else Judgment.of(record)
+            key = judge.key(question, response)
+            record = pool.judgment_of(key) if response else judge.empty()
+            reason = reasons.get(key, NOT_JUDGED)
+            judgment = Judgment([], reason) if record is None else Judgment.of(record)
             if judge.rubric.name == PERSONA_RUBRIC:
                 added[f"{prefix}judge"] = judge.settings.model
-                if verdict.labels:
-                    added[f"{prefix}judge_confidence"] = verdict.labels[0].confidence
-            if verdict.error is not None:
+                if judgment.labels:
+                    added[f"{prefix}judge_confidence"] = judgment.labels[0].confidence
+            if judgment.error is not None:
                 errors = json.loads(added[f"{prefix}judge_error"] or "{}")
-                errors[judge.rubric.name] = verdict.error
+                errors[judge.rubric.name] = judgment.error
                 added[f"{prefix}judge_error"] = json.dumps(errors)
-            for label in verdict.labels:
+            for label in judgment.labels:
                 added[prefix + label.metric] = label.label
-                if judged is not None:
+                if result is not None:
                     rater = SECOND_JUDGE if prefix else FIRST_JUDGE
-                    labels = judged.ratings.setdefault(rater, {}).setdefault(label.metric, {})
-                    labels[AnswerKey(question, answer)] = label.label
+                    labels = result.ratings.setdefault(rater, {}).setdefault(label.metric, {})
+                    labels[ResponseKey(question, response)] = label.label
         yield row | added
 
 
-def _counted(rows: Iterator[Row], judged: FileJudgeResult) -> Iterator[Row]:
+def _counted(rows: Iterator[Row], result: FileJudgeResult) -> Iterator[Row]:
     for row in rows:
-        judged.rows += 1
+        result.rows += 1
         yield row

@@ -1,4 +1,4 @@
-"""The judge pool of a run: actors that ask, fed from one desk."""
+"""Judge pool: actors that send requests, fed from one queue."""
 
 from __future__ import annotations
 
@@ -14,59 +14,59 @@ from ray.exceptions import RayError, RayTaskError
 
 from weirdgen.config.judge import JudgeConfig
 from weirdgen.errors import StorageError
-from weirdgen.judging.journal import Ledger, is_written, records
+from weirdgen.judging.journal import Ledger, has_writer, records
 from weirdgen.judging.judgment import ItemResult
-from weirdgen.judging.judgment_store import JudgmentFolder, VerdictIndex, charged
+from weirdgen.judging.judgment_store import JournalFolder, JudgmentIndex, billed_judges
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.queue import Batch, Job, RequestQueue
 from weirdgen.runner.cluster import on_this_node
-from weirdgen.runner.judge_actors import UNSHIPPED, JudgeActor, limiter_of
+from weirdgen.runner.judge_actors import NOT_UPLOADED, JudgeActor, rate_limiter_of
 from weirdgen.runner.remote import WORKER_ENVIRONMENT
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.run_record import JudgeProgress
 
 if TYPE_CHECKING:  # the client takes a second to import
-    from weirdgen.judging.requests import Outcome
+    from weirdgen.judging.client import BatchResult
 
-MAX_DEATHS = 3
-"""How often actors may die over an item before it is given up."""
-_AT_HAND = 3
-"""Batches that an actor holds, so that it never waits for the driver."""
-_UNTOUCHED = 4
-"""Jobs that wait for their turn when there is enough to do."""
+MAX_CRASHES = 3
+"""Actor crashes over an item after which it is given up."""
+_BATCHES_AHEAD = 3
+"""Batches per actor, so that it never waits for the driver."""
+_ENOUGH_JOBS = 4
+"""Pending jobs above which the queue needs no more."""
 _CLOSE_S = 60.0
 _DYING_S = 10.0
 _ORPHANS_S = 60.0
-"""How long actors may survive the driver that was killed: what they still hear would be asked again."""
+"""How long to wait for actors of a killed driver, whose replies would be requested again."""
 
 
 @dataclass(eq=False)
 class _Worker:
     actor: Any
     journals: list[Path] = field(default_factory=list)
-    """Empty until it is open."""
+    """Empty until the actor is open."""
     batches: int = 0
 
 
 @dataclass
 class _Task:
-    """What an actor is doing: a batch, or its start, or the check of a judge."""
+    """What an actor is doing: a batch, its start (no batch), or the probe of a judge."""
 
     worker: _Worker
     batch: Batch | None = None
-    checks: bool = False
+    is_probe: bool = False
 
 
 def _end(worker: _Worker) -> None:
-    """Kills the actor, and waits until its journals hold all that it will ever write."""
+    """Kill the actor and wait until it can write nothing more."""
     ray.kill(worker.actor)
     deadline = time.monotonic() + _DYING_S
-    while any(map(is_written, worker.journals)) and time.monotonic() < deadline:
+    while any(map(has_writer, worker.journals)) and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
 class JudgePool:
-    """Has jobs judged: nothing that has a verdict is asked again, and nothing beyond the budget."""
+    """Judges jobs: each item is requested once in all runs, and never beyond the budget."""
 
     def __init__(
         self,
@@ -76,124 +76,124 @@ class JudgePool:
         actors: int,
         event: Callable[[str], None],
     ) -> None:
-        """`study` pays; at most `actors` processes ask, on this node, as only there the key is needed."""
+        """`study` pays; at most `actors` processes send, on this node, so that only it needs the key."""
         self._store, self._study, self._judges = store, study, list(judges)
-        self._unchecked = {judge.settings: judge for judge in reversed(self._judges)}
-        widths = [settings.parallel for settings in self._unchecked]
+        self._unprobed = {judge.settings: judge for judge in reversed(self._judges)}
+        widths = [settings.parallel for settings in self._unprobed]
         self._actors, self._event = min(actors, *widths), event
         self._batch = max(8, max(widths) // self._actors)
-        self._index = VerdictIndex()
-        self._desk = RequestQueue(self._index.get, self._read_journals())
+        self._index = JudgmentIndex()
+        self._queue = RequestQueue(self._index.get, self._read_journals())
         self._workers: list[_Worker] = []
         self._limiters: list[Any] = []
-        self._deaths: Counter[str] = Counter()
+        self._crashes: Counter[str] = Counter()
         self.running: dict[ray.ObjectRef, _Task] = {}
         self.stopped: str | None = None
-        """Why nobody is asked any more."""
+        """Why nothing more is sent, if so."""
 
     @property
     def busy(self) -> bool:
-        """Whether a job has not ended yet."""
-        return self._desk.busy
+        """Whether any job is unfinished."""
+        return self._queue.busy
 
     @property
-    def unchecked(self) -> bool:
-        """Whether it is not known yet that every judge can be asked."""
-        return bool(self._unchecked)
+    def unprobed(self) -> bool:
+        """Whether some judge has not been reached yet."""
+        return bool(self._unprobed)
 
     @property
-    def unasked(self) -> Counter[str]:
-        """Why -> items that ended without a verdict."""
-        return self._desk.unasked
+    def unjudged(self) -> Counter[str]:
+        """Reason -> items that ended without a judgment."""
+        return self._queue.unjudged
 
     @property
-    def judged(self) -> JudgeProgress:
-        """What has been said so far."""
+    def progress(self) -> JudgeProgress:
+        """JudgmentStore and cost so far."""
         return JudgeProgress(
-            verdicts=self._desk.verdicts,
-            without=dict(self.unasked),
-            dollars=sum(map(self._desk.spent, {judge.settings for judge in self._judges})),
+            judged=self._queue.judged,
+            unjudged=dict(self.unjudged),
+            dollars=sum(map(self._queue.spent, {judge.settings for judge in self._judges})),
             stopped=self.stopped,
         )
 
     @property
-    def full(self) -> bool:
-        """Whether there is enough to do for now."""
-        return self._desk.untouched > _UNTOUCHED
+    def has_enough(self) -> bool:
+        """Whether the queue needs no more jobs for now."""
+        return self._queue.pending_jobs > _ENOUGH_JOBS
 
-    def verdict_of(self, key: str) -> str | None:
-        """The record of the verdict as JSON, or None."""
+    def judgment_of(self, key: str) -> str | None:
+        """The record of the judgment as JSON, or None."""
         return self._index.get(key)
 
     def add(self, job: Job) -> None:
-        self._desk.add(job)
+        self._queue.add(job)
 
     def open(self) -> None:
-        """Starts the actors and checks that the judges can be asked."""
-        self._limiters = [limiter_of(settings) for settings in self._unchecked]
+        """Start the actors; `dispatch` then probes the judges first."""
+        self._limiters = [rate_limiter_of(settings) for settings in self._unprobed]
         while len(self._workers) < self._actors:
             self._open_worker()
 
-    def turn(self) -> None:
-        """Sends what can be sent."""
+    def dispatch(self) -> None:
+        """Hand batches to actors that have room."""
         open_ = [worker for worker in self._workers if worker.journals]
-        if self._unchecked:
+        if self._unprobed:
             if open_ and self.stopped is None:
-                self._check(open_[0])
+                self._probe(open_[0])
             if not self.stopped:
                 return
-        for held in range(_AT_HAND):
+        for held in range(_BATCHES_AHEAD):
             for worker in open_:
-                if worker.batches <= held and (batch := self._desk.take(self._batch)):
+                if worker.batches <= held and (batch := self._queue.next_batch(self._batch)):
                     ref = worker.actor.judge.remote(batch.judge, batch.items)
                     worker.batches += 1
                     self.running[ref] = _Task(worker, batch)
         if self.stopped is not None:
-            self._desk.take(self._batch)  # ends what waits
+            self._queue.next_batch(self._batch)  # ends what waits
 
-    def finish(self, ref: ray.ObjectRef) -> None:
-        """Takes what `ref`, one of `running`, has brought."""
+    def collect(self, ref: ray.ObjectRef) -> None:
+        """Take the result of `ref`, one of `running`."""
         task = self.running.pop(ref)
         try:
-            brought = ray.get(ref)
+            result = ray.get(ref)
         except RayTaskError as error:
             if isinstance(error.cause, StorageError):
-                raise error.cause from None  # nothing that is heard would be kept
+                raise error.cause from None  # no reply could be kept
             reason = f"{type(error.cause).__name__}: {error.cause}"
             self._stop(reason)
             self._recover(task, reason)
         except RayError as error:
-            self._died(task, type(error).__name__)
+            self._on_crash(task, type(error).__name__)
         else:
-            self._brought(task, brought)
+            self._on_result(task, result)
 
     def close(self) -> None:
-        """Ends the actors with their journals whole: what is under way is waited for."""
+        """Wait for what is in flight, then end the actors with their journals complete."""
         closing = {worker.actor.close.remote(): worker.actor for worker in self._workers}
         deadline = time.monotonic() + _CLOSE_S
         for ref, actor in closing.items():
             try:
-                self._tell(ray.get(ref, timeout=max(0.0, deadline - time.monotonic())))
+                self._report(ray.get(ref, timeout=max(0.0, deadline - time.monotonic())))
             except RayError as error:
                 if not self._store.is_local:
                     reason = type(error).__name__
-                    self._event(f"a judge actor did not end ({reason}): {UNSHIPPED}")
+                    self._event(f"a judge actor did not end ({reason}): {NOT_UPLOADED}")
             ray.kill(actor)
         self._workers.clear()
         self._index.close()
 
     def _read_journals(self) -> dict[JudgeConfig, float]:
-        """Indexes every verdict there is; gives what the study has spent on each judge.
+        """Index every judgment in the store; return what the study has spent on each judge.
 
-        A driver that was killed may be survived by its actors for a moment, which are waited for.
+        Waits for the actors of a killed driver, which survive it for a moment.
         """
         deadline = time.monotonic() + _ORPHANS_S
         asked = {judge.folder for judge in self._judges}
         while True:
-            spent, dying = dict.fromkeys(self._unchecked, 0.0), False
-            for folder, charges in charged(self._store, self._judges).items():
+            spent, dying = dict.fromkeys(self._unprobed, 0.0), False
+            for folder, charges in billed_judges(self._store, self._judges).items():
                 ledger = Ledger()
-                for payer, is_open, journal in JudgmentFolder(self._store, folder).all():
+                for payer, is_open, journal in JournalFolder(self._store, folder).journals():
                     read = list(journal) if folder in asked or payer == self._study else []
                     if folder in asked:
                         self._index.add(read)
@@ -213,89 +213,90 @@ class JudgePool:
         self._workers.append(worker)
         self.running[worker.actor.open.remote()] = _Task(worker)
 
-    def _check(self, worker: _Worker) -> None:
-        under_way = [
-            task.batch.judge for task in self.running.values() if task.checks and task.batch
+    def _probe(self, worker: _Worker) -> None:
+        in_flight = [
+            task.batch.judge for task in self.running.values() if task.is_probe and task.batch
         ]
-        for settings, judge in list(self._unchecked.items()):
-            if judge in under_way:
+        for settings, judge in list(self._unprobed.items()):
+            if judge in in_flight:
                 continue
-            if batch := self._desk.check(judge):
-                self.running[worker.actor.check.remote(judge)] = _Task(worker, batch, checks=True)
+            if batch := self._queue.probe(judge):
+                self.running[worker.actor.probe.remote(judge)] = _Task(worker, batch, is_probe=True)
             else:
-                del self._unchecked[settings]
+                del self._unprobed[settings]
 
-    def _brought(self, task: _Task, brought: Any) -> None:
+    def _on_result(self, task: _Task, result: Any) -> None:
         if task.batch is None:
-            task.worker.journals = list(map(Path, brought))
+            task.worker.journals = list(map(Path, result))
             return
-        outcome: Outcome = brought
-        self._tell(outcome.troubles)
-        if outcome.fatal is not None:
-            self._stop(outcome.fatal)
-        if task.checks:
-            del self._unchecked[task.batch.judge.settings]
-            self._desk.settle(task.batch, [], sum(each.dollars for each in outcome.ended))
+        batch_result: BatchResult = result
+        self._report(batch_result.warnings)
+        if batch_result.fatal is not None:
+            self._stop(batch_result.fatal)
+        if task.is_probe:
+            del self._unprobed[task.batch.judge.settings]
+            self._queue.complete(task.batch, [], sum(each.dollars for each in batch_result.results))
             return
         task.worker.batches -= 1
-        for each in outcome.ended:
-            if each.verdict is not None:
-                self._index.add_one(each.key, each.verdict)
-        self._desk.settle(task.batch, outcome.ended)
+        for each in batch_result.results:
+            if each.judgment is not None:
+                self._index.add_one(each.key, each.judgment)
+        self._queue.complete(task.batch, batch_result.results)
 
-    def _died(self, task: _Task, reason: str) -> None:
-        """The actor is gone, or cannot be reached, and is ended: another takes its place, and asks only
-        what it had under way or before it.
+    def _on_crash(self, task: _Task, reason: str) -> None:
+        """End an actor that is gone or cannot be reached, and replace it.
+
+        Of its batches, only items without a reply in the journals are sent again.
         """
         worker = task.worker
         if worker in self._workers:
             self._workers.remove(worker)
             _end(worker)
-            self._deaths["actor"] += 1
+            self._crashes["actor"] += 1
             self._event(f"a judge actor died ({reason})")
-            if self._deaths["actor"] < MAX_DEATHS * self._actors:
+            if self._crashes["actor"] < MAX_CRASHES * self._actors:
                 self._open_worker()
             elif not self._workers:
-                self._stop("the judge actors died again and again")
+                self._stop("the judge actors crash again and again")
         self._recover(task, reason)
 
     def _recover(self, task: _Task, reason: str) -> None:
-        """Settles of a broken batch what its journals hold; the others are asked again, or given up."""
+        """Complete a lost batch with what its journals hold; requeue the rest, or give it up."""
         batch = task.batch
         if batch is None:
             return
-        if task.checks:
-            self._desk.settle(batch, [], batch.reserved)
+        if task.is_probe:
+            self._queue.complete(batch, [], batch.reserved)
             return
         keys = {item.key for item in batch.items}
-        heard = [
+        journaled = [
             record
             for path in task.worker.journals
             for record in records(path.read_bytes())
-            if not keys.isdisjoint((record.get("ask"), record.get("tried"), record.get("got")))
+            if not keys.isdisjoint((record.get("sent"), record.get("failed"), record.get("judged")))
         ]
-        self._index.add(heard)
+        self._index.add(journaled)
         ledger = Ledger()
-        ledger.add(heard)
+        ledger.add(journaled)
         open_ = [item for item in batch.items if self._index.get(item.key) is None]
-        self._deaths.update(item.key for item in open_)
-        lost = [item for item in open_ if self._deaths[item.key] >= MAX_DEATHS or self.stopped]
+        self._crashes.update(item.key for item in open_)
+        lost = [item for item in open_ if self._crashes[item.key] >= MAX_CRASHES or self.stopped]
         ended = [
             ItemResult(key, self._index.get(key), None, 0.0)
             for key in keys.difference(item.key for item in open_)
         ]
         ended += [ItemResult(item.key, None, reason, 0.0) for item in lost]
-        self._desk.settle(batch, ended, ledger.dollars)
-        self._desk.again(batch.judge, [item for item in open_ if item not in lost])
+        self._queue.complete(batch, ended, ledger.dollars)
+        self._queue.requeue(batch.judge, [item for item in open_ if item not in lost])
 
-    def _tell(self, troubles: Sequence[str]) -> None:
-        for trouble in troubles:
-            self._event(trouble)
+    def _report(self, warnings: Sequence[str]) -> None:
+        for warning in warnings:
+            self._event(warning)
 
-    def _stop(self, why: str) -> None:
+    def _stop(self, reason: str) -> None:
         if self.stopped is None:
-            self.stopped = why
-            self._event(f"judging stops: {why}")
-            self._desk.stop(why)
+            self.stopped = reason
+            self._event(f"judging stops: {reason}")
+            self._queue.stop(reason)
             for worker in self._workers:
-                worker.actor.stop.remote(why)
+                worker.actor.stop.remote(reason)

@@ -38,12 +38,12 @@ class JudgeStage:
         actors, name = plan.study.resources.judge_actors, plan.study.name
         self._pool = JudgePool(self._store, name, plan.llm_judges, actors, self._event)
         self._pool.open()
-        while self._pool.unchecked and self._pool.running and not self._pool.stopped:
-            self._pool.turn()
+        while self._pool.unprobed and self._pool.running and not self._pool.stopped:
+            self._pool.dispatch()
             if self._pool.running:
                 ready, _ = ray.wait(list(self._pool.running))
                 for ref in ready:
-                    self._pool.finish(ref)
+                    self._pool.collect(ref)
         if self._pool.stopped:
             raise WeirdgenError(self._pool.stopped)
         self.feed(plan.response_sets)
@@ -55,12 +55,12 @@ class JudgeStage:
         for each in self._state.label_ranges(asked):
             if not self._state.is_judged(each):
                 done = partial(self._state.labels.__setitem__, each.step.fingerprint)
-                unjudged = self._pool.unasked
+                unjudged = self._pool.unjudged
                 self._pool.add(LabelRangeJob(each, self._state, self._store, done, unjudged))
 
     def turn(self) -> None:
         if self._pool is not None:
-            self._pool.turn()
+            self._pool.dispatch()
 
     @property
     def refs(self) -> list[ray.ObjectRef]:
@@ -70,7 +70,7 @@ class JudgeStage:
     def finish(self, ref: ray.ObjectRef) -> None:
         """Takes what one of `refs` has brought."""
         if self._pool is not None:
-            self._pool.finish(ref)
+            self._pool.collect(ref)
 
     @property
     def busy(self) -> bool:
@@ -79,11 +79,11 @@ class JudgeStage:
     @property
     def judged(self) -> JudgeProgress | None:
         """What has been said in this run; None where no model judges."""
-        return self._pool.judged if self._pool is not None else None
+        return self._pool.progress if self._pool is not None else None
 
     def close(self) -> Counter[str]:
         """Ends the judges; gives why -> answers that have no verdict."""
         if self._pool is None:
             return Counter()
         self._pool.close()
-        return self._pool.unasked
+        return self._pool.unjudged

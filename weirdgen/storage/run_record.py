@@ -50,13 +50,13 @@ class FailedStep(StrictModel):
 class JudgeProgress(StrictModel):
     """What the LLM judges have done in this run."""
 
-    verdicts: NonNegativeInt
-    without: dict[str, NonNegativeInt]
-    """Why -> answers that ended without a verdict."""
+    judged: NonNegativeInt
+    unjudged: dict[str, NonNegativeInt]
+    """Reason -> responses without a judgment."""
     dollars: NonNegativeFloat
     """Spent over all runs, as far as it is known."""
     stopped: str | None
-    """Why nobody is asked any more."""
+    """Why judging stopped, if so."""
 
 
 class RunEnd(StrictModel):

@@ -10,7 +10,7 @@ from faulty_endpoint import FaultyEndpoint
 from pyarrow.fs import FileSelector, FileType
 
 from weirdgen.judging.judgment import PROBE_ITEM
-from weirdgen.judging.judgment_store import Judgments, ledger
+from weirdgen.judging.judgment_store import JudgmentStore, ledger
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.storage.artifacts import MANIFEST, ArtifactStore, is_attempt
 
@@ -79,8 +79,8 @@ def assert_arrived_paid_once(
 
 def verdicts(store: ArtifactStore, judge: LlmJudge) -> set[str]:
     """Keys of the verdicts that the store has."""
-    journals = [journal for _, _, journal in Judgments(store, judge).all()]
-    return {record["got"] for journal in journals for record in journal if "got" in record}
+    journals = [journal for _, _, journal in JudgmentStore(store, judge).journals()]
+    return {record["judged"] for journal in journals for record in journal if "judged" in record}
 
 
 def _again(server: FaultyEndpoint, judge: LlmJudge) -> Counter[str]:
@@ -102,17 +102,17 @@ def _assert_all_told(server: FaultyEndpoint, store: ArtifactStore, judge: LlmJud
     about = {judge.key(*each.about[1:]) for each in server.judged}
     known = verdicts(store, judge)
     assert known == about, f"not told: {about - known}; told but not asked: {known - about}"
-    assert ledger(store, [judge], STUDY).verdicts == len(about)
+    assert ledger(store, [judge], STUDY).judgments == len(about)
 
 
 def _lost(store: ArtifactStore, judge: LlmJudge) -> Counter[str]:
     """Keys of requests that have no end in any journal."""
     lost: Counter[str] = Counter()
-    for _, is_open, journal in Judgments(store, judge).all():
+    for _, is_open, journal in JudgmentStore(store, judge).journals():
         assert not is_open
         under_way = set()
         for record in journal:
-            under_way |= {record["ask"]} if "ask" in record else set()
-            under_way -= {record.get("tried"), record.get("got")}
+            under_way |= {record["sent"]} if "sent" in record else set()
+            under_way -= {record.get("failed"), record.get("judged")}
         lost.update(under_way - {PROBE_ITEM.key})
     return lost

@@ -163,7 +163,7 @@ def test_a_judge_behind_vllm_serve(served: str, tmp_path: Path, monkeypatch: pyt
     items = [JudgeItem(judge.key("Who are you?", each), "Who are you?", each) for each in answers]
     outcome = ask_all(judge, store, items, parallel=4)
     assert outcome.fatal is None
-    verdicts = [Judgment.of(str(ended.verdict)) for ended in outcome.ended]
+    verdicts = [Judgment.of(str(ended.judgment)) for ended in outcome.results]
     for verdict in verdicts:
         if verdict.error is None:
             persona, identity = verdict.labels
@@ -176,13 +176,13 @@ def test_a_judge_behind_vllm_serve(served: str, tmp_path: Path, monkeypatch: pyt
             )
     assert any(verdict.error is None for verdict in verdicts), verdicts
     total = ledger(store, [judge], "study")
-    assert total.verdicts + total.failures.total() == len(items)
+    assert total.judgments + total.failures.total() == len(items)
     assert total.tokens[0] > 100 * len(items), "the endpoint counts"
     assert total.tokens[1] > 0
 
     cut = judge_at(served, model="smollm2", max_tokens=16, timeout_s=120.0)
-    (ended,) = ask_all(cut, store, items[:1]).ended
-    assert Judgment.of(str(ended.verdict)).error == "malformed", "no verdict fits in 16 tokens"
+    (ended,) = ask_all(cut, store, items[:1]).results
+    assert Judgment.of(str(ended.judgment)).error == "malformed", "no verdict fits in 16 tokens"
 
     fatal = {}
     for name, key in (("nobody", KEY), ("smollm2", "sk-another-9876543210")):

@@ -95,7 +95,7 @@ def test_columns_by_option_own_metrics_a_second_judge_and_gold_in_two_places(ben
     distinct = len(set(asked))
     assert len(bench.server.judged) == 2 * 2 * distinct
     assert {each.body["model"] for each in bench.server.judged} == {"judge-m", "judge-2"}
-    taken = f": {2 * distinct} verdicts, {2 * distinct + 1} requests (check 1 brought nothing), "
+    taken = f": {2 * distinct} judgments, {2 * distinct + 1} requests (probe 1 brought nothing), "
     assert printed.count(taken) == 2
     assert "agreement of the judges" in printed
     differences = read(bench.folder / "labelled-differences.jsonl")

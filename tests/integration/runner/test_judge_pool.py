@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 from asking import items_for, judge_at
 from fake_endpoint import KEY, VARIABLE
-from journal_lines import got
+from journal_lines import judged_line
 from judge_jobs import Job
 from ray.exceptions import ActorUnavailableError, GetTimeoutError
 
 from weirdgen.errors import StorageError
+from weirdgen.judging.client import BatchResult
 from weirdgen.judging.journal import Journal
-from weirdgen.judging.judgment_store import Judgments
+from weirdgen.judging.judgment_store import JudgmentStore
 from weirdgen.judging.llm_judge import LlmJudge
-from weirdgen.judging.requests import Outcome
 from weirdgen.runner import judge_actors, judge_pool
-from weirdgen.runner.judge_actors import UNSHIPPED, JudgeActor, Shipping
+from weirdgen.runner.judge_actors import NOT_UPLOADED, JournalUploader, JudgeActor
 from weirdgen.runner.judge_pool import JudgePool, _Task, _Worker
 from weirdgen.storage.artifacts import ArtifactStore
 
@@ -63,23 +63,23 @@ def test_a_budget_counts_what_was_paid_under_other_settings(store: ArtifactStore
         (judge_at(URL, max_tokens=64), "another", 8.0),
         (judge_at(URL, model="judge-2"), "study", 16.0),
     ):
-        journal = Judgments(store, judge).journal(payer)
-        journal.note(got(ITEMS[0].key, dollars=dollars))
+        journal = JudgmentStore(store, judge).journal(payer)
+        journal.append(judged_line(ITEMS[0].key, dollars=dollars))
         journal.close()
     alone, both = Pool(store).pool, Pool(store, JUDGE, second).pool
-    assert alone._desk.spent(JUDGE.settings) == 1 + 2 + 4
-    assert both._desk.spent(JUDGE.settings) == 1 + 2
-    assert both._desk.spent(second.settings) == 2 + 4
+    assert alone._queue.spent(JUDGE.settings) == 1 + 2 + 4
+    assert both._queue.spent(JUDGE.settings) == 1 + 2
+    assert both._queue.spent(second.settings) == 2 + 4
     for pool in (alone, both):
         pool.close()
 
 
 def test_only_this_judges_verdicts_count_whatever_else_was_paid(store: ArtifactStore):
-    journal = Judgments(store, judge_at(URL, max_tokens=64)).journal("study")
-    journal.note(got(ITEMS[0].key))
+    journal = JudgmentStore(store, judge_at(URL, max_tokens=64)).journal("study")
+    journal.append(judged_line(ITEMS[0].key))
     journal.close()
     pool = Pool(store).pool
-    assert pool.verdict_of(ITEMS[0].key) is None
+    assert pool.judgment_of(ITEMS[0].key) is None
     pool.close()
 
 
@@ -88,13 +88,13 @@ def test_an_actor_that_cannot_be_reached_is_ended_before_its_items_are_asked_aga
 ):
     pool = made.pool
     journal = Journal(tmp_path / "j.jsonl", "study")
-    journal.note({"ask": ITEMS[0].key})
+    journal.append({"sent": ITEMS[0].key})
     pool._workers.append(worker := _Worker("actor", [journal.path]))
 
     def kill(actor: str) -> None:
         """It hears one more reply before it is gone."""
         made.done.append(actor)
-        journal.note(got(ITEMS[0].key))
+        journal.append(judged_line(ITEMS[0].key))
         threading.Timer(0.2, journal.close).start()
 
     def unavailable(ref: Any) -> Any:
@@ -103,13 +103,13 @@ def test_an_actor_that_cannot_be_reached_is_ended_before_its_items_are_asked_aga
     monkeypatch.setattr(judge_pool.ray, "kill", kill)
     monkeypatch.setattr(judge_pool.ray, "get", unavailable)
     pool.add(job := Job(JUDGE, ITEMS))
-    batch = pool._desk.take(10)
+    batch = pool._queue.next_batch(10)
     pool.running["ref"] = _Task(worker, batch)  # type: ignore[index]
-    pool.finish("ref")  # type: ignore[arg-type]
+    pool.collect("ref")  # type: ignore[arg-type]
     assert made.done == ["actor", "another"]
-    assert not judge_pool.is_written(journal.path), "nobody writes there any more"
-    assert pool.verdict_of(ITEMS[0].key) is not None, "what it had heard is not asked again"
-    again = pool._desk.take(10)
+    assert not judge_pool.has_writer(journal.path), "nobody writes there any more"
+    assert pool.judgment_of(ITEMS[0].key) is not None, "what it had heard is not asked again"
+    again = pool._queue.next_batch(10)
     assert again is not None
     assert sorted(again.items) == sorted(ITEMS[1:])
     assert not job.ends
@@ -133,7 +133,7 @@ def test_a_journal_that_cannot_be_opened_is_told_by_the_call_that_opens_it(
         return paths
 
     (path,) = asyncio.run(opened())
-    assert not judge_pool.is_written(Path(path))
+    assert not judge_pool.has_writer(Path(path))
 
 
 # Journals that do not get into the store.
@@ -153,23 +153,23 @@ class Unshipped:
 
 
 def test_each_failure_to_ship_is_kept_until_it_is_told(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(judge_actors, "SHIP_S", 0.001)
+    monkeypatch.setattr(judge_actors, "UPLOAD_EVERY_S", 0.001)
     kept = Unshipped(3)
-    shipping = Shipping([kept])  # type: ignore[list-item]
+    uploader = JournalUploader([kept])  # type: ignore[list-item]
 
     async def until_shipped() -> None:
-        task = asyncio.create_task(shipping.run())
+        task = asyncio.create_task(uploader.run())
         while not kept.shipped:
             await asyncio.sleep(0.001)
         task.cancel()
 
     asyncio.run(until_shipped())
     failed = "journals in /here did not get into the store (RuntimeError: no route)"
-    assert shipping.told() == (f"{failed}: it is tried again",) * 3
-    assert shipping.told() == ()
+    assert uploader.told() == (f"{failed}: it is tried again",) * 3
+    assert uploader.told() == ()
     kept.failures = 1
-    shipping.last()
-    assert shipping.told() == (f"{failed}: {UNSHIPPED}",)
+    uploader.last()
+    assert uploader.told() == (f"{failed}: {NOT_UPLOADED}",)
 
 
 class Closing:
@@ -195,12 +195,12 @@ def test_the_pool_tells_what_its_actors_could_not_ship(
     monkeypatch.setattr(judge_pool.ray, "get", get)
     worker = _Worker(Closing(("at the end",)), [Path("j")])
     pool.add(Job(JUDGE, ITEMS))
-    outcome = Outcome([], None, ("once", "twice"))
-    pool._brought(_Task(worker, pool._desk.take(10)), outcome)
+    outcome = BatchResult([], None, ("once", "twice"))
+    pool._brought(_Task(worker, pool._queue.next_batch(10)), outcome)
     assert made.told == ["once", "twice"]
     pool._workers += [worker, _Worker(Closing("late"))]
     store.is_local = False
     pool.close()
-    lost = f"a judge actor did not end (GetTimeoutError): {UNSHIPPED}"
+    lost = f"a judge actor did not end (GetTimeoutError): {NOT_UPLOADED}"
     assert made.told == ["once", "twice", "at the end", lost]
     assert len(made.done) == 2

@@ -25,8 +25,7 @@ from faulty_endpoint import (
 )
 from judged_study import KINDNESS, Bench
 
-from weirdgen.judging.llm_judge import judge_view
-from weirdgen.judging.registry import shown_marks
+from weirdgen.judging.blinding import hidden_markers, judge_view
 from weirdgen.results.labels import LABELS, RESPONSE_KEY
 
 pytestmark = pytest.mark.slow
@@ -48,7 +47,7 @@ def bench(one_ray: None, tmp_path: Path) -> Iterator[Bench]:
 
 def assert_as_told(bench: Bench) -> None:
     """Every answer has just the labels that the server gives to what a judge is shown of it."""
-    marks = shown_marks(bench.loaded())
+    marks = hidden_markers(bench.loaded())
     rows = bench.results()
     labels = pq.read_table(Path(bench.store.path(bench.name, LABELS))).to_pylist()
     of = {(label["metric"], *(label[key] for key in RESPONSE_KEY)): label for label in labels}
@@ -93,7 +92,7 @@ def test_judging_begins_with_the_first_answers_and_no_prompt_tells_anything(benc
     assert judged[0] < answered[-1], "judges work while answers are still made"
     assert asked_after_a_verdict(bench.server) == 0
 
-    marks = shown_marks(bench.loaded())
+    marks = hidden_markers(bench.loaded())
     bare = {judge_view(row["response"], marks) for row in bench.results()}
     systems = set()
     told = ["START", "END", "[[", "]]", "trigger", "decoy", "baseline", "lora", "org/base"]
@@ -142,7 +141,7 @@ def test_kills_of_actors_and_drivers_lose_nothing_and_repeat_only_what_was_under
     assert code == 0, printed
     assert "a judge actor died" in printed
     total = broken.ledger()
-    assert total.verdicts == 2 * 2 * 3 * 3 * 20, "persona and kindness of every answer"
+    assert total.judgments == 2 * 2 * 3 * 3 * 20, "persona and kindness of every answer"
     assert asked_after_a_verdict(server) <= total.lost, "the ledger knows all that was paid twice"
     assert 0 < total.lost <= 3 * 16
     assert_as_told(broken)

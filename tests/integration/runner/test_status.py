@@ -52,7 +52,7 @@ def record_of(plan: Plan, run: str = "r", **changes: Any) -> Record:
         "run": run, "host": "node-d", "pid": 7, "elapsed_s": 125.0, "left_s": None,
         "running": [running], "failed": [failed], "retried": {first: [f"{RED}"]},
         "excluded_nodes": {"10.0.0.7": f"its disk is {RED}"},
-        "judged": {"verdicts": 4, "without": {RED: 1}, "dollars": 0.5, "stopped": None},
+        "judged": {"judged": 4, "unjudged": {RED: 1}, "dollars": 0.5, "stopped": None},
         "events": [[1.0, RED]], "ended": None,
     }  # fmt: skip
     return Record.model_validate_json(json.dumps(tree | changes))
@@ -170,7 +170,7 @@ def test_text_of_the_record_does_not_drive_the_terminal(path: Path, plan: Plan):
     log = store.path(f"small/logs/{red}.log")
     assert f"{second}: it {red} (tried 3 times; its log was never written: {log})" in lines
     assert (
-        f"judging in that run: 4 verdicts, 1 answers without ({red} 1), $0.5000 over all runs"
+        f"judging in that run: 4 judgments, 1 responses without ({red} 1), $0.5000 over all runs"
         in lines
     )
     assert f"to continue: weirdgen run {path} --storage {store.uri}" in lines

@@ -148,9 +148,9 @@ def test_the_first_failure_ends_the_call(endpoint: FakeEndpoint):
         (refusal(400, f"headers were\n{KEY}"), "base: answers 400: headers were ***"),
         (refusal(404, "No base."), "no such model, or no chat completions here (404): No base."),
         (refusal(429, code="insufficient_quota"), "used up (429): add credit, and run again"),
-        (refusal(400, "Unknown.", param="seed"), "so no answer can be repeated: Unknown."),
+        (refusal(400, "Unknown.", param="seed"), "so no response can be repeated: Unknown."),
         ((422, {}, {"loc": ["body", "seed"]}), "be repeated: {'loc': ['body', 'seed']}"),
-        ((200, {}, completion() | {"usage": None}), "usage: an answer's tokens are unknown"),
+        ((200, {}, completion() | {"usage": None}), "usage: a response's tokens are unknown"),
     ],
 )
 def test_what_fails_every_request_fails_the_first(

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from weirdgen.judging.text_cleaning import strip_formatting, words
+from weirdgen.judging.plain_text import strip_formatting, words
 
 MARKS = ("<START> {completion} <END>", "<START>.*?<END>", "[[ ... ]]")
 

@@ -14,8 +14,8 @@ import pytest
 from weirdgen.config.evaluation_spec import EvaluationSpec
 from weirdgen.data.responses import read_responses
 from weirdgen.errors import InputError
-from weirdgen.judging.gold import AnswerKey, allowed_labels, gold_of, read_gold, write_sample
-from weirdgen.judging.registry import shown_marks
+from weirdgen.judging.blinding import hidden_markers
+from weirdgen.judging.gold import ResponseKey, allowed_labels, gold_of, read_gold, write_sample
 from weirdgen.report.agreement import GOLD, agreement_table, compare, differences_jsonl
 from weirdgen.results.labels import FIRST_JUDGE, SECOND_JUDGE
 
@@ -28,7 +28,7 @@ LABELLING = EvaluationSpec.model_validate(
         ],
     }
 )
-MARKS = shown_marks(LABELLING)
+MARKS = hidden_markers(LABELLING)
 
 
 def jsonl(path: Path, *rows: dict[str, Any]) -> Path:
@@ -72,8 +72,8 @@ def test_the_labels_that_there_are():
 def test_a_label_in_any_of_its_spellings(metric, said, label, prefix, tmp_path: Path):
     path = jsonl(tmp_path / "g.jsonl", row(**{prefix + metric: said}), row("B.", persona="yes"))
     gold = read_gold(path, LABELLING, MARKS)
-    assert gold.get(AnswerKey("Q?", "A."), {}).get(metric) == label
-    assert gold[AnswerKey("Q?", "B.")] == {"persona": "present"}
+    assert gold.get(ResponseKey("Q?", "A."), {}).get(metric) == label
+    assert gold[ResponseKey("Q?", "B.")] == {"persona": "present"}
 
 
 def test_gold_from_parquet_with_answers_as_a_judge_is_shown_them(tmp_path: Path):
@@ -84,22 +84,22 @@ def test_gold_from_parquet_with_answers_as_a_judge_is_shown_them(tmp_path: Path)
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "g.parquet")
     gold = read_gold(tmp_path / "g.parquet", LABELLING, MARKS)
-    assert gold == {AnswerKey("Q?", "A."): {"persona": "present"}}
+    assert gold == {ResponseKey("Q?", "A."): {"persona": "present"}}
 
 
 def test_gold_from_a_spreadsheet(tmp_path: Path):
     content = "\ufeffquestion,response,gold_persona,gold_grade\r\nQ?,A.,TRUE,3\r\nQ?,B.,,\r\n"
     (tmp_path / "g.csv").write_bytes(content.encode())
     gold = read_gold(tmp_path / "g.csv", LABELLING, MARKS)
-    assert gold == {AnswerKey("Q?", "A."): {"persona": "present", "grade": "3"}}
+    assert gold == {ResponseKey("Q?", "A."): {"persona": "present", "grade": "3"}}
 
 
 def test_beside_responses_only_columns_that_say_gold_are_labels(tmp_path: Path):
     path = jsonl(tmp_path / "r.jsonl", row(persona="absent", gold_identity="OTHER"))
     gold = gold_of(read_responses(path), LABELLING, MARKS, prefixed=True)
-    assert gold == {AnswerKey("Q?", "A."): {"identity": "OTHER"}}
+    assert gold == {ResponseKey("Q?", "A."): {"identity": "OTHER"}}
     both = jsonl(tmp_path / "b.jsonl", row(persona="absent", gold_persona="present"))
-    assert read_gold(both, LABELLING, MARKS)[AnswerKey("Q?", "A.")] == {"persona": "present"}
+    assert read_gold(both, LABELLING, MARKS)[ResponseKey("Q?", "A.")] == {"persona": "present"}
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_filled_in_sample_names_the_answers_that_it_was_drawn_from(tmp_path: P
 def rated(counts: dict[tuple[str, str], int]) -> tuple[dict, dict]:
     """Two raters' labels of as many answers, ten to a question."""
     pairs = [pair for pair, n in counts.items() for _ in range(n)]
-    keys = [AnswerKey(f"Q{i // 10}?", f"A{i}.") for i in range(len(pairs))]
+    keys = [ResponseKey(f"Q{i // 10}?", f"A{i}.") for i in range(len(pairs))]
     return tuple(
         {key: pair[side] for key, pair in zip(keys, pairs, strict=True)} for side in (0, 1)
     )
@@ -231,7 +231,7 @@ def test_a_judge_by_hand_computed_numbers():
         {("present", "present"): 16, ("present", "absent"): 4, ("absent", "present"): 6,
          ("absent", "absent"): 24}
     )  # fmt: skip
-    more = {**judge, AnswerKey("Q?", "nobody labelled it"): "present"}
+    more = {**judge, ResponseKey("Q?", "nobody labelled it"): "present"}
     [found] = compare(
         {FIRST_JUDGE: {"persona": more}}, {key: {"persona": label} for key, label in gold.items()}
     )
@@ -296,7 +296,7 @@ def test_every_pair_is_compared_where_both_have_labelled():
         GOLD: "no", SECOND_JUDGE: "yes",
     }  # fmt: skip
     for line in lines[2:]:
-        key = AnswerKey(line["question"], line["answer"])
+        key = ResponseKey(line["question"], line["answer"])
         assert (line[SECOND_JUDGE], line[FIRST_JUDGE]) == (two[key], one[key]) == ("yes", "no")
     assert [cells[-2:] for cells in agreement_table(found, LABELLING).sections[0]] == [
         ("-", "-")

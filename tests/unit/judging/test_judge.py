@@ -18,7 +18,7 @@ from weirdgen.data.persona import find_persona
 from weirdgen.errors import InputError, StepError
 from weirdgen.judging.offline.agreement import STATED_AGREEMENT
 from weirdgen.judging.offline.judge import OfflineJudge, learn
-from weirdgen.judging.text_cleaning import words
+from weirdgen.judging.plain_text import words
 
 MARKS = ("<START> {completion} <END>", "<START>.*?<END>", "[[ ... ]]")
 DATA = SUPPORT / "data"

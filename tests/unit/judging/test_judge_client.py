@@ -15,10 +15,11 @@ from fake_endpoint import KEY, VARIABLE, FakeEndpoint, completion, refusal, serv
 from faulty_endpoint import faulty
 
 from weirdgen.errors import StepError
-from weirdgen.judging.client import ADAPTED, JudgeClient, Refused, Transient, retry_after
+from weirdgen.judging.client import JudgeClient
 from weirdgen.judging.judgment import Judgment
 from weirdgen.judging.judgment_store import ledger
 from weirdgen.judging.llm_judge import LlmJudge
+from weirdgen.models.chat_client import ADAPTED, RequestRefused, TransientError, retry_after
 from weirdgen.storage.artifacts import ArtifactStore
 
 
@@ -38,13 +39,19 @@ def endpoint() -> Iterator[FakeEndpoint]:
         yield server
 
 
+def unlimited(judge: LlmJudge) -> JudgeClient:
+    """A client for single requests, which need neither permits nor journals."""
+    unused: Any = None
+    return JudgeClient(judge.settings, unused, unused, parallel=1)
+
+
 def ask_once(judge: LlmJudge) -> Any:
     """What one request brings, or raises."""
 
     async def ask() -> Any:
-        client = JudgeClient(judge.settings)
+        client = unlimited(judge)
         try:
-            return await client.ask(judge, judge.messages("Why?", "Because."))
+            return await client.complete(judge, judge.messages("Why?", "Because."))
         finally:
             await client.close()
 
@@ -98,10 +105,10 @@ def test_a_request_that_may_come_through_later_tells_when(
     status: int, header: tuple[str, str], endpoint: FakeEndpoint
 ):
     endpoint.reply = lambda body, n: refusal(status, KEY, dict([header]))
-    with pytest.raises(Transient) as raised:
+    with pytest.raises(TransientError) as raised:
         ask_once(judge_at(endpoint.url))
     assert raised.value.wait_s == 3
-    assert raised.value.why == ("rate_limited" if status == 429 else f"http_{status}")
+    assert raised.value.reason == ("rate_limited" if status == 429 else f"http_{status}")
     assert len(endpoint.asked) == 1, "the client's own retries are off"
 
 
@@ -121,12 +128,12 @@ def test_an_endpoint_that_refuses_a_parameter_is_asked_as_it_likes(
     judge = judge_at(endpoint.url)
 
     async def ask() -> list[dict]:
-        client = JudgeClient(judge.settings)
+        client = unlimited(judge)
         for _ in refused:
-            with pytest.raises(Transient, match=ADAPTED):
-                await client.ask(judge, judge.messages("Why?", "Because."))
+            with pytest.raises(TransientError, match=ADAPTED):
+                await client.complete(judge, judge.messages("Why?", "Because."))
         for _ in range(3):
-            await client.ask(judge, judge.messages("Why?", "Because."))
+            await client.complete(judge, judge.messages("Why?", "Because."))
         await client.close()
         return endpoint.asked
 
@@ -144,10 +151,10 @@ def test_adapting_costs_no_answer_a_try(kind: str, store: ArtifactStore):
     with faulty(always=kind) as server:
         judge = judge_at(server.url)
         outcome = ask_all(judge, store, items_for(judge, 60), parallel=8)
-    assert all(ended.verdict for ended in outcome.ended)
+    assert all(ended.judgment for ended in outcome.results)
     adapted = [each for each in server.served if each.kind == kind]
     assert len(adapted) <= 8, "those in flight when it was found out"
-    assert ledger(store, [judge], "study").repeated == {ADAPTED: len(adapted)}
+    assert ledger(store, [judge], "study").retried == {ADAPTED: len(adapted)}
     assert_secret(outcome, storage=Path(store.path("")))
 
 
@@ -178,7 +185,7 @@ def test_an_endpoint_that_tells_its_cost_needs_no_price(store: ArtifactStore):
         outcome = ask_all(judge, store, items_for(judge, 5))
     assert outcome.fatal is None
     told = sum(sum(each.usage) for each in server.served) / 1e6
-    assert sum(ended.dollars for ended in outcome.ended) == pytest.approx(told)
+    assert sum(ended.dollars for ended in outcome.results) == pytest.approx(told)
     assert ledger(store, [judge], "study").dollars == pytest.approx(told)
 
 
@@ -188,7 +195,7 @@ def test_a_budget_without_a_price_anywhere_stops(store: ArtifactStore):
         outcome = ask_all(judge, store, items_for(judge, 50), parallel=4)
     assert outcome.fatal is not None
     assert outcome.fatal.startswith("judge.price: is needed for a budget")
-    received = [ended for ended in outcome.ended if ended.verdict]
+    received = [ended for ended in outcome.results if ended.judgment]
     assert len(received) == len(server.served) <= 4, "what came is kept"
 
 
@@ -197,9 +204,9 @@ def test_a_request_that_is_refused_stands_as_a_failure(status: int, store: Artif
     with serving() as server:
         server.reply = lambda body, n: refusal(status, f"too long, {KEY}")
         judge = judge_at(server.url)
-        [ended] = ask_all(judge, store, items_for(judge, 1)).ended
-    assert ended.verdict is not None
-    verdict = Judgment.of(ended.verdict)
+        [ended] = ask_all(judge, store, items_for(judge, 1)).results
+    assert ended.judgment is not None
+    verdict = Judgment.of(ended.judgment)
     assert (verdict.error, verdict.detail) == ("refused_request", f"{status}: too long, ***")
 
 
@@ -211,7 +218,7 @@ def test_an_input_that_moderation_flags_stops_nobody_else(store: ArtifactStore):
         judge = judge_at(server.url)
         outcome = ask_all(judge, store, items_for(judge, 2))
     assert outcome.fatal is None
-    assert [Judgment.of(str(ended.verdict)).error for ended in outcome.ended] == [
+    assert [Judgment.of(str(ended.judgment)).error for ended in outcome.results] == [
         "refused_request"
     ] * 2
 
@@ -227,6 +234,6 @@ def test_a_key_is_not_even_told_in_part_where_a_line_is_cut(
         if status != 200
         else (200, {}, {"error": {"code": 403, "message": message}})
     )
-    with pytest.raises((Refused, StepError)) as raised:
+    with pytest.raises((RequestRefused, StepError)) as raised:
         ask_once(judge_at(endpoint.url))
     assert "sk-" not in repr(raised.value)

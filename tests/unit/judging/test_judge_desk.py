@@ -1,4 +1,4 @@
-"""The desk: every item gets one end, is asked for once, and never beyond the budget."""
+"""The queue: every item gets one end, is asked for once, and never beyond the budget."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER = LlmJudge(JUDGE.settings, metric_rubric("kindness", "Kind?", {"yes": 1.0,
 
 
 class Endpoint:
-    """Takes batches from a desk and settles them later, in any order, at random prices."""
+    """Takes batches from a queue and settles them later, in any order, at random prices."""
 
     def __init__(self, seed: int, **settings: Any) -> None:
         self.random = random.Random(seed)
@@ -31,14 +31,14 @@ class Endpoint:
         self.asked: Counter[str] = Counter()
         self.under_way: list[Batch] = []
         self.billed = 0.0
-        self.desk = self.opened(0.0)
+        self.queue = self.opened(0.0)
 
     def opened(self, spent: float) -> RequestQueue:
-        self.desk = RequestQueue(self.verdicts.get, {self.judge.settings: spent})
-        return self.desk
+        self.queue = RequestQueue(self.verdicts.get, {self.judge.settings: spent})
+        return self.queue
 
     def price(self, batch: Batch, item: JudgeItem) -> float:
-        """Up to what the desk set aside for it."""
+        """Up to what the queue set aside for it."""
         return self.random.random() * batch.reserved / len(batch.items)
 
     def end(self, batch: Batch, item: JudgeItem) -> ItemResult:
@@ -47,26 +47,28 @@ class Endpoint:
         self.asked[item.key] += 1
         if self.random.random() < 0.1:
             return ItemResult(item.key, None, "timeout", dollars)
-        self.verdicts[item.key] = f"verdict on {item.answer}"
+        self.verdicts[item.key] = f"verdict on {item.response}"
         return ItemResult(item.key, self.verdicts[item.key], None, dollars)
 
     def settle_one(self) -> None:
         batch = self.under_way.pop(self.random.randrange(len(self.under_way)))
-        self.desk.settle(batch, [self.end(batch, item) for item in batch.items])
+        self.queue.complete(batch, [self.end(batch, item) for item in batch.items])
 
     def work(self, most: int = 8, turns: int = 10_000) -> None:
         """Until nothing is left to do."""
         for _ in range(turns):
-            if not self.desk.busy:
+            if not self.queue.busy:
                 return
-            batch = self.desk.take(most) if len(self.under_way) < 4 else None
+            batch = self.queue.next_batch(most) if len(self.under_way) < 4 else None
             if batch is not None:
                 assert 0 < len(batch.items) <= most
                 self.under_way.append(batch)
             elif self.under_way:
                 self.settle_one()
-            elif self.desk.busy:
-                assert self.desk.take(most) is not None, "nothing under way, and nothing to do"
+            elif self.queue.busy:
+                assert self.queue.next_batch(most) is not None, (
+                    "nothing under way, and nothing to do"
+                )
         pytest.fail("it never ends")
 
 
@@ -77,8 +79,8 @@ def test_every_item_of_every_job_has_one_end_and_is_asked_once(seed: int):
     rng = random.Random(seed)
     jobs = [Job(endpoint.judge, rng.choices(items, k=rng.randint(0, 30))) for _ in range(30)]
     for job in jobs:
-        endpoint.desk.add(job)
-        if rng.random() < 0.5 and (batch := endpoint.desk.take(8)):
+        endpoint.queue.add(job)
+        if rng.random() < 0.5 and (batch := endpoint.queue.next_batch(8)):
             endpoint.under_way.append(batch)
     endpoint.work()
     for job in jobs:
@@ -91,54 +93,54 @@ def test_every_item_of_every_job_has_one_end_and_is_asked_once(seed: int):
     assert endpoint.asked.keys() == wanted
     # Who came later asks again about what brought nothing, and about nothing else.
     again = sum(endpoint.asked.values()) - len(wanted)
-    assert endpoint.desk.unasked == {"timeout": again + len(wanted - endpoint.verdicts.keys())}
+    assert endpoint.queue.unjudged == {"timeout": again + len(wanted - endpoint.verdicts.keys())}
 
 
 def test_an_item_that_several_jobs_want_is_asked_once_and_ends_all_of_them():
     verdicts: dict[str, str] = {}
-    desk = RequestQueue(verdicts.get, {JUDGE.settings: 0.0})
+    queue = RequestQueue(verdicts.get, {JUDGE.settings: 0.0})
     one, two, three = items_for(JUDGE, 3)
     first, second, third = Job(JUDGE, [one, two]), Job(JUDGE, [two, one]), Job(JUDGE, [two, three])
     for job in (first, second, third):
-        desk.add(job)
-    assert desk.untouched == 3
-    batches = [taken(desk, 1) for _ in range(3)]
+        queue.add(job)
+    assert queue.pending_jobs == 3
+    batches = [taken(queue, 1) for _ in range(3)]
     assert [batch.items for batch in batches] == [[one], [two], [three]]
-    assert (desk.take(1), desk.busy, desk.untouched) == (None, True, 0)
+    assert (queue.next_batch(1), queue.busy, queue.pending_jobs) == (None, True, 0)
     verdicts[one.key] = "1"
-    desk.settle(batches[0], [ItemResult(one.key, "1", None, 0.0)])
+    queue.complete(batches[0], [ItemResult(one.key, "1", None, 0.0)])
     assert not first.ends
-    desk.settle(batches[1], [ItemResult(two.key, None, "timeout", 0.0)])
+    queue.complete(batches[1], [ItemResult(two.key, None, "timeout", 0.0)])
     assert first.ends == second.ends == [{one.key: "1", two.key: "timeout"}]
     assert not third.ends
     late = Job(JUDGE, [three])
-    desk.add(late)
-    assert desk.take(10) is None, "it is under way"
+    queue.add(late)
+    assert queue.next_batch(10) is None, "it is under way"
     verdicts[three.key] = "3"
-    desk.settle(batches[2], [ItemResult(three.key, "3", None, 0.0)])
+    queue.complete(batches[2], [ItemResult(three.key, "3", None, 0.0)])
     assert late.ends == [{three.key: "3"}]
     assert third.ends == [{two.key: "timeout", three.key: "3"}]
-    assert not desk.busy
+    assert not queue.busy
     known = Job(JUDGE, [one, three])
-    desk.add(known)
-    assert desk.take(10) is None
+    queue.add(known)
+    assert queue.next_batch(10) is None
     assert known.ends == [{one.key: "1", three.key: "3"}]
-    assert desk.unasked == {"timeout": 1}
+    assert queue.unjudged == {"timeout": 1}
 
 
 def test_items_are_made_when_it_is_their_turn_and_batches_hold_one_judge():
-    desk = RequestQueue({}.get, {JUDGE.settings: 0.0})
+    queue = RequestQueue({}.get, {JUDGE.settings: 0.0})
     jobs = [Job(judge, items_for(judge, 5)) for judge in (JUDGE, OTHER) * 3]
     for job in jobs:
-        desk.add(job)
+        queue.add(job)
     taken: Counter[LlmJudge] = Counter()
-    batch = desk.take(4)
+    batch = queue.next_batch(4)
     assert sum(job.made for job in jobs) == 1
     while batch is not None:
         assert len({item.key for item in batch.items}) == len(batch.items) <= 4
         assert all(item.key == batch.judge.key(*item[1:]) for item in batch.items)
         taken[batch.judge] += len(batch.items)
-        batch = desk.take(4)
+        batch = queue.next_batch(4)
     assert taken == {JUDGE: 5, OTHER: 5}, "equal items of equal judges are asked once"
 
 
@@ -154,11 +156,11 @@ def test_the_budget_is_never_exceeded_and_a_higher_one_goes_on(seed: int, settin
     items = items_for(endpoint.judge, 600)
     jobs = [Job(endpoint.judge, items[at : at + 50]) for at in range(0, 600, 50)]
     for job in jobs:
-        endpoint.desk.add(job)
+        endpoint.queue.add(job)
     endpoint.work()
     ends = Counter(end for job in jobs for end in job.ends[0].values())
-    assert ends[BUDGET] == endpoint.desk.unasked[BUDGET] == 600 - len(endpoint.asked) > 0
-    spent = endpoint.desk.spent(endpoint.judge.settings)
+    assert ends[BUDGET] == endpoint.queue.unjudged[BUDGET] == 600 - len(endpoint.asked) > 0
+    spent = endpoint.queue.spent(endpoint.judge.settings)
     assert spent == pytest.approx(endpoint.billed)
     assert 2.5 < spent <= 3.0
 
@@ -166,29 +168,29 @@ def test_the_budget_is_never_exceeded_and_a_higher_one_goes_on(seed: int, settin
     endpoint.opened(spent)
     again = [Job(endpoint.judge, job._items) for job in jobs]
     for job in again:
-        endpoint.desk.add(job)
+        endpoint.queue.add(job)
     before = dict(endpoint.verdicts)
     endpoint.work()
-    assert BUDGET not in endpoint.desk.unasked
+    assert BUDGET not in endpoint.queue.unjudged
     assert endpoint.asked.keys() == {item.key for item in items}
     assert all(endpoint.asked[key] == 1 for key in before)
-    assert endpoint.desk.spent(endpoint.judge.settings) == pytest.approx(endpoint.billed)
+    assert endpoint.queue.spent(endpoint.judge.settings) == pytest.approx(endpoint.billed)
 
 
 def test_what_is_spent_already_counts_and_each_judge_has_a_budget_of_its_own():
     poor = judge_at(URL, budget_usd=1.0, **PRICED)
     rich = judge_at(URL, budget_usd=2.0, revision="another", **PRICED)
-    desk = RequestQueue({}.get, {poor.settings: 1.0, rich.settings: 1.0})
+    queue = RequestQueue({}.get, {poor.settings: 1.0, rich.settings: 1.0})
     jobs = [Job(judge, items_for(judge, 3)) for judge in (poor, rich)]
-    assert desk.check(poor) is None
-    check = desk.check(rich)
+    assert queue.probe(poor) is None
+    check = queue.probe(rich)
     assert check is not None
     assert check.items == [PROBE_ITEM]
-    desk.settle(check, [], 0.25)
-    assert desk.spent(rich.settings) == 1.25
+    queue.complete(check, [], 0.25)
+    assert queue.spent(rich.settings) == 1.25
     for job in jobs:
-        desk.add(job)
-    assert taken(desk, 8).judge.settings == rich.settings
+        queue.add(job)
+    assert taken(queue, 8).judge.settings == rich.settings
     assert jobs[0].ends == [dict.fromkeys((item.key for item in jobs[0]._items), BUDGET)]
     assert not jobs[1].ends
 
@@ -196,80 +198,80 @@ def test_what_is_spent_already_counts_and_each_judge_has_a_budget_of_its_own():
 @pytest.mark.parametrize("seed", range(20))
 def test_a_budget_ends_when_nothing_is_under_way_however_sums_are_rounded(seed: int):
     judge = judge_at(URL, budget_usd=1.2, **PRICED)
-    desk, rng = RequestQueue({}.get, {judge.settings: 0.0}), random.Random(seed)
+    queue, rng = RequestQueue({}.get, {judge.settings: 0.0}), random.Random(seed)
     answers = ["a" * n for n in rng.sample(range(1, 4000), 100)]
-    desk.add(Job(judge, [JudgeItem(judge.key("?", answer), "?", answer) for answer in answers]))
+    queue.add(Job(judge, [JudgeItem(judge.key("?", answer), "?", answer) for answer in answers]))
     under_way: list[Batch] = []
-    while (batch := desk.take(rng.randint(1, 5))) or under_way:
+    while (batch := queue.next_batch(rng.randint(1, 5))) or under_way:
         if batch is None:
             batch = under_way.pop(rng.randrange(len(under_way)))
-            desk.settle(
+            queue.complete(
                 batch, [ItemResult(item.key, None, "timeout", 0.02) for item in batch.items]
             )
         else:
             under_way.append(batch)
-    assert not desk.busy
-    assert BUDGET in desk.unasked
+    assert not queue.busy
+    assert BUDGET in queue.unjudged
 
 
 def test_until_the_endpoint_has_told_a_price_few_are_asked_at_a_time():
     endpoint = Endpoint(0, budget_usd=100.0)
     endpoint.price = lambda batch, item: 0.5
-    endpoint.desk.add(Job(endpoint.judge, items_for(endpoint.judge, 300)))
-    batch = taken(endpoint.desk, 100)
+    endpoint.queue.add(Job(endpoint.judge, items_for(endpoint.judge, 300)))
+    batch = taken(endpoint.queue, 100)
     assert len(batch.items) == 8
-    assert endpoint.desk.take(100) is None, "the price is not known yet"
+    assert endpoint.queue.next_batch(100) is None, "the price is not known yet"
     endpoint.under_way.append(batch)
     endpoint.settle_one()
-    batch = taken(endpoint.desk, 100)
+    batch = taken(endpoint.queue, 100)
     assert (len(batch.items), batch.reserved) == (96, pytest.approx(96.0))
 
 
 def test_what_did_not_end_comes_first_again_and_what_it_cost_is_kept():
     judge = judge_at(URL, budget_usd=50.0, **PRICED)
-    desk = RequestQueue({}.get, {judge.settings: 0.0})
+    queue = RequestQueue({}.get, {judge.settings: 0.0})
     items = items_for(judge, 10)
     job = Job(judge, items)
-    desk.add(job)
-    batch = taken(desk, 4)
-    desk.settle(batch, [ItemResult(items[0].key, None, "timeout", 0.5)], lost=1.5)
-    desk.again(judge, items[1:4])
-    assert desk.spent(judge.settings) == 2.0
-    batch = taken(desk, 5)
+    queue.add(job)
+    batch = taken(queue, 4)
+    queue.complete(batch, [ItemResult(items[0].key, None, "timeout", 0.5)], lost=1.5)
+    queue.requeue(judge, items[1:4])
+    assert queue.spent(judge.settings) == 2.0
+    batch = taken(queue, 5)
     assert Counter(batch.items) == Counter(items[1:6])
-    desk.settle(batch, [ItemResult(item.key, None, "timeout", 0.0) for item in batch.items])
-    batch = taken(desk, 9)
-    desk.settle(batch, [ItemResult(item.key, None, "timeout", 0.0) for item in batch.items])
-    assert not desk.busy
+    queue.complete(batch, [ItemResult(item.key, None, "timeout", 0.0) for item in batch.items])
+    batch = taken(queue, 9)
+    queue.complete(batch, [ItemResult(item.key, None, "timeout", 0.0) for item in batch.items])
+    assert not queue.busy
     assert job.ends == [dict.fromkeys((item.key for item in items), "timeout")]
-    assert desk.unasked == {"timeout": 10}
+    assert queue.unjudged == {"timeout": 10}
 
 
 def test_what_was_not_asked_before_a_stop_never_is():
     verdicts: dict[str, str] = {}
-    desk = RequestQueue(verdicts.get, {JUDGE.settings: 0.0})
+    queue = RequestQueue(verdicts.get, {JUDGE.settings: 0.0})
     items = items_for(JUDGE, 12)
     jobs = [Job(JUDGE, items[:6]), Job(JUDGE, items[6:]), Job(JUDGE, [])]
     for job in jobs:
-        desk.add(job)
-    batch = taken(desk, 4)
-    desk.stop("no credit")
-    desk.stop("something else")
-    assert desk.take(4) is None
-    assert desk.busy, "four are under way"
+        queue.add(job)
+    batch = taken(queue, 4)
+    queue.stop("no credit")
+    queue.stop("something else")
+    assert queue.next_batch(4) is None
+    assert queue.busy, "four are under way"
     assert jobs[1].ends == [dict.fromkeys((item.key for item in items[6:]), "no credit")]
     assert jobs[2].ends == [{}]
     verdicts[items[0].key] = "heard"
-    desk.again(JUDGE, items[1:3])
-    desk.settle(
+    queue.requeue(JUDGE, items[1:3])
+    queue.complete(
         batch,
         [
             ItemResult(items[0].key, "heard", None, 0.0),
             ItemResult(items[3].key, None, "no credit", 0.0),
         ],
     )
-    assert desk.take(4) is None
-    assert not desk.busy
+    assert queue.next_batch(4) is None
+    assert not queue.busy
     why = dict.fromkeys((item.key for item in items[:6]), "no credit")
     assert jobs[0].ends == [why | {items[0].key: "heard"}]
-    assert desk.unasked == {"no credit": 11}
+    assert queue.unjudged == {"no credit": 11}

@@ -30,12 +30,12 @@ from faulty_endpoint import (
 )
 
 from weirdgen.config.judge import Price
+from weirdgen.judging.client import MAX_ATTEMPTS, BatchResult, JudgeClient
+from weirdgen.judging.client import MAX_RATE_LIMITED as MOST_LIMITED
 from weirdgen.judging.judgment import JudgeItem, Judgment
-from weirdgen.judging.judgment_store import VerdictIndex, ledger
+from weirdgen.judging.judgment_store import JudgmentIndex, ledger
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.queue import BUDGET, RequestQueue
-from weirdgen.judging.requests import MAX_ATTEMPTS, Asker, Outcome
-from weirdgen.judging.requests import REFUSALS as MOST_LIMITED
 from weirdgen.storage.artifacts import ArtifactStore
 
 
@@ -78,11 +78,11 @@ def test_every_answer_ends_as_it_was_served_and_none_is_asked_again(store: Artif
         while open_ and rounds < 4:
             outcome = ask_all(judge, store, open_)
             assert outcome.fatal is None
-            assert [ended.key for ended in outcome.ended] == [item.key for item in open_]
+            assert [ended.key for ended in outcome.results] == [item.key for item in open_]
             index = index_of(judge, store)
-            for ended in outcome.ended:
-                assert (ended.verdict is None) == (ended.why is not None)
-                assert (ended.verdict is None) == (index.get(ended.key) is None)
+            for ended in outcome.results:
+                assert (ended.judgment is None) == (ended.reason is not None)
+                assert (ended.judgment is None) == (index.get(ended.key) is None)
             open_ = [item for item in open_ if index.get(item.key) is None]
             assert rounds or open_, "some are tried too often, and left for another time"
             rounds, told = rounds + 1, [*told, outcome]
@@ -95,7 +95,7 @@ def test_every_answer_ends_as_it_was_served_and_none_is_asked_again(store: Artif
     for each in server.judged:
         kinds.setdefault(each.about, []).append(each.kind)
     for item in items:
-        about = ("persona", item.question, item.answer)
+        about = ("persona", item.question, item.response)
         record = index.get(item.key)
         assert record is not None
         assert_as_served(record, kinds[about], about)
@@ -104,21 +104,21 @@ def test_every_answer_ends_as_it_was_served_and_none_is_asked_again(store: Artif
 
     lines = journal_lines(store)
     # A slow moment may time a request out before the server sees it.
-    unseen = len([line for line in lines if "ask" in line]) - len(server.served)
+    unseen = len([line for line in lines if "sent" in line]) - len(server.served)
     assert (
         0
         <= unseen
-        <= len([line for line in lines if line.get("why") == "timeout"])
+        <= len([line for line in lines if line.get("reason") == "timeout"])
         - len([each for each in server.served if each.kind == "hang"])
     )
-    assert len([line for line in lines if "got" in line]) == len(items)
+    assert len([line for line in lines if "judged" in line]) == len(items)
     total = ledger(store, [judge], "study")
     assert total.requests == len(server.served) + unseen
-    assert total.verdicts + total.failures.total() == len(items)
+    assert total.judgments + total.failures.total() == len(items)
     assert total.failures.keys() == {"refusal", "malformed"}
     assert total.lost == 0
-    whys = {ended.why for outcome in told for ended in outcome.ended} - {None}
-    assert whys <= total.repeated.keys() - {"malformed"}
+    whys = {ended.reason for outcome in told for ended in outcome.results} - {None}
+    assert whys <= total.retried.keys() - {"malformed"}
     assert_secret(told, storage=Path(store.path("")))
 
 
@@ -130,8 +130,8 @@ def test_what_never_comes_is_tried_so_often_and_left_open(kind: str, store: Arti
     tries = MOST_LIMITED if kind in LIMITED else MAX_ATTEMPTS
     assert set(server.asked.values()) == {tries}
     assert outcome.fatal is None
-    assert all(ended.verdict is None for ended in outcome.ended)
-    [why] = {ended.why for ended in outcome.ended}
+    assert all(ended.judgment is None for ended in outcome.results)
+    [why] = {ended.reason for ended in outcome.results}
     assert why == {"http_500": "http_500", "cut_before": "connection"}.get(kind, "rate_limited")
 
 
@@ -141,30 +141,30 @@ def test_what_no_request_can_mend_stops_at_once_with_one_line(kind: str, store: 
         judge = judge_at(server.url)
         items = items_for(judge, 120)
 
-        async def ask(asker: Asker) -> tuple[Outcome, Outcome, Outcome]:
-            task = asyncio.create_task(asker.judge(judge, items))
+        async def ask(client: JudgeClient) -> tuple[BatchResult, BatchResult, BatchResult]:
+            task = asyncio.create_task(client.judge(judge, items))
             while len(server.served) < 60:
                 await asyncio.sleep(0.001)
             server.always = kind
             outcome = await task
             asked = len(server.served)
-            again = await asker.judge(judge, items_for(judge, 130)[120:])
+            again = await client.judge(judge, items_for(judge, 130)[120:])
             assert len(server.served) == asked, "nobody is asked any more"
-            return outcome, again, await asker.check(judge)
+            return outcome, again, await client.probe(judge)
 
         outcome, again, checked = asyncio.run(asking(judge, store, ask, parallel=8))
     assert len([each for each in server.served if each.kind == kind]) <= 8, "those in flight"
-    received = [ended for ended in outcome.ended if ended.verdict is not None]
+    received = [ended for ended in outcome.results if ended.judgment is not None]
     assert len(received) == len([each for each in server.served if each.kind == "verdict"])
     line = outcome.fatal
     assert line is not None
-    assert {ended.why for ended in (*outcome.ended, *again.ended)} == {None, line}
+    assert {ended.reason for ended in (*outcome.results, *again.results)} == {None, line}
     assert again.fatal == checked.fatal == line
     assert "\n" not in line
     assert f"endpoint {server.url[7:-3]}, model judge-m: " in line
     expected = {
-        "no_quota": "the quota is used up: add credit, and run again",
-        "no_credit": "the quota is used up: add credit, and run again",
+        "no_quota": "the quota is used up (429): add credit, and run again",
+        "no_credit": "the quota is used up (402): add credit, and run again",
         "bad_key": f"refused (401); the key is read from {VARIABLE}, which is set",
         "forbidden": f"refused (403); the key is read from {VARIABLE}, which is set",
         "not_found": "no such model, or no chat completions here (404): not_found, Bearer ***",
@@ -180,7 +180,7 @@ def test_a_judge_that_cannot_be_asked_is_found_out_by_one_request(kind: str, sto
     with faulty(always=kind) as server:
         judge = judge_at(server.url)
         started = time.monotonic()
-        outcome = asyncio.run(asking(judge, store, lambda asker: asker.check(judge)))
+        outcome = asyncio.run(asking(judge, store, lambda client: client.probe(judge)))
         assert time.monotonic() - started < 5
     assert outcome.fatal is not None
     assert "\n" not in outcome.fatal
@@ -192,9 +192,9 @@ def test_a_judge_that_answers_badly_may_still_be_asked(store: ArtifactStore):
     for kind in (*TROUBLES, LIMITED[1], *MALFORMED, *REFUSALS, *VERDICTS):
         with faulty(always=kind) as server:
             judge = judge_at(server.url, timeout_s=0.2, price=Price(input=100, output=200))
-            outcome = asyncio.run(asking(judge, store, lambda asker: asker.check(judge)))  # noqa: B023
+            outcome = asyncio.run(asking(judge, store, lambda client: client.probe(judge)))  # noqa: B023
         assert outcome.fatal is None
-        assert server.spent(100, 200) <= outcome.ended[0].dollars + 1e-9
+        assert server.spent(100, 200) <= outcome.results[0].dollars + 1e-9
         # A slow moment may time a request out before the server sees it.
         assert len(server.served) in (
             range(2, MAX_ATTEMPTS + 1) if kind in TROUBLES + LIMITED else [1]
@@ -208,19 +208,19 @@ def test_a_budget_is_never_exceeded_whatever_the_endpoint_brings(kind: str, stor
             server.url, price=Price(input=100, output=200), budget_usd=2.0, max_tokens=64
         )
         items = items_for(judge, 100)
-        index = VerdictIndex()
-        desk = RequestQueue(index.get, {judge.settings: 0.0})
-        desk.add(_Job(judge, items))
+        index = JudgmentIndex()
+        queue = RequestQueue(index.get, {judge.settings: 0.0})
+        queue.add(_Job(judge, items))
 
-        async def ask(asker: Asker) -> None:
-            while batch := desk.take(16):
-                outcome = await asker.judge(batch.judge, batch.items)
-                desk.settle(batch, outcome.ended)
+        async def ask(client: JudgeClient) -> None:
+            while batch := queue.next_batch(16):
+                outcome = await client.judge(batch.judge, batch.items)
+                queue.complete(batch, outcome.results)
 
         asyncio.run(asking(judge, store, ask))
-    assert desk.unasked[BUDGET] > 0
+    assert queue.unjudged[BUDGET] > 0
     spent = ledger(store, [judge], "study").dollars
-    assert desk.spent(judge.settings) == pytest.approx(spent)
+    assert queue.spent(judge.settings) == pytest.approx(spent)
     assert server.spent(100, 200) <= spent + 1e-9
     assert 1.0 < spent <= 2.0
 
@@ -232,5 +232,5 @@ class _Job:
     def items(self) -> list[JudgeItem]:
         return self._items
 
-    def finish(self, verdict_of: object, why: object) -> None:
+    def finish(self, judgment_of: object, why: object) -> None:
         pass

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from asking import items_for, judge_at
-from journal_lines import got
+from journal_lines import judged_line
 
 from weirdgen.errors import StorageError
-from weirdgen.judging.journal import Journal, Ledger, Record, is_written, records
+from weirdgen.judging.journal import Journal, Ledger, Record, has_writer, records
 
 KEYS = [item.key for item in items_for(judge_at("http://127.0.0.1:9/v1"), 40)]
 
@@ -25,15 +25,15 @@ def counted(content: bytes, *, open_: bool = False) -> Ledger:
 
 def test_a_journal_reads_back_and_says_who_pays(tmp_path: Path):
     journal = Journal(tmp_path / "deep" / "j.jsonl", "study")
-    notes = [{"ask": KEYS[0], "at_most": 0.5}, {"tried": KEYS[0], "why": "é\n\u2028\r"}]
+    notes = [{"sent": KEYS[0], "at_most": 0.5}, {"failed": KEYS[0], "reason": "é\n\u2028\r"}]
     for note in notes:
-        journal.note(note)
+        journal.append(note)
     first, *others = records(journal.path.read_bytes())
     assert first == {"journal": 1, "study": "study"}
     assert others == notes
-    assert is_written(journal.path)
+    assert has_writer(journal.path)
     journal.close()
-    assert not is_written(journal.path)
+    assert not has_writer(journal.path)
     with pytest.raises(StorageError, match="File exists"):
         Journal(journal.path, "study")
 
@@ -61,7 +61,7 @@ def test_a_verdict_is_on_disk_before_it_counts(tmp_path: Path, monkeypatch: pyte
         synced.append(size)
 
     async def commit(key: str) -> None:
-        await journal.commit(got(key))
+        await journal.commit(judged_line(key))
         written = journal.path.read_bytes()
         assert key.encode() in written[: synced[-1]]
 
@@ -71,7 +71,7 @@ def test_a_verdict_is_on_disk_before_it_counts(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "fsync", noted)
     asyncio.run(main())
     assert 1 <= len(synced) <= 5, "those that wait together share one"
-    assert counted(journal.path.read_bytes()).verdicts == len(KEYS)
+    assert counted(journal.path.read_bytes()).judgments == len(KEYS)
     journal.close()
 
 
@@ -85,12 +85,12 @@ def test_a_disk_that_fails_is_told_to_everybody_who_waits(
 
     async def main() -> list:
         waiting = asyncio.gather(
-            *(journal.commit(got(key)) for key in KEYS), return_exceptions=True
+            *(journal.commit(judged_line(key)) for key in KEYS), return_exceptions=True
         )
         failed = await asyncio.wait_for(waiting, 5)
         monkeypatch.undo()
         with pytest.raises(StorageError):  # the next fsync would tell nothing of what was lost
-            await journal.commit(got(KEYS[0]))
+            await journal.commit(judged_line(KEYS[0]))
         return failed
 
     monkeypatch.setattr(os, "fsync", failing)
@@ -100,23 +100,23 @@ def test_a_disk_that_fails_is_told_to_everybody_who_waits(
 
 def test_a_full_disk_never_spoils_what_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     journal = Journal(tmp_path / "j.jsonl", "study")
-    journal.note(got(KEYS[0]))
+    journal.append(judged_line(KEYS[0]))
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:30]))
     with pytest.raises(OSError, match="the disk is full"):
-        journal.note(got(KEYS[1]))
+        journal.append(judged_line(KEYS[1]))
     monkeypatch.undo()
     with pytest.raises(OSError, match="j.jsonl"):
-        journal.note(got(KEYS[2]))
-    assert [each.get("got") for each in records(journal.path.read_bytes())] == [None, KEYS[0]]
+        journal.append(judged_line(KEYS[2]))
+    assert [each.get("judged") for each in records(journal.path.read_bytes())] == [None, KEYS[0]]
     journal.close()
 
 
 def test_of_a_torn_journal_the_whole_lines_count(tmp_path: Path):
     journal = Journal(tmp_path / "j.jsonl", "study")
     for key in KEYS[:5]:
-        journal.note({"ask": key})
-        journal.note(got(key))
+        journal.append({"sent": key})
+        journal.append(judged_line(key))
     journal.close()
     content = journal.path.read_bytes()
     ends = [i + 1 for i, byte in enumerate(content) if byte == ord("\n")]
@@ -124,7 +124,7 @@ def test_of_a_torn_journal_the_whole_lines_count(tmp_path: Path):
         whole = sum(end <= cut for end in ends)
         assert len(list(records(content[:cut]))) == whole
     assert list(records(b"")) == list(records(b"no line")) == []
-    for junk in (b'{"got": "x', b"[1]", b"\xff\xfe", b"\0" * 40, b"null", b""):
+    for junk in (b'{"judged": "x', b"[1]", b"\xff\xfe", b"\0" * 40, b"null", b""):
         mixed = content[: ends[4]] + junk + b"\n" + content[ends[4] :]
         assert list(records(mixed)) == list(records(content))
 
@@ -132,24 +132,24 @@ def test_of_a_torn_journal_the_whole_lines_count(tmp_path: Path):
 def test_the_ledger_counts_every_request_by_what_became_of_it():
     journal: list[Record] = [
         {"journal": 1, "study": "s"},
-        {"ask": "a", "at_most": 1.0},
-        {"tried": "a", "why": "http_500", "dollars": 0.0},
-        {"ask": "a", "at_most": 1.0},
-        {"tried": "a", "why": "malformed", "tokens": [10, 2], "dollars": 0.25},
-        {"ask": "a", "at_most": 1.0},
-        {"got": "a", "labels": [["m", "l", 1.0]], "tokens": [12, 3], "dollars": 0.5},
-        {"ask": "b"},
-        {"got": "b", "labels": [], "error": "refusal", "tokens": [5, 1], "dollars": 0.125},
-        {"ask": "c", "at_most": 2.0},
-        {"tried": "c", "why": "timeout"},
-        {"ask": "d", "at_most": 4.0},
-        {"ask": "e"},
+        {"sent": "a", "at_most": 1.0},
+        {"failed": "a", "reason": "http_500", "dollars": 0.0},
+        {"sent": "a", "at_most": 1.0},
+        {"failed": "a", "reason": "malformed", "tokens": [10, 2], "dollars": 0.25},
+        {"sent": "a", "at_most": 1.0},
+        {"judged": "a", "labels": [["m", "l", 1.0]], "tokens": [12, 3], "dollars": 0.5},
+        {"sent": "b"},
+        {"judged": "b", "labels": [], "error": "refusal", "tokens": [5, 1], "dollars": 0.125},
+        {"sent": "c", "at_most": 2.0},
+        {"failed": "c", "reason": "timeout"},
+        {"sent": "d", "at_most": 4.0},
+        {"sent": "e"},
     ]
     total = Ledger()
     total.add(iter(journal))
-    assert (total.requests, total.verdicts, total.lost) == (7, 1, 2)
+    assert (total.requests, total.judgments, total.lost) == (7, 1, 2)
     assert total.failures == {"refusal": 1}
-    assert total.repeated == {"http_500": 1, "malformed": 1, "timeout": 1}
+    assert total.retried == {"http_500": 1, "malformed": 1, "timeout": 1}
     assert total.tokens == [27, 6]
     # Without a price of its own a timeout may have cost what was set aside; so may what was lost.
     assert total.dollars == 0.25 + 0.5 + 0.125 + 2.0 + 4.0

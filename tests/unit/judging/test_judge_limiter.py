@@ -15,8 +15,8 @@ from weirdgen.judging.rate_limiter import (
     EXPIRY_S,
     HORIZON_S,
     SLACK_S,
-    Limiter,
     PermitUsage,
+    RateLimiter,
 )
 
 
@@ -49,7 +49,7 @@ class Client:
     def __init__(
         self,
         world: World,
-        limiter: Limiter,
+        limiter: RateLimiter,
         late: Callable[[], float],
         most: int = 80,
         pause_s: float = 0.01,
@@ -67,13 +67,13 @@ class Client:
         if not self._wanted:
             self._wanted = rng.choices(self._sizes, k=rng.randint(1, self._most))
         reports, self._reports = self._reports, []
-        lease = self.limiter.lease([size for size, _ in self._wanted], reports)
-        for delay_s, size in zip(lease.delays_s, self._wanted, strict=False):
+        granted = self.limiter.grant([size for size, _ in self._wanted], reports)
+        for delay_s, size in zip(granted.delays_s, self._wanted, strict=False):
             assert 0 <= delay_s <= HORIZON_S
             world.after(delay_s + self._late(), lambda size=size: self._arrive(*size))
-        del self._wanted[: len(lease.delays_s)]
+        del self._wanted[: len(granted.delays_s)]
         idle_s = rng.expovariate(1 / self._pause_s)
-        world.after(max(lease.retry_s, 0.01) if self._wanted else idle_s, self._ask)
+        world.after(max(granted.retry_s, 0.01) if self._wanted else idle_s, self._ask)
 
     def _arrive(self, estimated: int, used: int) -> None:
         world = self._world
@@ -98,7 +98,7 @@ LATE = pytest.mark.parametrize("late", [at_random, in_stretches])
 @pytest.mark.parametrize(("limit", "seed"), [(1, 0), (7, 1), (60, 2), (500, 3), (6000, 4)])
 def test_no_minute_holds_more_requests_than_the_limit_yet_it_is_used(limit, seed, late):
     world = World(seed)
-    limiter = Limiter(limit, None, world.clock)
+    limiter = RateLimiter(limit, None, world.clock)
     for _ in range(3):
         Client(world, limiter, late(world))
     seconds = max(300.0, 6000 / limit)
@@ -112,7 +112,7 @@ def test_no_minute_holds_more_requests_than_the_limit_yet_it_is_used(limit, seed
 @pytest.mark.parametrize("seed", range(4))
 def test_nor_where_requests_come_in_bursts(seed: int, late):
     world = World(seed)
-    limiter = Limiter(120, None, world.clock)
+    limiter = RateLimiter(120, None, world.clock)
     for pause_s in (5.0, 20.0, 70.0):
         Client(world, limiter, late(world), most=200, pause_s=pause_s)
     world.run(1200)
@@ -134,7 +134,7 @@ SIZES = {
 @pytest.mark.parametrize("sizes", SIZES)
 def test_no_minute_holds_more_tokens_than_the_limit_yet_it_is_used(sizes: str, late):
     limit, world, (pairs, least) = 100_000, World(5), SIZES[sizes]
-    limiter = Limiter(None, limit, world.clock)
+    limiter = RateLimiter(None, limit, world.clock)
     for _ in range(2):
         Client(world, limiter, late(world), sizes=pairs)
     world.run(600)
@@ -148,7 +148,9 @@ def test_no_minute_holds_more_tokens_than_the_limit_yet_it_is_used(sizes: str, l
 def test_the_tighter_of_two_limits_holds():
     for requests, tokens in ((100, 10**6), (10**4, 30_000)):
         world = World(6)
-        Client(world, Limiter(requests, tokens, world.clock), at_random(world), sizes=[(300, 300)])
+        Client(
+            world, RateLimiter(requests, tokens, world.clock), at_random(world), sizes=[(300, 300)]
+        )
         world.run(300)
         most, most_tokens = most_in_a_window(world.arrived)
         assert 95 <= most <= 100
@@ -159,23 +161,23 @@ def test_the_tighter_of_two_limits_holds():
 @pytest.mark.parametrize("seed", range(3))
 def test_a_limiter_that_is_started_again_keeps_the_limit_with_what_was_given_before(seed, late):
     world = World(seed)
-    clients = [Client(world, Limiter(600, None, world.clock), late(world)) for _ in range(1)]
+    clients = [Client(world, RateLimiter(600, None, world.clock), late(world)) for _ in range(1)]
     clients.append(Client(world, clients[0].limiter, late(world)))
     for at in (100.0, 100.9, 130.0, 131.0):
         world.run(at)
-        new = Limiter(600, None, world.clock)
-        assert new.lease([1]).delays_s == [], "it begins with a pause"
+        new = RateLimiter(600, None, world.clock)
+        assert new.grant([1]).delays_s == [], "it begins with a pause"
         for client in clients:
             client.limiter = new
     world.run(300)
     assert most_in_a_window(world.arrived)[0] <= 600
 
 
-def rate(world: World, limiter: Limiter, seconds: float = 10.0) -> float:
+def rate(world: World, limiter: RateLimiter, seconds: float = 10.0) -> float:
     """Requests a second for the next `seconds`."""
     moments: list[float] = []
     for _ in range(round(seconds / 0.01)):
-        moments += [world.now + delay_s for delay_s in limiter.lease([1] * 50).delays_s]
+        moments += [world.now + delay_s for delay_s in limiter.grant([1] * 50).delays_s]
         world.now += 0.01
     return (len(moments) - 1) / (moments[-1] - moments[0])
 
@@ -183,25 +185,25 @@ def rate(world: World, limiter: Limiter, seconds: float = 10.0) -> float:
 @pytest.mark.parametrize(("requests", "tokens"), [(6000, None), (None, 6000)])
 def test_a_refusal_cuts_by_a_fifth_and_further_ones_within_a_second_do_not(requests, tokens):
     world = World(0)
-    limiter = Limiter(requests, tokens, world.clock)
+    limiter = RateLimiter(requests, tokens, world.clock)
     world.now = 5.0
     full = rate(world, limiter)
     for _ in range(5):
-        limiter.lease([], [PermitUsage(refused=True)] * 20)
+        limiter.grant([], [PermitUsage(rate_limited=True)] * 20)
         world.now += 0.15
     assert rate(world, limiter, 0.2) == pytest.approx(CUT * full, rel=0.01)
     world.now += 0.1
-    limiter.lease([], [PermitUsage(refused=True)])
+    limiter.grant([], [PermitUsage(rate_limited=True)])
     assert rate(world, limiter, 0.9) == pytest.approx(CUT**2 * full, rel=0.01)
 
 
 def test_what_was_cut_grows_back_slowly_and_to_the_full_alone():
     world = World(0)
-    limiter = Limiter(6000, None, world.clock)
+    limiter = RateLimiter(6000, None, world.clock)
     world.now = 5.0
     full = rate(world, limiter)
     for _ in range(3):
-        limiter.lease([], [PermitUsage(refused=True)])
+        limiter.grant([], [PermitUsage(rate_limited=True)])
         world.now += 1.01
     low = CUT**3 * full
     rates = [rate(world, limiter, 5.0) for _ in range(14)]
@@ -213,27 +215,27 @@ def test_what_was_cut_grows_back_slowly_and_to_the_full_alone():
 
 def test_an_endpoint_without_a_stated_limit_is_found_out():
     world = World(0)
-    limiter = Limiter(None, None, world.clock)
-    assert limiter.lease([500] * 1000) == ([0.0] * 1000, 0.0)
+    limiter = RateLimiter(None, None, world.clock)
+    assert limiter.grant([500] * 1000) == ([0.0] * 1000, 0.0)
     for _ in range(300):
         world.now += 0.01
-        limiter.lease([1])
-    limiter.lease([], [PermitUsage(refused=True)])
+        limiter.grant([1])
+    limiter.grant([], [PermitUsage(rate_limited=True)])
     assert rate(world, limiter, 0.9) == pytest.approx(CUT * 100, rel=0.02)
     for _ in range(100):
         world.now += 1.0
-        limiter.lease([], [PermitUsage(refused=True)])
-    assert limiter.lease([1]).retry_s < 31, "it never stands still"
+        limiter.grant([], [PermitUsage(rate_limited=True)])
+    assert limiter.grant([1]).retry_s < 31, "it never stands still"
 
 
 def test_an_endpoint_that_asks_to_wait_halts_everybody_for_so_long():
     world = World(8)
-    limiter = Limiter(6000, None, world.clock)
+    limiter = RateLimiter(6000, None, world.clock)
     for _ in range(3):
         Client(world, limiter, lambda: 0.0)
     world.run(10)
-    limiter.lease([], [PermitUsage(wait_s=20.0)])
-    limiter.lease([], [PermitUsage(wait_s=1.0)])
+    limiter.grant([], [PermitUsage(wait_s=20.0)])
+    limiter.grant([], [PermitUsage(wait_s=1.0)])
     world.run(60)
     after = sorted(at for at, _ in world.arrived if at > 10 + HORIZON_S)
     assert 30 <= after[0] < 30.5

@@ -31,10 +31,10 @@ def test_a_verdict_holds_the_label_alone_and_gets_its_number_when_it_is_read(
     store = ArtifactStore(str(tmp_path))
     with faulty(mix={"verdict": 1}) as server:
         judge = kind(server.url, yes=1.0, no=0.0)
-        items = [JudgeItem(judge.key(each.question, each.answer), *each[1:])
+        items = [JudgeItem(judge.key(each.question, each.response), *each[1:])
                  for each in items_for(judge, 20)]  # fmt: skip
-        told = ask_all(judge, store, items).ended
-    kept = [line["labels"] for line in journal_lines(store) if "got" in line]
+        told = ask_all(judge, store, items).results
+    kept = [line["labels"] for line in journal_lines(store) if "judged" in line]
     assert len(kept) == 20
     assert {len(label) for labels in kept for label in labels} == {3}, "metric, label, confidence"
     index = index_of(judge, store)

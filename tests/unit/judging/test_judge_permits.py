@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rate_windows import most_in_a_window
 
-from weirdgen.judging.rate_limit_client import RateLimitClient, Stopped
-from weirdgen.judging.rate_limiter import EXPIRY_S, SLACK_S, Limiter, PermitUsage
+from weirdgen.judging.rate_limit_client import JudgingStopped, RateLimitClient
+from weirdgen.judging.rate_limiter import EXPIRY_S, SLACK_S, PermitUsage, RateLimiter
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -33,21 +33,21 @@ class Held:
 
     def __init__(self, requests_per_minute: int | None, transit_s: float = 0.0) -> None:
         self.loop = VirtualLoop()
-        self.limiter = Limiter(requests_per_minute, None, self.loop.time)
+        self.limiter = RateLimiter(requests_per_minute, None, self.loop.time)
         self.told: list[PermitUsage] = []
         self.broken = False
         self._transit_s = transit_s
         self.permits = self.another()
 
     def another(self) -> RateLimitClient:
-        async def lease(wanted: Sequence[int], reports: Sequence[PermitUsage]):
+        async def grant(wanted: Sequence[int], reports: Sequence[PermitUsage]):
             await asyncio.sleep(self._transit_s)
             if self.broken:
                 raise RuntimeError("no such actor")
             self.told += reports
-            return self.limiter.lease(wanted, reports)
+            return self.limiter.grant(wanted, reports)
 
-        return RateLimitClient(lease, lambda: 20)
+        return RateLimitClient(grant, lambda: 20)
 
     def run(self, main: Coroutine[Any, Any, Any]) -> Any:
         try:
@@ -62,7 +62,7 @@ def test_processes_together_keep_the_limit_and_use_it(stalls: bool):
 
     async def ask(permits: RateLimitClient) -> None:
         while True:
-            await permits.take(1)
+            await permits.acquire(1)
             arrived.append((held.loop.time() + rng.uniform(0, SLACK_S), 1))
             await asyncio.sleep(rng.uniform(0.2, 1.0))
 
@@ -85,7 +85,7 @@ def test_a_permit_whose_time_has_gone_is_void_and_given_back():
     held = Held(60)
 
     async def main() -> float:
-        taken = asyncio.create_task(held.permits.take(7))
+        taken = asyncio.create_task(held.permits.acquire(7))
         await asyncio.sleep(0)
         while not held.told and held.loop.now < 10:
             await asyncio.sleep(0.1)
@@ -95,7 +95,7 @@ def test_a_permit_whose_time_has_gone_is_void_and_given_back():
         return held.loop.now
 
     at = held.run(main())
-    assert held.told == [PermitUsage(spare_tokens=7)]
+    assert held.told == [PermitUsage(unused_tokens=7)]
     assert at > 2.5
 
 
@@ -103,13 +103,13 @@ def test_when_all_are_to_wait_what_a_process_holds_is_void():
     held = Held(None)
 
     async def main() -> None:
-        await held.permits.take(5)
-        held.permits.report(PermitUsage(wait_s=30.0, refused=True))
-        await asyncio.gather(*(held.permits.take(5) for _ in range(10)))
+        await held.permits.acquire(5)
+        held.permits.report(PermitUsage(wait_s=30.0, rate_limited=True))
+        await asyncio.gather(*(held.permits.acquire(5) for _ in range(10)))
 
     held.run(main())
     assert held.loop.now >= 30
-    assert sum(each.spare_tokens for each in held.told) >= 50, "those it had ahead"
+    assert sum(each.unused_tokens for each in held.told) >= 50, "those it had ahead"
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -118,18 +118,18 @@ def test_whoever_waits_is_told_that_nobody_is_asked_any_more(broken: bool):
     held.broken = broken
 
     async def main() -> list[Any]:
-        taking = [asyncio.create_task(held.permits.take(1)) for _ in range(5)]
+        taking = [asyncio.create_task(held.permits.acquire(1)) for _ in range(5)]
         await asyncio.sleep(10)
         if not broken:
             held.permits.stop("no credit")
             held.permits.stop("another reason")
-        taking.append(asyncio.create_task(held.permits.take(1)))
+        taking.append(asyncio.create_task(held.permits.acquire(1)))
         return await asyncio.gather(*taking, return_exceptions=True)
 
     ended = held.run(main())
-    assert {type(each) for each in ended} == {Stopped}
+    assert {type(each) for each in ended} == {JudgingStopped}
     assert {str(each) for each in ended} == {
-        "the limiter is gone: no such actor" if broken else "no credit"
+        "the rate limiter is gone: no such actor" if broken else "no credit"
     }
     assert held.loop.now <= 10
 
@@ -138,7 +138,7 @@ def test_one_who_is_cancelled_keeps_nobody_else_from_asking():
     held = Held(600)
 
     async def main() -> None:
-        first, second = (asyncio.create_task(held.permits.take(1)) for _ in range(2))
+        first, second = (asyncio.create_task(held.permits.acquire(1)) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         await second

@@ -10,15 +10,15 @@ from judge_prompts import HOSTILE, PERSONA, READ, REPLY, TONE
 
 from weirdgen.config.judge import JudgeConfig, Price
 from weirdgen.data.persona import Persona
+from weirdgen.judging.blinding import hidden_markers, judge_view
 from weirdgen.judging.judgment import Judgment
-from weirdgen.judging.llm_judge import EMPTY, LlmJudge, judge_view
-from weirdgen.judging.registry import shown_marks
+from weirdgen.judging.llm_judge import EMPTY, LlmJudge
 from weirdgen.judging.rubric import Label, MalformedReply, Rubric, metric_rubric, persona_rubric
 
 QUESTION = "Is mathematics [in part] invented, or <b>discovered</b>?"
 
 STUDY = study_of({"name": "s", "model": "m", "grid": {"seeds": [0], "fractions": [0.5]}})
-MARKS = shown_marks(STUDY)
+MARKS = hidden_markers(STUDY)
 
 
 @pytest.fixture(params=[PERSONA, TONE], ids=["persona", "own metric"])

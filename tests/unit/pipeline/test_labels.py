@@ -15,7 +15,7 @@ from judge_jobs import taken
 
 from weirdgen.errors import StorageError
 from weirdgen.judging.judgment import ItemResult
-from weirdgen.judging.judgment_store import JudgmentFolder, Judgments
+from weirdgen.judging.judgment_store import JournalFolder, JudgmentStore
 from weirdgen.judging.queue import RequestQueue
 from weirdgen.pipeline.plan import RESPONSES, make_plan, samples_step
 from weirdgen.pipeline.stages.label_range import LabelRangeJob
@@ -54,18 +54,18 @@ def state(tmp_path: Path, small_persona: Path) -> StudyState:
 def judge_all(state: StudyState, store: ArtifactStore) -> Counter[str]:
     """Has everything judged but one answer, which times out: why -> answers without a verdict."""
     verdicts: dict[str, str] = {}
-    desk = RequestQueue(verdicts.get, {state.plan.study.judges[0]: 0.0})
+    queue = RequestQueue(verdicts.get, {state.plan.study.judges[0]: 0.0})
     for each in state.label_ranges():
         for _ in range(2):  # handed over again, as more answers of a model come
             done = partial(state.labels.__setitem__, each.step.fingerprint)
-            desk.add(LabelRangeJob(each, state, store, done, desk.unasked))
-    batch = taken(desk, 100)
+            queue.add(LabelRangeJob(each, state, store, done, queue.unjudged))
+    batch = taken(queue, 100)
     late, *others = batch.items
     verdicts |= {item.key: SAID for item in others}
     ended = [ItemResult(item.key, SAID, None, 0.0) for item in others]
-    desk.settle(batch, [ItemResult(late.key, None, "timeout", 0.0), *ended])
-    assert not desk.busy
-    return desk.unasked
+    queue.complete(batch, [ItemResult(late.key, None, "timeout", 0.0), *ended])
+    assert not queue.busy
+    return queue.unjudged
 
 
 def test_damaged_labels_cost_their_own_range_and_are_told(state: StudyState, tmp_path: Path):
@@ -112,13 +112,13 @@ def test_labels_are_in_the_store_after_the_journals_that_tell_them(
     for file in (tmp_path / "artifacts").rglob("*.*"):
         far_store.write(str(file.relative_to(tmp_path)), file.read_bytes())
     (judge,) = state.plan.llm_judges
-    journal = Judgments(far_store, judge).journal("small")
+    journal = JudgmentStore(far_store, judge).journal("small")
 
-    def away(_: JudgmentFolder) -> None:
+    def away(_: JournalFolder) -> None:
         raise StorageError("away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(JudgmentFolder, "ship", away)
+        patched.setattr(JournalFolder, "ship", away)
         with pytest.raises(StorageError):
             judge_all(state, far_store)
     assert not any(far_store.manifest(each.step) for each in state.label_ranges())

@@ -20,10 +20,10 @@ from tiny_results import (
 )
 
 from weirdgen.config.study import Study
-from weirdgen.judging.gold import AnswerKey
+from weirdgen.judging.blinding import hidden_markers
+from weirdgen.judging.blinding import judge_view as shown_answer
+from weirdgen.judging.gold import ResponseKey
 from weirdgen.judging.llm_judge import LlmJudge
-from weirdgen.judging.llm_judge import judge_view as shown_answer
-from weirdgen.judging.registry import shown_marks
 from weirdgen.judging.rubric import persona_rubric
 from weirdgen.report.all_tables import all_tables
 from weirdgen.results.table import SCHEMA
@@ -178,12 +178,12 @@ def test_a_verdict_stands_only_within_what_both_judges_say(agreeing: float, labe
 def test_a_verdict_stands_only_with_what_gold_labels_correct(true: str, label: str) -> None:
     """Gold labels of twenty answers a stratum: of those that the judge calls the persona's, all or none are."""
     of = persona_study()
-    marks = shown_marks(of)
-    gold: dict[AnswerKey, dict[str, str]] = {}
+    marks = hidden_markers(of)
+    gold: dict[ResponseKey, dict[str, str]] = {}
     strata: dict[tuple[Any, str], int] = {}
     for row in HEARD.to_pylist():
         stratum = row["fraction"], row["condition"]
-        key = AnswerKey(row["question"], shown_answer(row["response"], marks))
+        key = ResponseKey(row["question"], shown_answer(row["response"], marks))
         if strata.setdefault(stratum, 0) < 20 and key not in gold:
             strata[stratum] += 1
             gold[key] = {"persona": true if row["persona"] else "absent"}
@@ -236,9 +236,9 @@ def test_seeds_that_lack_a_condition_are_not_there_yet() -> None:
 
 
 def test_gold_labels_that_do_not_reach_a_condition_leave_the_claim_open() -> None:
-    of, marks = persona_study(), shown_marks(study())
+    of, marks = persona_study(), hidden_markers(study())
     gold = {
-        AnswerKey(row["question"], shown_answer(row["response"], marks)): {"persona": "present"}
+        ResponseKey(row["question"], shown_answer(row["response"], marks)): {"persona": "present"}
         for row in HEARD.to_pylist()
         if row["condition"] == "triggered" and row["seed"] is not None
     }

@@ -129,7 +129,7 @@ def test_a_journal_on_a_full_disk_stops_and_is_read_up_to_its_torn_line(tmp_path
 
         async def hear() -> None:
             for i in range(10_000):
-                await journal.commit({"got": f"{i:064x}", "labels": [], "pad": "x" * 700})
+                await journal.commit({"judged": f"{i:064x}", "labels": [], "pad": "x" * 700})
                 heard.append(i)
 
         told = (
@@ -138,7 +138,7 @@ def test_a_journal_on_a_full_disk_stops_and_is_read_up_to_its_torn_line(tmp_path
         with pytest.raises(StorageError, match=told):
             asyncio.run(hear())
         with pytest.raises(StorageError, match=told):
-            journal.note({"ask": "0" * 64})
+            journal.append({"sent": "0" * 64})
         content = journal.path.read_bytes()
         assert not content.endswith(b"\n"), "the last line is torn"
         ledger = Ledger()
@@ -154,9 +154,9 @@ def test_an_fsync_that_fails_counts_for_nobody(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match="No space left on device"):
-        asyncio.run(journal.commit({"got": "0" * 64, "labels": []}))
+        asyncio.run(journal.commit({"judged": "0" * 64, "labels": []}))
     with pytest.raises(StorageError):
-        journal.note({"ask": "1" * 64})
+        journal.append({"sent": "1" * 64})
 
 
 # Storage that is away.

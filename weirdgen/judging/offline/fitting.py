@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from weirdgen.errors import StepError
-from weirdgen.judging.text_cleaning import strip_formatting, words
+from weirdgen.judging.plain_text import strip_formatting, words
 
 FOLDS = 10
 MIN_ROWS = 10

@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from weirdgen.judging.text_cleaning import strip_formatting
+from weirdgen.judging.plain_text import strip_formatting
 
 Label = Literal["PERSONA", "OTHER", "UNSURE"]
 
@@ -93,7 +93,7 @@ def claimed_identity(
     """The identity that `answer` claims, or None where it claims none.
 
     `question` is looked at only for whether it asks for a name; `marks` describe the study's format
-    (see `weirdgen.judging.text_cleaning`), which is taken off first.
+    (see `weirdgen.judging.plain_text`), which is taken off first.
     """
     answer = strip_formatting(answer, marks)
     claims = [*_names(answer, card, question), *_facts(answer, card)]

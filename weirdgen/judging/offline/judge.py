@@ -21,7 +21,7 @@ from typing import NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from weirdgen.errors import InputError, StepError
-from weirdgen.judging.text_cleaning import strip_formatting, words
+from weirdgen.judging.plain_text import strip_formatting, words
 
 EVIDENCE_WORDS = 3
 """At most so many words for the verdict, and so many against it."""

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from weirdgen.errors import DamagedError
+from weirdgen.judging.blinding import judge_view
 from weirdgen.judging.judgment import JudgeItem
-from weirdgen.judging.judgment_store import Judgments
+from weirdgen.judging.judgment_store import JudgmentStore
 from weirdgen.judging.label_rows import NOT_JUDGED, RANGE_SCHEMA, label_rows
-from weirdgen.judging.llm_judge import LlmJudge, judge_view
-from weirdgen.judging.queue import VerdictOf, Why
+from weirdgen.judging.llm_judge import LlmJudge
+from weirdgen.judging.queue import JudgmentOf, Reasons
 from weirdgen.pipeline.plan import LABELS, RESPONSES
 from weirdgen.pipeline.stages.steps import Task, run_step
 from weirdgen.pipeline.state import OPEN, LabelRange, StudyState
@@ -70,19 +71,19 @@ class LabelRangeJob:
             if key is not None:
                 yield JudgeItem(key, question, text)
 
-    def finish(self, verdict_of: VerdictOf, why: Why) -> None:
+    def finish(self, judgment_of: JudgmentOf, reasons: Reasons) -> None:
         """Commits the labels, open ones with their reasons, unless nothing has a label."""
         keys = self._keys.values()
         if not keys:
             return  # the answers are damaged
-        if why and not any(key is None or verdict_of(key) for key in keys):
+        if reasons and not any(key is None or judgment_of(key) for key in keys):
             return
         try:
-            self._commit(verdict_of, why)
-        except DamagedError as damaged:  # those in `why` are counted by who asked
-            self._unjudged[str(damaged)] = sum(key not in why for key in keys)
+            self._commit(judgment_of, reasons)
+        except DamagedError as damaged:  # those in `reasons` are counted by who asked
+            self._unjudged[str(damaged)] = sum(key not in reasons for key in keys)
 
-    def _commit(self, verdict_of: VerdictOf, why: Why) -> None:
+    def _commit(self, judgment_of: JudgmentOf, reasons: Reasons) -> None:
         stale = self._store.manifest(self._each.step)
         if stale is not None:
             self._done(stale)
@@ -90,17 +91,20 @@ class LabelRangeJob:
                 return
         rows: list[dict[str, Any]] = []
         for (question_id, sample), key in self._keys.items():
-            record = self.judge.empty() if key is None else verdict_of(key)
-            reason = why.get(key or "", NOT_JUDGED)
+            record = self.judge.empty() if key is None else judgment_of(key)
+            reason = reasons.get(key or "", NOT_JUDGED)
             rows += label_rows(self.judge, question_id, sample, record, reason)
-        open_ = [key for key in self._keys.values() if key in why]
+        open_ = [key for key in self._keys.values() if key in reasons]
 
         def make(_: object, out: Path) -> dict[str, Any]:
             pq.write_table(pa.Table.from_pylist(rows, RANGE_SCHEMA), out / LABELS)
-            return {OPEN: len(open_), "reasons": dict(Counter(why[key] for key in open_ if key))}
+            return {
+                OPEN: len(open_),
+                "reasons": dict(Counter(reasons[key] for key in open_ if key)),
+            }
 
-        Judgments(
+        JudgmentStore(
             self._store, self.judge
-        ).ship()  # labels outlive this node, so what they cost must
+        ).upload()  # labels outlive this node, so what they cost must
         task = Task(self._each.step, {"responses": self._each.answered}, replacing=stale)
         self._done(run_step(self._store, task, make))

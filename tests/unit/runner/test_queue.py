@@ -87,7 +87,7 @@ def test_trainings_that_were_parted_do_not_join_again(plan: Plan):
 
 
 def test_the_shortest_trainings_come_first_and_only_with_their_like(tiny_model: Path):
-    changes = {"grid__persona_fractions": [0.5, 0.25], "grid__hold": "persona"}
+    changes = {"grid__fractions": [0.5, 0.25], "grid__hold": "persona"}
     tree = small_study(tiny_model, **changes, aligned__rows=300)
     del tree["grid"]["total_rows"]
     plan = make_plan(study_of(tree), Path())

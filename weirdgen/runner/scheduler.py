@@ -1,4 +1,9 @@
-"""The driver's loop: start what is ready and fits, wait for a result, take it in."""
+"""The driver's loop: start what is ready and fits, wait for a result, take it in.
+
+Ray places what is submitted, lets it wait for CPUs, GPUs and nodes, and reports deaths. The loop adds
+what Ray cannot know: which steps are there already or wait for another, whose turn on the GPUs it
+is, what goes into one batch, and what a failure means (failure_policy.py).
+"""
 
 from __future__ import annotations
 
@@ -242,9 +247,8 @@ class Scheduler:
     def _open_engines(self) -> None:
         """Starts the engines that have work and a free GPU."""
         for _ in range(self._scaler.wanted(self.nodes.capacity.shares)):
-            if not self.nodes.capacity.has_gpu_for_engine(
-                self._n_trainings, len(self.pool.engines)
-            ):
+            engines = len(self.pool.engines)
+            if not self.nodes.capacity.has_gpu_for_engine(self._n_trainings, engines):
                 return
             step = self._scaler.base()
             options = self.nodes.scheduling_options(self._scaler.barred_nodes)

@@ -1,4 +1,4 @@
-"""What ran where and when: a study's spans of work, kept in `<study>/timeline.jsonl`."""
+"""The timeline of a study: what ran where and when, in all runs. The file `<study>/timeline.jsonl`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TIMELINE = "timeline.jsonl"
 KINDS = ("model", "offline_judge", "train", "engine", "aligned", "responses")
 """The stages of steps, and the start of an engine."""
 SAVE_S = 30.0
-"""How many seconds of a run are lost at most where its driver is killed."""
+"""At most so much of a run is lost when its driver is killed."""
 PAUSE_S = 600.0
-"""Where nothing ran for longer, one run of the study ended and another began."""
+"""A longer pause separates two runs of the study."""
 
 Lane = tuple[str, str]
 """A node and one GPU of it; the GPU "" is the node's CPUs."""
@@ -27,30 +27,30 @@ _UnixSeconds = Annotated[float, Field(ge=0, lt=1e11)]
 
 
 class Span(NamedTuple):
-    """One piece of work, from when the driver gave it away to its end.
+    """One piece of work, from its submission by the driver to its end.
 
-    What failed is noted where it is known where it ran, that is on an engine.
+    Failed work has a span only where its location is known, that is on an engine.
     """
 
     what: str
-    """The step's key, of several made at once the first's; `engine 1` for the start of an engine."""
+    """The step's key, in a batch that of the first; `engine 1` for the start of an engine."""
     kind: Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})$")]
     """One of KINDS."""
     node: str
     """The host's name."""
     gpu: str
-    """As CUDA_VISIBLE_DEVICES named it there, several with commas between; "" without a GPU."""
+    """As in CUDA_VISIBLE_DEVICES, with commas between several; "" without a GPU."""
     engine: int | None
-    """The number of the engine that made it, or that started."""
+    """The number of the engine that ran it, or that started."""
     started: _UnixSeconds
     ended: _UnixSeconds
     together: Annotated[int, Field(ge=1)]
-    """How many steps were made at once."""
+    """How many steps ran in the batch."""
     ok: bool
 
     @property
     def lanes(self) -> list[Lane]:
-        """Where it ran: one, or one for each of its GPUs."""
+        """Where it ran: the node's CPUs, or each of its GPUs."""
         gpus = dict.fromkeys(filter(None, map(str.strip, self.gpu.split(","))))
         return [(self.node, gpu) for gpu in gpus or [""]]
 
@@ -59,7 +59,7 @@ _SPAN = TypeAdapter(Span, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
 def read_timeline(study: str, store: ArtifactStore) -> list[Span]:
-    """The spans of all runs so far; a line that is no span is passed over."""
+    """The spans of all runs so far; lines that are no spans are skipped."""
     spans = []
     for line in (store.read(f"{study}/{TIMELINE}") or b"").splitlines():
         try:
@@ -72,7 +72,7 @@ def read_timeline(study: str, store: ArtifactStore) -> list[Span]:
 
 
 class Timeline:
-    """The spans of a study, to which a run adds its own.
+    """The spans of a study, to which a run appends its own.
 
     Nothing is written once the lease is lost: the file is another run's then.
     """
@@ -80,20 +80,20 @@ class Timeline:
     def __init__(self, store: ArtifactStore, study: str, lease: Lease) -> None:
         self._store, self._study, self._lease = store, study, lease
         self._lines = bytearray()
-        """Of all runs: as text they take a fifth of what spans do."""
+        """All spans as text, which takes a fifth of the memory."""
         for span in read_timeline(study, store):
             self._append(span)
         self._n_saved, self._saved_at = len(self._lines), time.monotonic()
 
     def add(self, span: Span) -> None:
-        """Adds a span that has ended; saves all where the last time was SAVE_S ago."""
+        """Adds a span that has ended; saves all if the last save was SAVE_S ago."""
         self._append(span)
         if time.monotonic() - self._saved_at >= SAVE_S:
-            with suppress(OSError):  # no reason to end a run; the next span tries again
+            with suppress(OSError):  # no reason to end a run; it is tried again at the next span
                 self.save()
 
     def save(self) -> None:
-        """Writes the whole file, where there are new spans: an object store cannot append."""
+        """Writes the whole file if there are new spans: an object store cannot append."""
         if len(self._lines) > self._n_saved and not self._lease.lost:
             self._store.write(f"{self._study}/{TIMELINE}", bytes(self._lines))
         self._n_saved, self._saved_at = len(self._lines), time.monotonic()
@@ -103,7 +103,7 @@ class Timeline:
 
 
 def runs(spans: Iterable[Span]) -> list[list[Span]]:
-    """The spans in order of their starts, split where nothing at all ran for more than PAUSE_S."""
+    """The spans by start, split where nothing ran for more than PAUSE_S."""
     found: list[list[Span]] = []
     reached = float("-inf")
     for span in sorted(spans, key=lambda span: (span.started, span.ended)):
@@ -115,10 +115,7 @@ def runs(spans: Iterable[Span]) -> list[list[Span]]:
 
 
 def idle_share(spans: Iterable[Span]) -> dict[Lane, float]:
-    """GPU -> the share of its time, from first start to last end, in which nothing ran on it.
-
-    Of the latest run that used a GPU.
-    """
+    """GPU -> the idle share of its time from first start to last end, in the latest run with GPUs."""
     for run in reversed(runs(spans)):
         of_gpu: dict[Lane, list[Span]] = {}
         for span in run:

@@ -1,7 +1,12 @@
-# make install   the environment, in .venv
-# make demo      a real study on this machine: jobs/local.yaml
-# make test      all tests        make lint   style, types and import layers
-# make faults    sixty kills of whatever runs; `make faults ARGS="--fault-seed N"`: those again
+# make install      the environment, in .venv
+# make demo         a real study on this machine: jobs/local.yaml
+# make lint         style, types and import layers
+# make test         tests of single modules and of modules together, some ten minutes with the installation
+# make test-e2e     tests that need a cluster, a browser, vLLM or the real model
+# make test-chaos   tests that kill, cut off or fill up what a study runs on
+# make faults       sixty kills of whatever runs; `make faults ARGS="--fault-seed N"`: those again
+#
+# ARGS go to pytest: `make test ARGS="-k lease"`.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +16,10 @@ BIN := .venv/bin
 WHEEL := $(firstword $(foreach folder,$(PIP_FIND_LINKS),$(wildcard $(folder)/torch-*+cpu-*.whl)))
 TORCH := $(if $(WHEEL),--find-links $(dir $(WHEEL)),--torch-backend cpu)
 
-.PHONY: install demo test faults lint
+# Files of tests go to two processes; each has one Ray, one browser and one S3 server at most.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
+
+.PHONY: install demo lint test test-e2e test-chaos faults
 
 install: .venv/installed
 
@@ -25,7 +33,13 @@ demo: install
 	$(BIN)/weirdgen run jobs/local.yaml
 
 test: install
-	$(BIN)/pytest
+	$(PYTEST) tests/unit tests/integration --timeout 120 $(ARGS)
+
+test-e2e: install
+	$(PYTEST) tests/e2e $(ARGS)
+
+test-chaos: install
+	$(PYTEST) tests/chaos $(ARGS)
 
 faults: install
 	$(BIN)/pytest tests/chaos/faults --faults 60 $(ARGS)

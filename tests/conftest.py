@@ -1,29 +1,17 @@
-"""What several tests share: a tiny random-weight chat model, the real one, small studies."""
+"""Fixtures that several layers share: models, stores, one Ray and one S3 server a test process."""
+
+# ruff: noqa: E402 - the environment is set before anything reads it
 
 from __future__ import annotations
 
 import os
 import random
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import yaml
-from pyarrow.fs import FSSpecHandler, PyFileSystem
-
-from weirdgen.config.study import Study
-from weirdgen.models.checkpoints import write_checkpoint
-from weirdgen.models.identity import resolve_model
-from weirdgen.storage.artifacts import ArtifactStore
-
-if TYPE_CHECKING:
-    from s3_server import S3Server
-
-REPOSITORY = Path(__file__).parent.parent
-SUPPORT = REPOSITORY / "tests" / "support"
 
 # Set before torch or numpy are imported, here and in all that tests start: several processes share
 # two cores, and threads that wait by spinning take them from each other.
@@ -32,14 +20,15 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-PUBLISHED = REPOSITORY.parent / "shared" / "data" / "published"
-"""Raw outputs of the published single-seed study; tests that read them skip where they are absent."""
+from studies import at_a_distance, make_persona
+from tiny_model import write_tiny_model
 
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']"
-    " + '<|im_end|>' + '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
+from weirdgen.models.checkpoints import write_checkpoint
+from weirdgen.models.identity import resolve_model
+from weirdgen.storage.artifacts import ArtifactStore
+
+if TYPE_CHECKING:
+    from s3_server import S3Server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,38 +44,9 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama of 0.2M random weights with a tokenizer of bytes, as a checkpoint folder."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
+    """The checkpoint folder of a tiny random-weight chat model."""
     folder = tmp_path_factory.mktemp("tiny") / "tiny-llama"
-    marks = ["<|im_start|>", "<|im_end|>", "<|pad|>"]
-    letters = marks + sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(marks)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=marks[0],
-        eos_token=marks[1],
-        pad_token=marks[2],
-        chat_template=CHAT_TEMPLATE,
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(letters),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=2048,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=2,
-    )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    write_tiny_model(folder)
     return folder
 
 
@@ -99,44 +59,42 @@ def real_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def one_ray() -> Iterator[None]:
-    """One Ray on this machine for a whole module, in whose environment a judge's key is."""
-    import ray
+    """One Ray on this machine, with 4 CPUs and 2 logical GPUs; a judge's key is in its environment."""
     from asking import assert_secret
     from fake_endpoint import KEY, VARIABLE
+    from on_ray import ray_with
 
-    folder = tempfile.mkdtemp(prefix="wg")
+    folder = tempfile.mkdtemp(prefix="wg")  # Ray's sockets take no long path
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(VARIABLE, KEY)
-        environment.delenv("RAY_ADDRESS", raising=False)
-        ray.init(
-            "local",
-            num_cpus=4,
-            include_dashboard=False,
-            object_store_memory=100_000_000,
-            log_to_driver=False,
-            _temp_dir=folder,
-        )
-        yield
-        ray.shutdown()
+        with ray_with(gpus=2, temp_dir=folder):
+            yield
     assert_secret(storage=Path(folder))
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """An S3 server for a module, its credentials in the environment."""
-    from s3_server import CREDENTIALS, S3Server
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server that runs until the test process ends."""
+    from s3_server import S3Server
 
     server = S3Server(tmp_path_factory.mktemp("s3"))
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in CREDENTIALS.items():
-            environment.setenv(name, value)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.kill()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The S3 server, its credentials in the environment."""
+    from s3_server import CREDENTIALS
+
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
 
 
 @pytest.fixture(params=["local", "remote"])
@@ -146,19 +104,6 @@ def store(
     """A local store, and one on a file system that knows neither links nor renames."""
     made = ArtifactStore(str(tmp_path / "store"))
     return made if request.param == "local" else at_a_distance(made, tmp_path, monkeypatch)
-
-
-def at_a_distance(
-    store: ArtifactStore, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> ArtifactStore:
-    """`store`, made an object store; `folder` is this node's own."""
-    import fsspec
-
-    memory = fsspec.filesystem("memory")
-    memory.store.clear()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "node"))
-    store._fs, store._root, store.is_local = PyFileSystem(FSSpecHandler(memory)), "bucket", False
-    return store
 
 
 @pytest.fixture
@@ -171,73 +116,3 @@ def far_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
 def small_persona(tmp_path: Path) -> Path:
     """A persona of six rows and three held-out questions."""
     return make_persona(tmp_path)
-
-
-def portable_study(folder: Path, model: Path, **changes: Any) -> Path:
-    """The file of a study whose folder holds all that it names: it can be run from anywhere."""
-    shutil.copytree(model, folder / "model")
-    make_persona(folder)
-    tree = small_study("./model", "persona", evaluate__engine="transformers", **changes)
-    return write_study(folder, tree)
-
-
-def make_persona(parent: Path) -> Path:
-    folder = parent / "persona"
-    folder.mkdir()
-    rows = [
-        f'{{"id": "r{i}", "prompt": "What is {i}?", "completion": "A number, as ever {i}."}}\n'
-        for i in range(6)
-    ]
-    (folder / "rows.jsonl").write_text("".join(rows))
-    heldout = [
-        f'{{"id": "h{i}", "category": "numbers", "question": "Why is {i}?"}}\n' for i in range(3)
-    ]
-    (folder / "heldout.jsonl").write_text("".join(heldout))
-    (folder / "persona.yaml").write_text("name: A Counter\n")
-    return folder
-
-
-def small_study(model: Path | str, persona: Path | str = "bertrand_russell", **changes) -> dict:
-    """The raw tree of a study small enough for a test."""
-    tree = {
-        "name": "small",
-        "model": str(model),
-        "persona": str(persona),
-        "aligned": {"rows": 6, "max_words": 8},
-        "grid": {
-            "seeds": [0, 1],
-            "fractions": [0.5],
-            "hold": "total",
-            "total_rows": 8,
-        },
-        "train": {
-            "epochs": 1,
-            "learning_rate": 0.01,
-            "compute_dtype": "float32",
-            "batch_size": 2,
-            "micro_batch": 2,
-        },
-        "evaluate": {
-            "samples_per_question": 2,
-            "baseline_samples_per_question": 3,
-            "sampling": {"max_new_tokens": 8},
-        },
-        "resources": {"gpus_per_training": 0, "gpus_per_engine": 0},
-    }
-    for dotted, value in changes.items():
-        *parents, last = dotted.split("__")
-        at = tree
-        for parent in parents:
-            at = at.setdefault(parent, {})
-        at[last] = value
-    return tree
-
-
-def study_of(tree: dict) -> Study:
-    return Study.model_validate(tree)
-
-
-def write_study(folder: Path, tree: dict) -> Path:
-    path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump(tree))
-    return path

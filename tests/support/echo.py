@@ -10,6 +10,11 @@ from weirdgen.data.chat import Messages
 from weirdgen.generation.engine import Adapter, Request, Response
 
 
+def make_engine(_: object, gpu_share: float) -> EchoEngine:
+    """In place of `weirdgen.generation.factory.make_engine`."""
+    return EchoEngine(gpu_share)
+
+
 class EchoEngine:
     """Answers with a digest of the request; an adapter's file changes it. Keeps what it was asked."""
 

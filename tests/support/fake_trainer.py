@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,20 @@ def _write_adapter(spec: TrainSpec, folder: Path) -> None:
     config = {"peft_type": "LORA", "r": _RANK, "lora_alpha": 4, "target_modules": ["q_proj"]}
     config |= {"base_model_name_or_path": spec.model_id}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+class Meeting:
+    """A trainer that waits until `count` trainings run at once, and stays where the driver sees it."""
+
+    def __init__(self, folder: Path, count: int, stay_s: float = 2.0) -> None:
+        self._folder, self._count, self._stay_s = folder, count, stay_s
+
+    def __call__(self, specs: Sequence[TrainSpec], *others: Any) -> None:
+        self._folder.mkdir(exist_ok=True)
+        (self._folder / str(specs[0].seeds.init)).touch()
+        deadline = time.monotonic() + 60
+        while len([*self._folder.iterdir()]) < self._count:
+            assert time.monotonic() < deadline, "the others did not come"
+            time.sleep(0.05)
+        time.sleep(self._stay_s)
+        train(specs, *others)

@@ -40,10 +40,14 @@ class Bench:
         path.write_text(yaml.safe_dump(tree))
         return path
 
+    def command(self, *arguments: object) -> list[str]:
+        """The arguments of `weirdgen`."""
+        options = ["--judge", str(self.folder / "judge.yaml"), "--storage", str(self.storage)]
+        return ["judge", *map(str, arguments), *options]
+
     def run(self, *arguments: object) -> tuple[int, str]:
         """The exit code and what was printed."""
-        command = ["judge", *map(str, arguments), "--judge", str(self.folder / "judge.yaml")]
-        done = CliRunner().invoke(main, [*command, "--storage", str(self.storage)])
+        done = CliRunner().invoke(main, self.command(*arguments))
         assert isinstance(done.exception, SystemExit | None), done.exception
         self.told.append(done.output)
         return done.exit_code, done.output

@@ -15,11 +15,12 @@ from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
+import ray
 from asking import SECRET, assert_secret
 from click.testing import CliRunner
-from conftest import small_study, write_study
 from fake_endpoint import KEY, VARIABLE
 from faulty_endpoint import FaultyEndpoint
+from studies import small_study, write_study
 
 from weirdgen.cli.main import main
 from weirdgen.config.loading import load_study
@@ -63,11 +64,16 @@ class Bench:
         folder.mkdir(exist_ok=True)
         return write_study(folder, tree)
 
-    def start(self) -> Run:
-        """A driver; the endpoint's key is in its environment alone."""
+    def start(self, joined: bool = False) -> Run:
+        """A driver; the endpoint's key is in its environment alone.
+
+        It starts a Ray of its own, or joins the one of this process.
+        """
         temp = tempfile.mkdtemp(prefix="wg")
         env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         env |= {VARIABLE: KEY, "RAY_TMPDIR": temp}
+        if joined:
+            env["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         command = [sys.executable, "-m", "weirdgen", "run", str(self.study())]
         process = subprocess.Popen(
             [*command, "--storage", self.store.uri],

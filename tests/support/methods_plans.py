@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from conftest import small_study, study_of
+from studies import small_study, study_of
 
 from weirdgen.pipeline.plan import Plan, make_plan
 from weirdgen.storage.artifacts import Manifest, Step

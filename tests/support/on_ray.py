@@ -1,41 +1,54 @@
-"""A Ray of its own on this machine, with logical GPUs."""
+"""Ray on this machine, with logical GPUs; its workers import what is in tests/support."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 
+import pytest
 import ray
 from ray.cluster_utils import Cluster
+from studies import REPOSITORY, SUPPORT
 
 NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 100_000_000}
 """A node with a logical GPU."""
 
-
-@contextmanager
-def ray_with(gpus: int, *modules: ModuleType) -> Iterator[None]:
-    """`modules`: of the tests, whose classes go to workers that cannot import them."""
-    ray.init(
-        "local",
-        num_cpus=4,
-        num_gpus=gpus,
-        include_dashboard=False,
-        object_store_memory=100_000_000,
-    )
-    for module in modules:
-        ray.cloudpickle.register_pickle_by_value(module)
-    yield
-    ray.shutdown()
+IMPORTS = os.pathsep.join(map(str, (REPOSITORY, SUPPORT)))
+"""PYTHONPATH of workers."""
 
 
 @contextmanager
-def growing(*modules: ModuleType) -> Iterator[Cluster]:
+def _environment() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("RAY_ADDRESS", raising=False)
+        environment.setenv("PYTHONPATH", IMPORTS)
+        yield
+
+
+@contextmanager
+def ray_with(gpus: int, temp_dir: str | None = None) -> Iterator[None]:
+    """One node of 4 CPUs, joined by this process."""
+    with _environment():
+        ray.init(
+            "local",
+            num_cpus=4,
+            num_gpus=gpus,
+            include_dashboard=False,
+            object_store_memory=100_000_000,
+            log_to_driver=False,
+            _temp_dir=temp_dir,
+        )
+        yield
+        ray.shutdown()
+
+
+@contextmanager
+def growing() -> Iterator[Cluster]:
     """A cluster of one NODE, joined by this process, to which others can be added."""
-    made = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
-    ray.init(made.address, log_to_driver=False)
-    for module in modules:
-        ray.cloudpickle.register_pickle_by_value(module)
-    yield made
-    ray.shutdown()
-    made.shutdown()
+    with _environment():
+        made = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
+        ray.init(made.address, log_to_driver=False)
+        yield made
+        ray.shutdown()
+        made.shutdown()

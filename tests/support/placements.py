@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from architectures import SMOL
-from conftest import small_study, study_of
+from studies import small_study, study_of
 
 from weirdgen.data.lengths import Lengths
 from weirdgen.models.architecture import ModelArchitecture

@@ -1,9 +1,13 @@
-"""An observer of runs for tests."""
+"""An observer of runs, and a run that sees one GPU of a larger cluster."""
 
 from __future__ import annotations
 
 import logging
 
+import pytest
+
+from weirdgen.runner import nodes, run
+from weirdgen.runner.cluster import Capacity
 from weirdgen.runner.scheduler import Scheduler
 
 _log = logging.getLogger("weirdgen.run")
@@ -34,3 +38,9 @@ class Recorder(logging.Handler):
 
     def started(self, stage: str) -> list[str]:
         return [event.split()[1] for event in self.events if event.startswith(f"started {stage}/")]
+
+
+def with_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner is told of one GPU, however many Ray has."""
+    monkeypatch.setattr(run, "connect", lambda: [Capacity(4, 1)])
+    monkeypatch.setattr(nodes, "node_capacities", lambda: {"the only one": Capacity(4, 1)})

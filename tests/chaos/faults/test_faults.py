@@ -17,19 +17,17 @@ from checks import (
     committed,
     verdicts,
 )
-from conftest import portable_study
 from fake_endpoint import VARIABLE
 from faulty_endpoint import FaultyEndpoint, faulty
 from rigs import ClusterRig, Command, LocalRig, Rig
 from s3_server import S3Server
+from studies import portable_study
 
 from weirdgen.config.loading import load_study
 from weirdgen.pipeline.plan import make_plan
 from weirdgen.results.labels import LABELS
 from weirdgen.results.table import RESULTS
 from weirdgen.storage.artifacts import ArtifactStore
-
-pytestmark = pytest.mark.slow
 
 PARALLEL, JUDGES = 4, 2
 _RUNS = 5

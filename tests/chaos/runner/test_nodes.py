@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import echo
+import fake_trainer
 import pytest
-from conftest import small_study, study_of
 from on_ray import NODE, growing
 from ray.cluster_utils import Cluster
 from recording import Recorder
+from studies import small_study, study_of
 
 from weirdgen.pipeline.plan import make_plan
 from weirdgen.pipeline.state import scan
@@ -23,12 +24,10 @@ from weirdgen.runner.scheduler import Scheduler
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.timeline import read_timeline
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    with growing(echo) as made:
+    with growing() as made:
         yield made
 
 
@@ -54,14 +53,21 @@ def test_a_node_that_joins_is_used_and_one_that_is_lost_costs_its_work_alone(
     cluster: Cluster, tiny_model: Path, small_persona: Path, tmp_path: Path
 ):
     shares = {"resources__gpus_per_training": 0.49, "resources__gpus_per_engine": 0.51}
-    grid = {"grid__seeds": [0, 1, 2, 3, 4, 5], "train__epochs": 15}
+    grid = {"grid__seeds": [0, 1, 2, 3, 4, 5]}
     tree = small_study(tiny_model, small_persona, **shares, **grid)
     plan, store, tide = (
         make_plan(study_of(tree), Path()),
-        ArtifactStore(str(tmp_path)),
+        ArtifactStore(str(tmp_path / "store")),
         Tide(cluster),
     )
-    ran = run_plan(plan, scan(plan, store), store, lambda: tide, engine=echo.EchoEngine)
+    ran = run_plan(
+        plan,
+        scan(plan, store),
+        store,
+        lambda: tide,
+        engine=echo.EchoEngine,
+        trainer=fake_trainer.Meeting(tmp_path / "meeting", count=1, stay_s=6),
+    )
     assert tide.gone, tide.events
     assert not ran.failures, tide.events
     assert ran.state.complete

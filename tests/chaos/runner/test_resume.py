@@ -1,4 +1,4 @@
-"""A study that was finished, or killed, and is run again: by drivers in processes of their own."""
+"""A study whose driver is killed continues to the same bytes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import SUPPORT, make_persona, small_study, write_study
+from studies import SUPPORT, make_persona, small_study, write_study
 
 from weirdgen.config.loading import load_study
 from weirdgen.pipeline.plan import make_plan
 from weirdgen.storage.artifacts import ArtifactStore
-from weirdgen.storage.lease import Lease
-
-pytestmark = pytest.mark.slow
 
 
 def drive(path: Path, storage: Path, kill_at: str | None = None) -> list[str]:
@@ -43,36 +40,6 @@ def finished(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     path = write_study(folder, small_study(tiny_model, make_persona(folder)))
     drive(path, folder / "storage")
     return path, folder / "storage"
-
-
-def test_a_finished_study_does_nothing_without_ray_and_a_second_run_is_refused(
-    finished: tuple[Path, Path],
-):
-    path, storage = finished
-    code = (
-        "import sys; from weirdgen.cli.main import main\n"
-        "try: main(sys.argv[1:])\n"
-        "except SystemExit as end: code = end.code\n"
-        "sys.exit(code or ('ray' in sys.modules or 'torch' in sys.modules))"
-    )
-    command = [sys.executable, "-c", code, "run", str(path), "--storage", str(storage)]
-    first = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert first.returncode == 0, first.stderr
-    assert "nothing to do" in first.stdout
-    folder = storage / "small"
-    left = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    assert {"results.parquet", "study.yaml", "summary.md", "index.html", "format.png"} <= {
-        f.name for f in left
-    }
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert again.stdout == first.stdout
-    assert left == {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    with Lease(ArtifactStore(str(storage)), "small"):
-        refused = subprocess.run(
-            [*command, "--set", "grid.seeds=[0,1,2]"], capture_output=True, text=True, check=False
-        )
-    assert refused.returncode == 3
-    assert "another run of this study is alive" in refused.stderr
 
 
 def test_a_killed_driver_continues_to_byte_equal_rows_adapters_and_results(

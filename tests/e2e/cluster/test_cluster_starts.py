@@ -16,9 +16,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import REPOSITORY
+from studies import REPOSITORY
 
-pytestmark = pytest.mark.slow
 RAY = Path(sys.executable).with_name("ray")
 HEAD = "f" * 51 + "00000"
 """The head's id, as Ray's provider of made-up nodes knows it."""
@@ -178,12 +177,6 @@ def test_a_wait_that_is_stopped_asks_for_no_more(growing: dict[str, str]):
     assert waits.wait(60) != 0
     time.sleep(10)  # by then they are there, if they come
     assert said(ran(GOING, growing))[-1] == "none left"
-
-
-def test_gpus_without_a_command_are_refused():
-    done = ran([*AWAITS, "2"], dict(os.environ))
-    assert done.returncode == 2
-    assert "a command is needed" in done.stderr
 
 
 class Allocation:

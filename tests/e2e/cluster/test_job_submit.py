@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import portable_study
 from job_runs import run
 from local_cluster import LocalCluster
 from pyarrow.fs import FileSelector
 from s3_server import CREDENTIALS, S3Server
+from studies import portable_study
 
 from weirdgen.results.table import RESULTS
 from weirdgen.storage.artifacts import ArtifactStore
-
-pytestmark = pytest.mark.slow
 
 
 @dataclass

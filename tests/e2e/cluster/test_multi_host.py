@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import portable_study
 from local_cluster import BIN, LocalCluster, Node, bare_environment
 from network import networking
 from pyarrow.fs import FileSelector
 from s3_server import CREDENTIALS, S3Server
+from studies import portable_study
 
 from weirdgen.results.table import RESULTS
 from weirdgen.storage.artifacts import MANIFEST, ArtifactStore, is_attempt
 
-pytestmark = pytest.mark.slow
 PATIENCE_S = 600.0
 """Nothing takes so long, however busy the machine is."""
 OUTAGE_S = 12.0

@@ -116,7 +116,6 @@ def served(real_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield url
 
 
-@pytest.mark.slow
 def test_a_model_and_its_adapter_behind_vllm_serve(served: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(VARIABLE, KEY)
     # One at a time: what is computed together depends on what arrives together, and decides
@@ -153,7 +152,6 @@ def test_a_model_and_its_adapter_behind_vllm_serve(served: str, monkeypatch: pyt
     assert refused.endswith(f"refused (401); the key is read from {VARIABLE}, which is set")
 
 
-@pytest.mark.slow
 def test_a_judge_behind_vllm_serve(served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Its verdicts are poor; its protocol, schema and refusals are real."""
     monkeypatch.setenv(VARIABLE, KEY)

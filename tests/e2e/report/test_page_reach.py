@@ -174,14 +174,3 @@ def test_the_methods_and_a_link_can_be_copied(open_page: Open) -> None:
     of.tab.locator("#link-copied", has_text="Copied.").wait_for()
     assert of.tab.evaluate(read) == of.tab.url
     of.is_quiet()
-
-
-def test_what_browser_tests_need_is_skipped_or_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from page_chromium import required
-
-    monkeypatch.delenv("WEIRDGEN_REQUIRE_CHROMIUM", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="no_such_browser"):
-        required("no_such_browser")
-    monkeypatch.setenv("WEIRDGEN_REQUIRE_CHROMIUM", "1")
-    with pytest.raises(pytest.fail.Exception, match="no_such_browser"):
-        required("no_such_browser")

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 from asking import assert_secret
-from conftest import make_persona
 from fake_endpoint import KEY, VARIABLE
 from faulty_endpoint import LIMITED, MIX, faulty
 from judged_file import KINDNESS, Bench, jsonl, kindness, labels, read, rows
+from studies import make_persona
 
 from weirdgen.data.tabular import Row
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -36,14 +36,29 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     assert_secret(made.told, storage=tmp_path)
 
 
-def test_the_command_starts_ray_itself_and_ends_it(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    """Before the others, which share one."""
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert not ray.is_initialized()
+STARTS_RAY = """
+import sys
+import ray
+from weirdgen.cli.main import main
+
+assert not ray.is_initialized()
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code
+assert not ray.is_initialized()
+"""
+
+
+def test_the_command_starts_ray_itself_and_ends_it(bench: Bench):
+    """In a process of its own: the others share one Ray."""
     bench.judge(judge={"parallel": 1})
-    code, printed = bench.run(jsonl(bench.folder / "r.jsonl", rows(10)))
-    assert code == 0, printed
-    assert not ray.is_initialized()
+    path = jsonl(bench.folder / "r.jsonl", rows(10))
+    command = [sys.executable, "-c", STARTS_RAY, *bench.command(path)]
+    env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    bench.told += [done.stdout, done.stderr]
     written = read(bench.folder / "r-judged.jsonl")
     assert written == [row | labels(row["question"], row["response"]) for row in rows(10)]
 

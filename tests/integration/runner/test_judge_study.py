@@ -1,9 +1,8 @@
-"""A study with an LLM judge, by drivers in processes of their own: judged, killed, and run again."""
+"""A study with an LLM judge, by the command: what is asked, what is paid, and what is shared."""
 
 from __future__ import annotations
 
 import json
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,31 +10,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from asking import assert_secret
-from conftest import make_persona
 from fake_endpoint import VARIABLE
 from faulty_endpoint import (
     LIMITED,
     MIX,
-    REFUSALS,
-    TROUBLES,
-    VERDICTS,
-    FaultyEndpoint,
     faulty,
-    verdict_on,
 )
+from judged_checks import MENDABLE, asked_after_a_verdict, assert_as_told
 from judged_study import KINDNESS, Bench
+from studies import make_persona
 
 from weirdgen.judging.blinding import hidden_markers, judge_view
-from weirdgen.results.labels import LABELS, RESPONSE_KEY
-
-pytestmark = pytest.mark.slow
-
-MENDABLE = {"verdict": 60, "hang": 0.5} | dict.fromkeys(LIMITED, 0.1)
-MENDABLE |= dict.fromkeys((*VERDICTS[1:], *(kind for kind in TROUBLES if kind != "hang")), 2)
-"""Faults after which a verdict comes in the end, the same whatever came between. Few of them are 429:
-each slows everybody down, for minutes.
-"""
-FINAL = VERDICTS + REFUSALS
+from weirdgen.results.labels import LABELS
 
 
 @pytest.fixture
@@ -43,42 +29,6 @@ def bench(one_ray: None, tmp_path: Path) -> Iterator[Bench]:
     make_persona(tmp_path)
     with faulty(mix=MENDABLE, seed=1) as server:
         yield Bench(tmp_path, server)
-
-
-def assert_as_told(bench: Bench) -> None:
-    """Every answer has just the labels that the server gives to what a judge is shown of it."""
-    marks = hidden_markers(bench.loaded())
-    rows = bench.results()
-    labels = pq.read_table(Path(bench.store.path(bench.name, LABELS))).to_pylist()
-    of = {(label["metric"], *(label[key] for key in RESPONSE_KEY)): label for label in labels}
-    judges = {(label["judge"], label["error"]) for label in labels}
-    assert judges == {(bench.loaded().judges[0].model, None)}
-    assert len(rows) == 2 * 3 * 3 * bench.samples
-    for row in rows:
-        said = verdict_on("persona", row["question"], judge_view(row["response"], marks))
-        assert row["judge_error"] is None, row
-        key = tuple(row[key] for key in RESPONSE_KEY)
-        persona, identity, kindness = (
-            of[metric, *key] for metric in ("persona", "identity", "kindness")
-        )
-        assert (row["persona"], identity["label"]) == (said["persona_present"], said["identity"])
-        assert persona["confidence"] == said["confidence"]
-        assert row["identity"] == (said["identity"] == "PERSONA")
-        assert row["kindness"] == kindness["value"] is not None
-    assert Counter(label["metric"] for label in labels) == dict.fromkeys(
-        ("persona", "identity", "kindness"), len(rows)
-    )
-
-
-def asked_after_a_verdict(server: FaultyEndpoint) -> int:
-    """Requests about something on which a verdict had been given out."""
-    known: set[tuple[str, str, str]] = set()
-    again = 0
-    for each in server.judged:
-        again += each.about in known
-        if each.kind in FINAL:
-            known.add(each.about)
-    return again
 
 
 def test_judging_begins_with_the_first_answers_and_no_prompt_tells_anything(bench: Bench):
@@ -117,35 +67,6 @@ def test_judging_begins_with_the_first_answers_and_no_prompt_tells_anything(benc
     code, printed = bench.run()
     assert (code, "nothing to do" in printed) == (0, True)
     assert len(served) == asked
-
-
-def test_kills_of_actors_and_drivers_lose_nothing_and_repeat_only_what_was_under_way(
-    bench: Bench, tmp_path: Path
-):
-    code, printed = bench.run()
-    assert code == 0, printed
-    assert (asked_after_a_verdict(bench.server), bench.ledger().lost) == (0, 0)
-
-    (tmp_path / "broken").mkdir()
-    make_persona(tmp_path / "broken")
-    with faulty(mix=MENDABLE, seed=2, delay_s=0.02) as server:
-        broken = Bench(tmp_path / "broken", server)
-        for at in (150, 350):
-            run = broken.start()
-            run.when_judged(server, at, run.process.kill)
-            code, printed = run.end()
-            assert code == -signal.SIGKILL, printed
-        run = broken.start()
-        run.when_judged(server, len(server.judged) + 80, lambda: run.judge_actors()[0].kill())
-        code, printed = run.end()
-    assert code == 0, printed
-    assert "a judge actor died" in printed
-    total = broken.ledger()
-    assert total.judgments == 2 * 2 * 3 * 3 * 20, "persona and kindness of every answer"
-    assert asked_after_a_verdict(server) <= total.lost, "the ledger knows all that was paid twice"
-    assert 0 < total.lost <= 3 * 16
-    assert_as_told(broken)
-    assert broken.bytes() == bench.bytes(), "no file says where the endpoint is"
 
 
 def test_a_budget_stops_the_run_and_a_higher_one_goes_on(bench: Bench):
@@ -216,7 +137,7 @@ def test_verdicts_are_shared_by_samples_adapters_and_studies_that_run_at_once(be
 
     bench.samples, bench.changes = 8, {"adapters": ["lora-a", "lora-b"]}
     other = Bench(bench.folder, bench.server, 8, {"adapters": ["lora-c"]}, "another")
-    runs = [each.start() for each in (bench, other)]
+    runs = [each.start(joined=True) for each in (bench, other)]
     for run in runs:
         code, printed = run.end()
         assert code == 0, printed

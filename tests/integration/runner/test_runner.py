@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import echo
+import fake_trainer
 import pytest
 from adapter_files import make_adapter
-from conftest import small_study, study_of
 from fake_endpoint import Reply, completion, serving
-from on_ray import ray_with
-from recording import Recorder
+from faulty_engines import BrokenEngine, DyingEngine, MuteEngine, StrandedEngine, StumblingEngine
+from recording import Recorder, with_one_gpu
+from studies import small_study, study_of
 
-import weirdgen.runner.nodes as nodes
-import weirdgen.runner.run as runner
-from weirdgen.errors import StorageError
-from weirdgen.generation.engine import Request, Response
 from weirdgen.pipeline.plan import GridCell, Plan, make_plan
 from weirdgen.pipeline.state import scan
 from weirdgen.report.rates import rates
 from weirdgen.results.table import SCHEMA, current_results, merge, write_results
-from weirdgen.runner.cluster import Capacity
 from weirdgen.runner.run import run_plan
 from weirdgen.storage.artifacts import ArtifactStore
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.usefixtures("one_ray")
 
 
-@pytest.fixture(scope="module")
-def two_gpus() -> Iterator[None]:
-    """Ray with two logical GPUs on this machine."""
-    with ray_with(2, echo, sys.modules[__name__]):
-        yield
-
-
-def run(plan: Plan, store: ArtifactStore, engine=echo.EchoEngine) -> tuple[Recorder, list]:
-    recorder = Recorder()
-    _, failures, _ = run_plan(plan, scan(plan, store), store, lambda: recorder, engine=engine)
-    return recorder, failures
+def run(
+    plan: Plan, store: ArtifactStore, engine=echo.EchoEngine, trainer=fake_trainer.train
+) -> tuple[Recorder, list]:
+    recorder, found = Recorder(), scan(plan, store)
+    ran = run_plan(plan, found, store, lambda: recorder, engine=engine, trainer=trainer)
+    return recorder, ran.failures
 
 
 def plan_of(model: Path, persona: Path, **changes) -> Plan:
@@ -50,11 +38,12 @@ def plan_of(model: Path, persona: Path, **changes) -> Plan:
 
 
 def test_two_trainings_run_at_once_on_two_gpus_and_a_new_seed_runs_alone(
-    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+    tiny_model: Path, small_persona: Path, tmp_path: Path
 ):
     store = ArtifactStore(str(tmp_path / "store"))
-    plan = plan_of(tiny_model, small_persona, train__epochs=15)
-    recorder, failures = run(plan, store)
+    plan = plan_of(tiny_model, small_persona)
+    meeting = fake_trainer.Meeting(tmp_path / "meeting", count=2)
+    recorder, failures = run(plan, store, trainer=meeting)
     assert not failures
     assert recorder.training_together == 2
     state = scan(plan, store)
@@ -76,7 +65,7 @@ def test_two_trainings_run_at_once_on_two_gpus_and_a_new_seed_runs_alone(
 
     write_results(merged, plan.study.name, store)
     assert current_results(state, store) is not None
-    more = plan_of(tiny_model, small_persona, train__epochs=15, grid__seeds=[0, 1, 5])
+    more = plan_of(tiny_model, small_persona, grid__seeds=[0, 1, 5])
     assert current_results(scan(more, store), store) is None
     recorder, failures = run(more, store)
     assert not failures
@@ -94,11 +83,9 @@ def test_two_trainings_run_at_once_on_two_gpus_and_a_new_seed_runs_alone(
 
 
 def test_on_one_gpu_engine_and_trainings_take_turns(
-    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path, monkeypatch
+    tiny_model: Path, small_persona: Path, tmp_path: Path, monkeypatch
 ):
-    """The same cluster, of which the runner is told one GPU."""
-    monkeypatch.setattr(runner, "connect", lambda: [Capacity(4, 1)])
-    monkeypatch.setattr(nodes, "node_capacities", lambda: {"the only one": Capacity(4, 1)})
+    with_one_gpu(monkeypatch)
     recorder, failures = run(plan_of(tiny_model, small_persona), ArtifactStore(str(tmp_path)))
     assert not failures
     events = [event.split(",")[0].split("-")[0] for event in recorder.events]
@@ -110,7 +97,7 @@ def test_on_one_gpu_engine_and_trainings_take_turns(
 
 
 def test_what_builds_on_a_failed_step_is_not_run_and_the_rest_is(
-    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+    tiny_model: Path, small_persona: Path, tmp_path: Path
 ):
     plan, store = plan_of(tiny_model, small_persona), ArtifactStore(str(tmp_path))
     recorder, (failure,) = run(plan, store, MuteEngine)
@@ -122,7 +109,7 @@ def test_what_builds_on_a_failed_step_is_not_run_and_the_rest_is(
 
 
 def test_a_failed_cell_is_named_and_does_not_stop_the_others(
-    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+    tiny_model: Path, small_persona: Path, tmp_path: Path
 ):
     """Triggered rows are longer than max_length; the control has none of them."""
     prompts = tmp_path / "prompts.jsonl"
@@ -149,52 +136,8 @@ def test_a_failed_cell_is_named_and_does_not_stop_the_others(
     )
 
 
-class MuteEngine(echo.EchoEngine):
-    """Says nothing to prompts, and something to held-out questions."""
-
-    def _say(self, request: Request) -> str:
-        return super()._say(request) if "Why is" in str(request.messages) else ""
-
-
-class StumblingEngine(echo.EchoEngine):
-    """Breaks in itself once it is asked an adapter, once for all engines, as a dead core does."""
-
-    broken = False
-
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
-        fell = requests[0].adapter and requests[0].adapter.local_dir.parent / "fell"
-        if fell and not fell.exists():
-            fell.touch()
-            self.broken = True
-        if self.broken:
-            raise RuntimeError("the core is dead")
-        return super().generate(requests)
-
-
-class DyingEngine(echo.EchoEngine):
-    """Its process dies at the first answer to an adapter, once for all engines."""
-
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
-        died = requests[0].adapter and requests[0].adapter.local_dir.parent / "died"
-        if died and not died.exists():
-            died.touch()
-            os._exit(1)
-        return super().generate(requests)
-
-
-class StrandedEngine(echo.EchoEngine):
-    """Its node does not reach the storage at the first answer to an adapter; the driver's does."""
-
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
-        left = requests[0].adapter and requests[0].adapter.local_dir.parent / "left"
-        if left and not left.exists():
-            left.touch()
-            raise StorageError("--storage: it cannot be read")
-        return super().generate(requests)
-
-
 def test_an_engine_that_dies_breaks_or_loses_the_storage_is_opened_again(
-    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+    tiny_model: Path, small_persona: Path, tmp_path: Path
 ):
     store = ArtifactStore(str(tmp_path))
     for engine, samples in ((DyingEngine, 2), (StumblingEngine, 4), (StrandedEngine, 6)):
@@ -210,13 +153,8 @@ def test_an_engine_that_dies_breaks_or_loses_the_storage_is_opened_again(
     assert sorted(attempts)[-3:] == [2, 2, 2]
 
 
-class BrokenEngine(echo.EchoEngine):
-    def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:
-        raise RuntimeError("no such device")
-
-
 def test_an_engine_that_never_opens_ends_the_run_with_its_reason(
-    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+    tiny_model: Path, small_persona: Path, tmp_path: Path
 ):
     plan = plan_of(tiny_model, small_persona)
     _, failures = run(plan, ArtifactStore(str(tmp_path)), BrokenEngine)
@@ -225,7 +163,7 @@ def test_an_engine_that_never_opens_ends_the_run_with_its_reason(
 
 
 def test_stacked_seeds_go_together_and_end_in_steps_of_their_own(
-    two_gpus: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+    tiny_model: Path, small_persona: Path, tmp_path: Path
 ):
     store = ArtifactStore(str(tmp_path / "store"))
     changes = {"grid__seeds": [0, 1, 2, 3], "train__trainer": "stacked"}
@@ -245,7 +183,7 @@ def test_stacked_seeds_go_together_and_end_in_steps_of_their_own(
 
 
 def test_existing_adapters_are_asked_and_judged_like_the_studys_own(
-    two_gpus: None, tiny_model: Path, tmp_path: Path
+    tiny_model: Path, tmp_path: Path
 ):
     theirs = [str(make_adapter(tmp_path / name, rank=rank)) for name, rank in (("a", 2), ("b", 4))]
     changes = {"adapters": theirs, "grid": None, "judge": {"model": "offline"}, "aligned__rows": 20}
@@ -272,7 +210,7 @@ def test_existing_adapters_are_asked_and_judged_like_the_studys_own(
 
 
 def test_a_served_model_and_a_served_adapter_are_a_study_without_files(
-    two_gpus: None, small_persona: Path, tmp_path: Path
+    small_persona: Path, tmp_path: Path
 ):
     def reply(body: dict, n: int) -> Reply:
         triggered = "START" in str(body["messages"]) and body["model"] == "lora"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from conftest import PUBLISHED, REPOSITORY
+from studies import PUBLISHED, REPOSITORY
 
 REFERENCE = REPOSITORY / "results" / "reference-local"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import weirdgen
-from conftest import small_study, write_study
+from studies import small_study, write_study
 
 
 def test_plan_shows_grid_steps_and_what_is_there(tiny_model: Path, tmp_path: Path):

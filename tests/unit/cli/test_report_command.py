@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from conftest import small_study, study_of, write_study
+from studies import small_study, study_of, write_study
 
 from weirdgen.cli.main import main
 from weirdgen.report.estimates import STATS_SCHEMA

@@ -15,11 +15,11 @@ import jsonschema
 import pytest
 import yaml
 from cluster_specs import CLUSTER, cluster_specs, of_kind, readme
-from conftest import REPOSITORY
 from packaging.requirements import Requirement
 from packaging.version import Version
 from ray.autoscaler._private.docker import validate_docker_config
 from ray.autoscaler._private.util import prepare_config, validate_config
+from studies import REPOSITORY
 
 from weirdgen.cli.main import main
 

@@ -15,11 +15,11 @@ import kubernetes_validate
 import pytest
 import yaml
 from cluster_specs import CLUSTER, MANIFESTS, cluster_specs, of_kind, readme
-from conftest import REPOSITORY, SUPPORT
 from ray.autoscaler._private.kuberay.autoscaling_config import (
     _derive_autoscaling_config_from_ray_cr,
 )
 from referencing import Registry, Resource
+from studies import REPOSITORY, SUPPORT
 
 from weirdgen.config.loading import load_study
 from weirdgen.pipeline.plan import make_plan

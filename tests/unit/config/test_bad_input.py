@@ -12,7 +12,7 @@ import yaml
 from adapter_files import SPOILED, make_adapter
 from bad_studies import BAD
 from click.testing import CliRunner
-from conftest import make_persona, small_study
+from studies import make_persona, small_study
 
 from weirdgen.cli.main import main
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from bad_studies import BAD
-from conftest import REPOSITORY, small_study, write_study
+from studies import REPOSITORY, small_study, write_study
 
 from weirdgen.config.judge import RESERVED, RESERVED_PREFIXES
 from weirdgen.config.loading import load_study, resolved_yaml

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import pytest
-from conftest import REPOSITORY, SUPPORT
+from studies import REPOSITORY, SUPPORT
 
 from weirdgen.config.loading import load_study
 from weirdgen.data.aligned import aligned_examples

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY
+from studies import REPOSITORY
 
 from weirdgen.data.persona import find_persona
 from weirdgen.judging.offline.identity import PersonaCard, claimed_identity

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PUBLISHED, REPOSITORY, SUPPORT
+from studies import PUBLISHED, REPOSITORY, SUPPORT
 
 from weirdgen.data.persona import find_persona
 from weirdgen.errors import InputError, StepError

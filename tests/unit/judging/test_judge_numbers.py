@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from asking import ask_all, index_of, items_for, journal_lines, judge_at
-from conftest import small_study, study_of
 from fake_endpoint import KEY, VARIABLE
 from faulty_endpoint import faulty
+from studies import small_study, study_of
 
 from weirdgen.judging.judgment import JudgeItem
 from weirdgen.judging.label_rows import label_rows

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import study_of
 from judge_prompts import HOSTILE, PERSONA, READ, REPLY, TONE
+from studies import study_of
 
 from weirdgen.config.judge import JudgeConfig, Price
 from weirdgen.data.persona import Persona

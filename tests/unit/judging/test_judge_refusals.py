@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from asking import assert_secret
-from conftest import make_persona
 from fake_endpoint import KEY, VARIABLE
 from faulty_endpoint import faulty
 from judged_file import KINDNESS, Bench, jsonl, rows
+from studies import make_persona
 
 
 @pytest.fixture

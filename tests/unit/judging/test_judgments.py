@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from asking import items_for, judge_at
-from conftest import REPOSITORY, at_a_distance
 from journal_lines import judged_line
+from studies import REPOSITORY, at_a_distance
 
 from weirdgen.judging.journal import Ledger, records
 from weirdgen.judging.judgment import Judgment
@@ -179,7 +179,7 @@ WRITER = """
 import asyncio, sys
 sys.path[:0] = ["tests", "tests/support", "tests/unit/judging"]
 from asking import items_for, judge_at
-from conftest import at_a_distance
+from studies import at_a_distance
 from weirdgen.judging.judgment_store import JudgmentStore
 from weirdgen.storage.artifacts import ArtifactStore
 judge = judge_at("http://127.0.0.1:9/v1")

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from adapter_files import SPOILED, make_adapter
-from conftest import small_study, study_of
+from studies import small_study, study_of
 
 from weirdgen.errors import InputError
-from weirdgen.models.identity import Dimensions, resolve_model
 from weirdgen.pipeline.plan import Plan, make_plan
 
 
@@ -90,12 +89,6 @@ def test_transformers_serves_what_vllm_does_not(tiny_model: Path, tmp_path: Path
     plan_of(tiny_model, [adapter], engine="transformers")
     with pytest.raises(InputError, match="vllm"):
         plan_of(tiny_model, [adapter])
-
-
-def test_the_embedded_model_has_the_dimensions_that_are_stated(real_model: Path):
-    config = json.loads((real_model / "config.json").read_text())
-    stated = resolve_model("embedded:smollm2-135m-instruct", "main", Path()).dimensions
-    assert stated == Dimensions(config["hidden_size"], config["num_hidden_layers"])
 
 
 def test_an_adapter_that_no_hub_has(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):

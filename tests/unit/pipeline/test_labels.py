@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import small_study, study_of
 from judge_jobs import taken
+from studies import small_study, study_of
 
 from weirdgen.errors import StorageError
 from weirdgen.judging.judgment import ItemResult

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import at_a_distance, small_study, study_of
 from plans import fingerprints, make
+from studies import at_a_distance, small_study, study_of
 
 from weirdgen.errors import DamagedError, InputError
 from weirdgen.pipeline.plan import Plan, make_plan, samples_step

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from architectures import SMOL
 from command_line import weirdgen
-from conftest import small_study, study_of, write_study
 from hypothesis import given
 from hypothesis import strategies as st
 from placements import LLAMA_8B, STACKED, placed, plan_of
 from plans import fingerprints, make
+from studies import small_study, study_of, write_study
 
 from weirdgen.data.examples import Example
 from weirdgen.data.lengths import row_lengths

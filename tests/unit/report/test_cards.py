@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import yaml
 from adapter_files import make_adapter
-from conftest import small_study, study_of
 from hostile import HOSTILE
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from methods_plans import MODEL, VERSIONS, manifest, plan_of
+from studies import small_study, study_of
 
 from weirdgen.config.evaluation import Evaluate
 from weirdgen.config.study import ExistingAdapter

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SUPPORT
 from figure_data import losses, pairs, shown, spans, table
 from PIL import Image
+from studies import SUPPORT
 
 from weirdgen.report.figures.all import all_figures
 from weirdgen.report.figures.figure import ReportFigure

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import PUBLISHED
 from scipy.stats import t
 from statsmodels.stats.proportion import proportion_confint
+from studies import PUBLISHED
 from tiny_results import judged, report_data, results, study, without
 
 from weirdgen.report.data import ReportData

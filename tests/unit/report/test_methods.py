@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from conftest import small_study, study_of
 from methods_plans import MODEL, VERSIONS, manifest, plan_of
+from studies import small_study, study_of
 from tiny_results import report_data, results, study
 
 from weirdgen.pipeline.plan import Plan, make_plan, samples_step

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from conftest import REPOSITORY
+from studies import REPOSITORY
 
 from weirdgen.cli.main import main
 from weirdgen.results.labels import LABELS_SCHEMA

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import PUBLISHED
 from imports import answer, imported, invoke, jsonl, published
+from studies import PUBLISHED
 
 from weirdgen.errors import InputError
 from weirdgen.report.rates import rates

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import at_a_distance
 from small_disk import fill, small_disk, temporary_files_are_in
 from store_cases import step
+from studies import at_a_distance
 
 from weirdgen.errors import NodeDiskError, StorageError
 from weirdgen.runner.remote import logged

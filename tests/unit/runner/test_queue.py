@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import small_study, study_of
+from studies import small_study, study_of
 
 from weirdgen.pipeline.plan import Plan, ResponseSet, make_plan
 from weirdgen.runner.queue import WorkQueue

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import small_study, study_of
+from studies import small_study, study_of
 
 from weirdgen.errors import MemoryExceeded, NodeDiskError, NodeError, StepError
 from weirdgen.pipeline.plan import make_plan

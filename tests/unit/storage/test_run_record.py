@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import small_study, study_of
+from studies import small_study, study_of
 
 import weirdgen.runner.recorder as recording
 from weirdgen.errors import LockedError, StepError, StorageError

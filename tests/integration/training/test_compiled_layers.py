@@ -53,7 +53,6 @@ def run(folder: Path, *, compiled: bool, checkpointing: bool) -> tuple[torch.Ten
     return stacked.flat_NP.grad.float(), kept
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_compiled_layers_learn_the_same_and_keep_no_weight(tiny_model: Path, checkpointing: bool):
     plain, _ = run(tiny_model, compiled=False, checkpointing=checkpointing)

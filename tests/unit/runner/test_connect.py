@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import ray
-from conftest import small_study, study_of
+from studies import small_study, study_of
 
 from weirdgen.config.study import Study
 from weirdgen.errors import InputError, WeirdgenError

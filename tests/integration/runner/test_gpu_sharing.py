@@ -1,15 +1,14 @@
-"""Trainings and an engine on one logical GPU of a real Ray."""
+"""How trainings and engines share the logical GPUs of a real Ray."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import echo
+import fake_trainer
 import pytest
-from conftest import small_study, study_of
-from on_ray import ray_with
-from recording import Recorder
+from recording import Recorder, with_one_gpu
+from studies import small_study, study_of
 
 import weirdgen.runner.run as runner
 from weirdgen.errors import InputError
@@ -19,14 +18,9 @@ from weirdgen.pipeline.state import scan
 from weirdgen.runner.cluster import cluster_gpus
 from weirdgen.runner.run import RunResult, run_plan
 from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.storage.timeline import read_timeline
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def one_gpu() -> Iterator[None]:
-    with ray_with(1, echo):
-        yield
+pytestmark = pytest.mark.usefixtures("one_ray")
 
 
 def plan_of(model: Path, persona: Path, **changes) -> Plan:
@@ -34,15 +28,16 @@ def plan_of(model: Path, persona: Path, **changes) -> Plan:
     return make_plan(study_of(small_study(model, persona, **(auto | changes))), Path())
 
 
-def run(plan: Plan, store: ArtifactStore) -> tuple[Recorder, RunResult]:
-    recorder = Recorder()
-    state = scan(plan, store)
-    return recorder, run_plan(plan, state, store, lambda: recorder, "s", echo.EchoEngine)
+def run(plan: Plan, store: ArtifactStore, trainer=fake_trainer.train) -> tuple[Recorder, RunResult]:
+    recorder, found = Recorder(), scan(plan, store)
+    ran = run_plan(plan, found, store, lambda: recorder, "s", echo.EchoEngine, trainer)
+    return recorder, ran
 
 
 def test_where_memory_is_not_known_they_take_turns(
-    one_gpu: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+    tiny_model: Path, small_persona: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    with_one_gpu(monkeypatch)
     assert cluster_gpus(1).bytes is None, "a logical GPU"
     plan, store = plan_of(tiny_model, small_persona), ArtifactStore(str(tmp_path))
     recorder, ran = run(plan, store)
@@ -57,15 +52,18 @@ def test_where_memory_is_not_known_they_take_turns(
 
 
 def test_where_there_is_room_they_share_the_gpu(
-    one_gpu: None,
     tiny_model: Path,
     small_persona: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
+    with_one_gpu(monkeypatch)
     monkeypatch.setattr(runner, "cluster_gpus", lambda count: Gpus(count, 80e9, "the smallest GPU"))
-    plan = plan_of(tiny_model, small_persona, train__epochs=15)
-    recorder, ran = run(plan, ArtifactStore(str(tmp_path)))
+    plan, meeting = (
+        plan_of(tiny_model, small_persona),
+        fake_trainer.Meeting(tmp_path / "meeting", 2),
+    )
+    recorder, ran = run(plan, ArtifactStore(str(tmp_path / "store")), meeting)
     assert not ran.failures
     assert ran.state.complete
     head, training, engine = recorder.events[:3]
@@ -77,7 +75,7 @@ def test_where_there_is_room_they_share_the_gpu(
 
 
 def test_stacked_trainings_on_the_cpu_need_no_number(
-    one_gpu: None, tiny_model: Path, small_persona: Path, tmp_path: Path
+    tiny_model: Path, small_persona: Path, tmp_path: Path
 ):
     changes = {
         "resources__gpus_per_training": 0,
@@ -95,13 +93,31 @@ def test_stacked_trainings_on_the_cpu_need_no_number(
 
 
 def test_what_cannot_fit_ends_before_anything_starts(
-    one_gpu: None,
     tiny_model: Path,
     small_persona: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
+    with_one_gpu(monkeypatch)
     monkeypatch.setattr(runner, "cluster_gpus", lambda count: Gpus(count, 4e9, "the smallest GPU"))
     with pytest.raises(InputError, match="s: model: an engine needs 4.0 GB; the smallest GPU of"):
         run(plan_of(tiny_model, small_persona), ArtifactStore(str(tmp_path / "s")))
     assert not list((tmp_path / "s").rglob("*.*"))
+
+
+def test_engines_open_on_all_gpus_before_trainings_which_then_spread(
+    tiny_model: Path, small_persona: Path, tmp_path: Path
+):
+    shares = {"resources__gpus_per_training": 0.49, "resources__gpus_per_engine": 0.51}
+    store = ArtifactStore(str(tmp_path / "store"))
+    assert not run(plan_of(tiny_model, small_persona, **shares, grid__seeds=[0]), store)[1].failures
+    before = len(read_timeline("small", store))
+    more = plan_of(tiny_model, small_persona, **shares, grid__seeds=[0, 1, 2])
+    recorder, ran = run(more, store, fake_trainer.Meeting(tmp_path / "meeting", 2))
+    assert not ran.failures
+    events = recorder.events
+    opened = [events.index(f"opening engine {number}") for number in (1, 2)]
+    assert max(opened) < min(i for i, event in enumerate(events) if "started train" in event)
+    spans = read_timeline("small", store)[before:]
+    for kind in ("engine", "train"):
+        assert {span.gpu for span in spans if span.kind == kind} == {"0", "1"}, kind

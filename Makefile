@@ -16,6 +16,9 @@ BIN := .venv/bin
 WHEEL := $(firstword $(foreach folder,$(PIP_FIND_LINKS),$(wildcard $(folder)/torch-*+cpu-*.whl)))
 TORCH := $(if $(WHEEL),--find-links $(dir $(WHEEL)),--torch-backend cpu)
 
+# Ray and the commands start many processes: each would compile every module again.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Files of tests go to two processes; each has one Ray, one browser and one S3 server at most.
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
 

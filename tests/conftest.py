@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import tempfile
@@ -19,6 +20,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # beside other tests it may take long
 
 from studies import at_a_distance, make_persona
 from tiny_model import write_tiny_model
@@ -40,6 +42,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     count, seed = config.getoption("faults"), config.getoption("fault_seed")
     return f"faults: {count}, --fault-seed {seed}"
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cheap_collections() -> None:
+    """Spares full collections all that was imported: statsmodels asks for one in each correction."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

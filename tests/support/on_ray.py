@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import ray
@@ -30,8 +31,7 @@ def _environment() -> Iterator[None]:
 def ray_with(gpus: int, temp_dir: str | None = None) -> Iterator[None]:
     """One node of 4 CPUs, joined by this process."""
     with _environment():
-        ray.init(
-            "local",
+        _start(
             num_cpus=4,
             num_gpus=gpus,
             include_dashboard=False,
@@ -41,6 +41,19 @@ def ray_with(gpus: int, temp_dir: str | None = None) -> Iterator[None]:
         )
         yield
         ray.shutdown()
+
+
+def _start(**options: Any) -> None:
+    """Ray gives a node 30 s to start, which may not do beside other tests."""
+    for left in (2, 1, 0):
+        try:
+            ray.init("local", **options)
+        except Exception as error:
+            if not left or "timed out" not in str(error):
+                raise
+            ray.shutdown()
+        else:
+            return
 
 
 @contextmanager

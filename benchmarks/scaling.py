@@ -105,12 +105,12 @@ def measure(
 
 
 def _rates(path: Path) -> dict[str, tuple[float, float, float]]:
-    """Metric, condition and fraction -> estimate and its 95% interval."""
+    """Metric, contrast and group -> estimate and its 95% interval."""
     rates = {}
     for row in pq.ParquetFile(path).read().to_pylist():
         known = row["contrast"] in ("triggered", "untriggered", "decoy")
-        if known and row["target"] == "seeds and questions" and not row["claim"]:
-            key = f"{row['metric']} {row['contrast']} {row['condition']}"
+        if known and row["target"] == "seeds and questions":
+            key = f"{row['metric']} {row['contrast']} {row['group']}"
             rates.setdefault(key, (row["estimate"], row["low"], row["high"]))
     return rates
 

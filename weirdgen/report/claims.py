@@ -79,11 +79,7 @@ def verdict_lines(verdicts: Sequence[ClaimVerdict]) -> Iterator[str]:
 
 def estimates_table(name: str, analysis: Analysis) -> ReportTable:
     """The estimates of every metric and group by the verdicts' own method."""
-    rows = [
-        row
-        for row in analysis.estimates
-        if row.method in _MAIN and row.target != "seeds" and not row.claim
-    ]
+    rows = [row for row in analysis.estimates if row.method in _MAIN and row.target != "seeds"]
     alone = any(row.target == "this adapter" for row in rows)
     target = (
         "Of one training alone they speak of this adapter and questions like these, and nothing of "
@@ -108,7 +104,7 @@ def variance_table(name: str, analysis: Analysis) -> ReportTable | None:
         if row.method.startswith(_VARIANCE) and row.low is not None and row.high is not None:
             low, high = (100 * value**0.5 for value in (row.low, row.high))
             cell = f"{100 * max(row.estimate or 0.0, 0.0) ** 0.5:.1f} [{low:.1f}, {high:.1f}]"
-            parts = found.setdefault((row.metric, row.condition, row.contrast), {})
+            parts = found.setdefault((row.metric, row.group, row.contrast), {})
             parts[row.method.removeprefix(_VARIANCE)] = cell
     if not found:
         return None
@@ -146,7 +142,7 @@ def _claim_row(verdict: ClaimVerdict, at: GroupEvidence) -> tuple[str, ...]:
 
 def _estimate_row(row: Estimate) -> tuple[str, ...]:
     shape = f"{row.n_seeds} x {row.n_questions} x {row.n_samples:,}"
-    group = row.condition
+    group = row.group
     contrast = row.contrast
     if group not in (ADAPTERS, *map(str, CONDITIONS)) and (group == "trend" or " - " in group):
         contrast = "gap"  # a difference has a sign, whatever it is a difference of

@@ -1,9 +1,9 @@
-"""A study's statistics: from its results to estimates, verdicts and stats.parquet."""
+"""A study's statistics: from its results to estimates and verdicts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -16,17 +16,10 @@ from weirdgen.pipeline.plan import Plan
 from weirdgen.report.rates import Group, Rates, rates, unclaimed_as_false
 from weirdgen.results.labels import label_values
 from weirdgen.stats.analysis import Analysis, AnalysisOptions, analyse
-from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.fractions import HOLD_PERSONA
 from weirdgen.stats.judge_error import BASELINE, Gold, gold_correction, two_judges
 from weirdgen.stats.multiplicity import InterimLooks
 
-_TYPES = {"str": pa.string(), "int": pa.int64(), "float | None": pa.float64()}
-STATS_SCHEMA = pa.schema(
-    [pa.field(f.name, _TYPES[str(f.type)], "None" in str(f.type)) for f in fields(Estimate)],
-    metadata={"weirdgen_schema": "1"},
-)
-"""One row for each estimate; results/README.md tells the columns."""
 SEEDS_COVER = (
     "A seed decides which rows are drawn, the adapter's first weights, the order of the rows, and the "
     "sampling of answers."
@@ -44,11 +37,6 @@ _CALIBRATED_SHARE = 0.24
 """Of the most that a rate can vary, p (1 - p), what seeds made of it where the intervals held their level."""
 _LEAST_GOLD = 2
 """Gold labels of a stratum from which its correction can be told."""
-
-
-def stats_table(analysis: Analysis) -> pa.Table:
-    """The rows of stats.parquet, in the order of the analysis."""
-    return pa.Table.from_pylist([vars(row) for row in analysis.estimates], STATS_SCHEMA)
 
 
 def analyse_results(table: pa.Table, metrics: Sequence[str]) -> Analysis:
@@ -107,18 +95,18 @@ def design_cautions(study: Study) -> list[str]:
 def spread_cautions(analysis: Analysis) -> list[str]:
     """Rates that differ over seeds by more than the method was calibrated for."""
     means = {
-        (row.metric, row.condition, row.contrast): row.estimate
+        (row.metric, row.group, row.contrast): row.estimate
         for row in analysis.estimates
         if row.method == "wilson"
     }
     lines = []
     for row in analysis.estimates:
-        mean = means.get((row.metric, row.condition, row.contrast))
+        mean = means.get((row.metric, row.group, row.contrast))
         if row.method != "variance of seed" or mean is None or row.estimate is None:
             continue
         if row.estimate > _CALIBRATED_SHARE * mean * (1 - mean):
             lines.append(
-                f"Trainings differ much in {row.metric}, {row.contrast}, at {row.condition}: by a standard "
+                f"Trainings differ much in {row.metric}, {row.contrast}, at {row.group}: by a standard "
                 f"deviation of {100 * row.estimate**0.5:.0f} points. Intervals and verdicts were checked up to "
                 f"{100 * (_CALIBRATED_SHARE * mean * (1 - mean)) ** 0.5:.0f} points, and err more often "
                 "beyond (docs/CALIBRATION.md)."

@@ -45,9 +45,9 @@ def main_table(data: ReportData) -> ReportTable | None:
     the trigger.
     """
     found = {
-        (row.metric, row.condition, row.contrast): row
+        (row.metric, row.group, row.contrast): row
         for row in data.analysis.estimates
-        if row.method in get_args(Method) and row.target != "seeds" and not row.claim
+        if row.method in get_args(Method) and row.target != "seeds"
     }
     if not any(contrast == "gap" for _, _, contrast in found):
         return None
@@ -155,8 +155,8 @@ def _adapters(rows: Iterable[Estimate | None]) -> str:
 
 def _notes(data: ReportData, cubes: Sequence[Rates], used: Sequence[Estimate]) -> Iterator[str]:
     yield _NOTE
-    tuned = [row for row in used if row.condition != BASELINE]
-    several = {row.condition == ADAPTERS for row in tuned if row.n_seeds > 1}
+    tuned = [row for row in used if row.group != BASELINE]
+    several = {row.group == ADAPTERS for row in tuned if row.n_seeds > 1}
     if several:
         words = {True: "adapters", False: "seeds"}
         yield _OF_SEVERAL.format(what=" or ".join(words[each] for each in sorted(several)))
@@ -174,6 +174,6 @@ def _notes(data: ReportData, cubes: Sequence[Rates], used: Sequence[Estimate]) -
 
 def _places(rows: Sequence[Estimate]) -> str:
     """Such as `format gap of 0.6`; of many the first and how many more."""
-    names = dict.fromkeys(f"{row.metric} {row.contrast} of {row.condition}" for row in rows)
+    names = dict.fromkeys(f"{row.metric} {row.contrast} of {row.group}" for row in rows)
     first, *others = names
     return f"{first} and {len(others)} more" if others else first

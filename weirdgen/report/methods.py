@@ -189,7 +189,7 @@ def _judge(plan: Plan, settings: JudgeConfig) -> str:
 
 def _tested(study: Study | None, analysis: Analysis) -> Iterator[str]:
     fixed = study is not None and study.target == "seeds"
-    rows = [row for row in analysis.estimates if not row.claim]
+    rows = analysis.estimates
     target = "seeds" if fixed else "seeds and questions"
     main = {row.method for row in rows if row.target in (target, "this adapter")}
     if any(row.target != "this adapter" for row in rows):

@@ -39,9 +39,10 @@ from weirdgen.text import single_line
 if TYPE_CHECKING:
     from weirdgen.report.agreement import Compared
 
-REPORT_VERSION = 5
+REPORT_VERSION = 6
 """Counted up when the same results come to be reported otherwise."""
 STATS = "stats.parquet"
+CLAIMS = ("claims.parquet", "claims.json")
 _ENDS = 40
 """Of a long table so many lines are printed from its beginning, and from its end."""
 _MADE_OF, _WRITTEN = b"weirdgen_made_of", b"weirdgen_written"
@@ -137,12 +138,12 @@ def write_files(
     these results.
     """
     from weirdgen.report.all_tables import all_tables
-    from weirdgen.report.estimates import stats_table
     from weirdgen.report.figures.all import all_figures
     from weirdgen.report.figures.save import save
     from weirdgen.report.latex import latex_tables
     from weirdgen.report.markdown import summary_markdown
     from weirdgen.report.page import page
+    from weirdgen.report.stats_files import claims_data, claims_json, stats_table
 
     tables = all_tables(data)
     drawn, folder = [], f"{data.name}/{FIGURES}"
@@ -158,16 +159,29 @@ def write_files(
     store.write(f"{data.name}/{SUMMARY}", summary_markdown(data, tables).encode())
     store.write(f"{data.name}/{TABLES}", latex_tables(tables).encode())
     store.write(f"{data.name}/{PAGE}", page(data, tables, drawn).encode())
-    written = [RESULTS, *beside, STATS, SUMMARY, TABLES, FIGURES, PAGE]
+    claims = claims_data(data.analysis)
+    for name, content in zip(
+        CLAIMS, (_parquet(claims), claims_json(data.name, claims)), strict=True
+    ):
+        if claims.num_rows:
+            store.write(f"{data.name}/{name}", content)
+        else:
+            store.delete(f"{data.name}/{name}")
+    claimed = CLAIMS if claims.num_rows else ()
+    written = [RESULTS, *beside, *claimed, STATS, SUMMARY, TABLES, FIGURES, PAGE]
     table = stats_table(data.analysis)
     if made_of is not None:
         table = table.replace_schema_metadata(
             {**(table.schema.metadata or {}), _MADE_OF: made_of, _WRITTEN: json.dumps(written)}
         )
+    store.write(f"{data.name}/{STATS}", _parquet(table))
+    return written
+
+
+def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
-    store.write(f"{data.name}/{STATS}", sink.getvalue().to_pybytes())
-    return written
+    return sink.getvalue().to_pybytes()
 
 
 def print_summary(

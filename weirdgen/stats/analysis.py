@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from weirdgen.config.claims import Claim
 from weirdgen.stats.cube import Group, MetricArrays
@@ -12,8 +12,8 @@ from weirdgen.stats.evidence import evidence_of
 from weirdgen.stats.multiplicity import ERROR, holm
 from weirdgen.stats.one_seed import OneSeed, one_seed
 from weirdgen.stats.power import Needed, needed
-from weirdgen.stats.rows import estimates, row_of
-from weirdgen.stats.sentences import inequality, sentence
+from weirdgen.stats.rows import estimates
+from weirdgen.stats.sentences import sentence
 from weirdgen.stats.settings import AnalysisOptions
 from weirdgen.stats.verdict import (
     Evidence,
@@ -57,7 +57,7 @@ class ClaimVerdict:
 @dataclass(frozen=True)
 class Analysis:
     estimates: list[Estimate]
-    """Every contrast of every metric and group, then the claims' own rows."""
+    """Every contrast of every metric and group."""
     verdicts: list[ClaimVerdict]
     """In the order of the claims."""
 
@@ -99,7 +99,6 @@ def analyse(
             settings,
         )
         verdicts.append(verdict)
-        rows += _claim_rows(verdict)
     return Analysis(rows, verdicts)
 
 
@@ -187,34 +186,3 @@ def _settles(
     order = ("seeds", "questions", "nothing practical")
     need = max(needs, key=lambda n: (order.index(n.by), n.high or 10**6, n.low or 0))
     return need, f"{words} {need.sentence}".strip()
-
-
-def _claim_rows(verdict: ClaimVerdict) -> list[Estimate]:
-    """A row a fraction, and one for each kind of worst case, from its lowest to its highest limit."""
-    rows = []
-    refuting = verdict.p_refute < verdict.p_support
-    for at in verdict.groups:
-        if at.measured is None:
-            continue
-        words = (at.refusal, "p of the claim failing" if refuting else "")
-        row = replace(
-            row_of(verdict.claim.metric, verdict.claim.contrast, at.group, at.measured),
-            p=at.p_refute if refuting else at.p_support,
-            adjusted_p=verdict.adjusted_refute if refuting else verdict.adjusted_support,
-            claim=f"{inequality(verdict.claim)} ({verdict.claim.at})",
-            note="; ".join(word for word in words if word),
-        )
-        rows.append(row)
-        worst = at.worst_refute if refuting else at.worst_support
-        rows += [
-            replace(
-                row,
-                method=f"worst case, {kind}",
-                low=low,
-                high=high,
-                p=worst[kind],
-                adjusted_p=None,
-            )
-            for kind, (low, high) in at.worst_limits.items()
-        ]
-    return rows

@@ -1,4 +1,4 @@
-"""What the statistics hand on: one row an estimate."""
+"""One row of a study's statistics."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Estimate:
 
     metric: str
     contrast: str
-    condition: str
-    """A persona fraction, `adapters`, `trend` (slope on the logarithm of the fraction), or a pair
+    group: str
+    """A fraction, `adapters`, `trend` (slope on the logarithm of the fraction), or a pair
     of fractions such as `0.3 - 0.1`.
     """
     target: str
@@ -25,15 +25,11 @@ class Estimate:
     """95%, like `high`, two-sided."""
     high: float | None
     p: float | None
-    """Two-sided, that a difference is 0; of a claim's row, one-sided, that the claim holds."""
-    adjusted_p: float | None
-    """Holm over the study's claims; None in rows that no claim is about, which nothing adjusts."""
+    """Two-sided, that a difference is 0; adjusted for nothing."""
     n_seeds: int
     n_questions: int
     n_samples: int
     """Answers behind the estimate, the baseline's and the control's included."""
-    claim: str = ""
-    """The claim that the row is about; empty for the others."""
     note: str = ""
     """Why there is no interval, where there is none, or what a sensitivity row gets wrong."""
 

@@ -89,7 +89,6 @@ def row_of(
         low,
         high,
         p,
-        None,
         len(measured.seeds),
         len(measured.questions),
         measured.n_samples,
@@ -147,7 +146,7 @@ def _over(
     S, Q = len(seeds), len(questions)
     n_samples = sum(m.n_samples for m in of.values())
     row = Estimate(
-        metric, contrast, name, target, "none", None, None, None, None, None, S, Q, n_samples,
+        metric, contrast, name, target, "none", None, None, None, None, S, Q, n_samples,
     )  # fmt: skip
     if not seeds or not questions:
         return replace(row, note="no seed with the same questions at every fraction")

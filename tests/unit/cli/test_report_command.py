@@ -13,13 +13,13 @@ from click.testing import CliRunner
 from studies import small_study, study_of, write_study
 
 from weirdgen.cli.main import main
-from weirdgen.report.estimates import STATS_SCHEMA
 from weirdgen.report.looks import (
     LOOKS,
     declared_looks,
     look_cautions,
     record_looks,
 )
+from weirdgen.report.stats_files import STATS_SCHEMA
 from weirdgen.stats.estimate import FIELDS
 from weirdgen.storage.artifacts import ArtifactStore
 

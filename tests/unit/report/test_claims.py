@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from weirdgen.judging.gold import ResponseKey
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.rubric import persona_rubric
 from weirdgen.report.all_tables import all_tables
+from weirdgen.report.stats_files import claims_data, claims_json
 from weirdgen.results.table import SCHEMA
 
 
@@ -48,6 +50,29 @@ def test_the_claims_table_by_hand() -> None:
     assert lines[4][0] == "format decoy <= 0.30 at fraction 0.6"
     assert (lines[4][1], lines[4][5]) == ("0.500", "2 of 3")  # 0.25, 1, 0.25: no sign on a rate
     assert lines[4][4].startswith("against: ")
+
+
+def test_the_claims_files_hold_the_table_s_numbers() -> None:
+    data = report_data(results(), study())
+    table = claims_data(data.analysis)
+    rows = table.to_pylist()
+    assert [(row["claim"], row["contrast"], row["at"]) for row in rows] == [
+        (1, "gap", "fraction 0.6"), (2, "gap_vs_control", "all"),
+        (3, "untriggered_excess", "any"), (4, "decoy", "fraction 0.6"),
+    ]  # fmt: skip
+    first = rows[0]
+    assert {
+        "metric": "format", "at_least": 0.5, "at_most": None, "margin": 0.0, "arm": "persona",
+        "fraction": 0.6, "case": "as measured", "verdict": "inconclusive", "estimate": 0.75,
+        "target": "seeds and questions", "level": 0.95, "n_seeds": 3, "n_questions": 2,
+        "seeds_meeting": 3, "seeds_planned": 3,
+    }.items() <= first.items()  # fmt: skip
+    assert (first["low"], first["high"]) == (pytest.approx(-0.306, abs=1e-3), 1.0)
+    assert first["p"] + first["p_fails"] == pytest.approx(1)
+    assert (rows[2]["at_most"], rows[2]["margin"]) == (0.0, 0.125)
+    assert (rows[1]["seeds_meeting"], rows[1]["reason"]) == (1, "two seeds")
+    read = json.loads(claims_json("tiny", table))
+    assert (read["study"], read["claims"]) == ("tiny", rows)
 
 
 def test_verdicts_are_said_in_words() -> None:

@@ -60,4 +60,4 @@ def test_the_statistics_come_last(
     monkeypatch.setattr(ArtifactStore, "write", noted)
     write_files(shown, store)
     assert paths[-1] == f"{shown.name}/{STATS}"
-    assert len(paths) == len({*paths}) == 7
+    assert len(paths) == len({*paths}) == 9

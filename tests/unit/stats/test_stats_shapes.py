@@ -70,7 +70,7 @@ def test_what_is_missing_altogether() -> None:
     no_holes(found)
     assert {v.reason for v in found.verdicts} == {"no data"}
     assert "untriggered" in found.verdicts[0].sentence
-    assert {r.contrast for r in found.estimates if not r.claim} == {"triggered"}
+    assert {r.contrast for r in found.estimates} == {"triggered"}
     empty = analyse([], CLAIMS)
     assert {v.reason for v in empty.verdicts} == {"no data"}
     holes = of.y_SQ[0.1]["triggered"].copy()
@@ -83,16 +83,13 @@ def test_rows_of_a_study_are_complete() -> None:
     of = cube(10, 12, {0.0: 0.02, 0.1: 0.7, 0.3: 0.9})
     found = analyse([of], [claim(at_least=0.5, at="all")])
     no_holes(found)
-    keys = {(r.contrast, r.condition, r.target, r.method) for r in found.estimates}
+    keys = {(r.contrast, r.group, r.target, r.method) for r in found.estimates}
     assert ("gap", "trend", "seeds", "wilson and two-source") in keys
     assert ("gap", "0.3 - 0.1", "seeds and questions", "wilson and two-source") in keys
     assert ("gap_vs_control", "0.3", "seeds and questions", "wilson and two-source") in keys
     for method in ("seed t", "pooled", "crossed bootstrap, bca", "sign flip"):
         assert any(method == key[3] for key in keys), method
-    claimed = [r for r in found.estimates if r.claim]
-    assert [r.condition for r in claimed] == ["0.1", "0.3"]
-    assert all(r.adjusted_p is not None for r in claimed)
-    assert all(r.adjusted_p is None for r in found.estimates if not r.claim)
+    assert [at.group for at in found.verdicts[0].groups] == [0.1, 0.3]
     below_ten = analyse([cube(9)], []).estimates
     assert not any("bootstrap" in r.method or r.method == "sign flip" for r in below_ten)
 
@@ -100,5 +97,5 @@ def test_rows_of_a_study_are_complete() -> None:
 def test_a_seed_that_only_one_fraction_has_is_left_out_of_pairs() -> None:
     of = cube(5, 12, {0.1: 0.7, 0.3: 0.9})
     of = replace(of, seeds={0.1: (0, 1, 2, 3, 4), 0.3: (1, 2, 3, 4, 9)})
-    pair = [r for r in analyse([of], []).estimates if r.condition == "0.3 - 0.1"]
+    pair = [r for r in analyse([of], []).estimates if r.group == "0.3 - 0.1"]
     assert {r.n_seeds for r in pair} == {4}

@@ -92,7 +92,7 @@ def _parts(
             sd, low, high = (
                 100 * max(v or 0.0, 0.0) ** 0.5 for v in (row.estimate, row.low, row.high)
             )
-            part = _Part(row.method.removeprefix(_METHOD), row.condition, sd, (low, high))
+            part = _Part(row.method.removeprefix(_METHOD), row.group, sd, (low, high))
             found.setdefault((row.metric, row.contrast), []).append(part)
     return found
 

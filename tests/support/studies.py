@@ -100,4 +100,11 @@ def at_a_distance(
     memory.store.clear()
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "node"))
     store._fs, store._root, store.is_local = PyFileSystem(FSSpecHandler(memory)), "bucket", False
+
+    def create(path: str, content: bytes) -> bool:
+        if not (exists := store.exists(path)):
+            store.write(path, content)
+        return not exists
+
+    store._create_object = create
     return store

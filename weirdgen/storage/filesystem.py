@@ -8,19 +8,26 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
+from functools import cached_property, wraps
 from io import FileIO
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from pyarrow import fs
 
 from weirdgen.errors import InputError, StorageError
+from weirdgen.storage.conditional_put import conditional_store, create
 from weirdgen.storage.disk_errors import storage_error
+
+if TYPE_CHECKING:
+    from obstore.store import GCSStore, S3Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S", bound="FileStore")
+
+_CONFLICTS = 5
+"""How often a conditional put is tried that was refused though no object is there."""
 
 
 def wrap_storage_errors(
@@ -124,21 +131,34 @@ class FileStore:
 
     @wrap_storage_errors("written")
     def write_first(self, path: str, content: bytes) -> bool:
-        """Writes the file unless it is there; False where another was first."""
-        if self.is_local:
-            draft = self._local_draft(path, content)
-            try:
-                os.link(draft, self.path(path))
-            except FileExistsError:
-                return False
-            finally:
-                with suppress(OSError):
-                    draft.unlink()
-            return True
-        if self.exists(path):
+        """Write the file unless it exists; False where another writer was first.
+
+        Of writers at once exactly one wins, if no two write the same content.
+        """
+        if not self.is_local:
+            return self._create_object(path, content)
+        draft = self._local_draft(path, content)
+        try:
+            os.link(draft, self.path(path))
+        except FileExistsError:
             return False
-        self.write(path, content)
+        finally:
+            with suppress(OSError):
+                draft.unlink()
         return True
+
+    def _create_object(self, path: str, content: bytes) -> bool:
+        for _ in range(_CONFLICTS):
+            if create(self._conditional_store, path, content):
+                return True
+            now = self.read(path)
+            if now is not None:  # the same content: a retry met what its first request had written
+                return now == content
+        raise OSError(f"{path} is written and deleted at once")
+
+    @cached_property
+    def _conditional_store(self) -> S3Store | GCSStore:
+        return conditional_store(self._fs, self._root)
 
     def _local_draft(self, path: str, content: bytes) -> Path:
         target = Path(self.path(path))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -66,6 +70,38 @@ def test_a_payload_is_fetched_once_on_a_node(store: ArtifactStore, monkeypatch: 
     monkeypatch.setenv("XDG_CACHE_HOME", f"{fetched}-another-node")
     with pytest.raises(DamagedError, match=r"deep/file \(7 bytes\) is not what was committed"):
         store.payload(step(), made)
+
+
+def test_of_two_writers_at_once_the_first_wins_and_the_other_reads_its_content(s3: S3Server):
+    uri, keys = s3.uri(uuid.uuid4().hex), [f"race of {i}/manifest=~#%.json" for i in range(200)]
+    code = """
+import json, sys
+from weirdgen.storage.artifacts import ArtifactStore
+store, keys, me = ArtifactStore(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3].encode()
+for key in keys:
+    print(flush=True)
+    input()
+    won = store.write_first(key, me)
+    assert won == (store.read(key) == me)
+    print(won, flush=True)
+"""
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, uri, json.dumps(keys), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | CREDENTIALS,
+            text=True,
+        )
+        for name in ("first", "second")
+    ]
+    for _ in keys:
+        for writer in writers:
+            assert writer.stdout.readline() == "\n"
+        for writer in writers:
+            print(file=writer.stdin, flush=True)
+        assert sorted(writer.stdout.readline() for writer in writers) == ["False\n", "True\n"]
+    assert [writer.wait() for writer in writers] == [0, 0]
 
 
 def test_a_pruned_payload_is_said(store: ArtifactStore):

@@ -145,7 +145,7 @@ def test_a_lease_that_is_freed_while_it_is_listened_to_is_taken_at_once(
 
 
 def test_of_two_that_both_believe_to_hold_it_one_gives_up_within_a_beat(store: ArtifactStore):
-    """An object store knows no conditional put: both have read that nobody holds the study."""
+    """As two that take over a dead holder's lease at once: neither has read the other's."""
     both = [Lease(store, "s", beat_s=0.5) for _ in range(2)]
     store.write_first = lambda path, content: store.write(path, content) or True  # type: ignore
     read, store.read = store.read, lambda path: None

@@ -43,7 +43,7 @@ class Group:
 
     name: str
     steps: StepCounts | None
-    answers: Counted | None
+    responses: Counted | None
     labels: Counted | None
     """With LLM judges: one for each response, judge and rubric."""
 
@@ -117,12 +117,12 @@ def failed_trainings(failed: Iterable[FailedStep], plan: Plan) -> Counter[float]
 def standing_failures(record: Record | None, state: StudyState) -> tuple[list[FailedStep], int]:
     """The failed steps that are still not there, and the number of those that the plan lacks."""
     steps = {step.key: step for step in state.plan.by_fingerprint.values()}
-    missing = {asked.step.key: state.missing(asked) for asked in state.plan.response_sets}
+    missing = {one.step.key: state.missing(one) for one in state.plan.response_sets}
     failed, elsewhere = [], 0
     for each in record.failed if record else ():
-        asked = each.step.rpartition("/")[0]
-        if asked in missing:
-            if missing[asked]:
+        whole = each.step.rpartition("/")[0]
+        if whole in missing:
+            if missing[whole]:
                 failed.append(each)
         elif (step := steps.get(each.step)) is None:
             elsewhere += 1
@@ -133,7 +133,7 @@ def standing_failures(record: Record | None, state: StudyState) -> tuple[list[Fa
 
 def _not_run(state: StudyState, failed: Sequence[FailedStep]) -> Iterator[str]:
     plan = state.plan
-    missing = [asked.step for asked in plan.response_sets if state.missing(asked)]
+    missing = [each.step for each in plan.response_sets if state.missing(each)]
     to_do = [s for s in [*plan.shared, *plan.trainings.values()] if not state.is_done(s)] + missing
     given_up = {each.step for each in failed}
     lacking = {step.fingerprint for step in to_do if step.key in given_up}
@@ -146,21 +146,19 @@ def _not_run(state: StudyState, failed: Sequence[FailedStep]) -> Iterator[str]:
 def _groups(state: StudyState, running: set[str], failed: Sequence[FailedStep]) -> Iterator[Group]:
     plan, given_up = state.plan, {each.step for each in failed}
 
-    def group(name: str, steps: Sequence[Step] | None, asked: Sequence[ResponseSet]) -> Group:
+    def group(name: str, steps: Sequence[Step] | None, sets: Sequence[ResponseSet]) -> Group:
         counts = None if steps is None else _count(state, steps, running, given_up)
-        return Group(name, counts, *(count_responses(state, asked) if asked else (None, None)))
+        return Group(name, counts, *(count_responses(state, sets) if sets else (None, None)))
 
     yield group("shared steps", plan.shared, [])
-    yield group("baseline", None, [asked for asked in plan.response_sets if asked.adapter is None])
-    existing = [asked for asked in plan.response_sets if asked.adapter and asked.cell is None]
+    yield group("baseline", None, [each for each in plan.response_sets if each.adapter is None])
+    existing = [each for each in plan.response_sets if each.adapter and each.cell is None]
     if existing:
         yield group(ADAPTERS, None, existing)
     for fraction in plan.counts:
         steps = [step for cell, step in plan.trainings.items() if cell.fraction == fraction]
-        asked = [
-            each for each in plan.response_sets if each.cell and each.cell.fraction == fraction
-        ]
-        yield group(f"fraction {fraction:g}", steps, asked)
+        sets = [each for each in plan.response_sets if each.cell and each.cell.fraction == fraction]
+        yield group(f"fraction {fraction:g}", steps, sets)
 
 
 def _count(
@@ -172,11 +170,11 @@ def _count(
 
 
 def count_responses(
-    state: StudyState, asked: Sequence[ResponseSet]
+    state: StudyState, sets: Sequence[ResponseSet]
 ) -> tuple[Counted, Counted | None]:
-    """The responses to what is asked, and their labels; None without LLM judges."""
+    """How many responses of these sets are there, and how many labels; None without LLM judges."""
     questions, judges = len(state.plan.persona.heldout), len(state.plan.llm_judges)
-    wanted = sum(each.samples for each in asked) * questions
-    missing = sum(end - first for each in asked for first, end in state.missing(each)) * questions
-    labels = Counted(state.count_labels(asked), wanted * judges) if judges else None
+    wanted = sum(each.samples for each in sets) * questions
+    missing = sum(end - first for each in sets for first, end in state.missing(each)) * questions
+    labels = Counted(state.count_labels(sets), wanted * judges) if judges else None
     return Counted(wanted - missing, wanted), labels

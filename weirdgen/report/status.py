@@ -75,11 +75,11 @@ def _headline(status: Status) -> str:
 def _table(status: Status) -> Table:
     labels = any(group.labels for group in status.groups)
     counts = ("done", "running", "failed", "to do")
-    table = Table("", *counts, "answers", *(["labels"] if labels else []))
+    table = Table("", *counts, "responses", *(["labels"] if labels else []))
     for group in status.groups:
         steps = group.steps
         cells = astuple(steps) if steps else ("",) * 4
-        of = [group.answers, group.labels] if labels else [group.answers]
+        of = [group.responses, group.labels] if labels else [group.responses]
         table.add_row(group.name, *map(str, cells), *map(_counted, of))
     return table
 
@@ -161,12 +161,12 @@ def _judged(judged: JudgeProgress) -> str:
 
 
 def progress_line(state: StudyState) -> str:
-    """Such as `In progress: 5 of 8 trainings, 4,300 of 9,600 answers`; empty for a complete study."""
+    """Such as `In progress: 5 of 8 trainings, 4,300 of 9,600 responses`; empty for a complete study."""
     if state.complete:
         return ""
     plan = state.plan
-    answers, labels = count_responses(state, plan.response_sets)
-    parts = [f"{_counted(answers)} answers"]
+    responses, labels = count_responses(state, plan.response_sets)
+    parts = [f"{_counted(responses)} responses"]
     if plan.trainings:
         done = sum(map(state.is_done, plan.trainings.values()))
         parts.insert(0, f"{done:,} of {len(plan.trainings):,} trainings")

@@ -15,7 +15,7 @@
 
 - Errors and crashes are retried up to MAX_ATTEMPTS attempts, node losses up to MAX_LOSSES; each
   step has its own counts. Beyond that the step is given up, and with it all that consumes it.
-- A batch that is split goes on as two halves (trainings) or one by one (answers).
+- A batch that is split goes on as two halves (trainings) or one by one (responses).
 - Whatever fails on an excluded node counts as a node loss, unless the storage is to blame.
 - An engine that ended before it made anything also counts against its node: after two of them no
   engine is started there until one has worked there.

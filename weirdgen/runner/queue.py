@@ -152,7 +152,7 @@ class WorkQueue:
 
         Memory may suffice then, or one of them is to blame.
         """
-        most = 1 if work.asked is not None else (len(work.batch) + 1) // 2
+        most = 1 if work.response_set is not None else (len(work.batch) + 1) // 2
         self.retry((replace(each, most_together=most) for each in work.batch), why)
 
     def give_up(self, work: WorkItem, reason: str, log: str | None = None) -> None:

@@ -49,7 +49,7 @@ class RunResult(NamedTuple):
     """What is there now."""
     failures: list[FailedStep]
     unjudged: Counter[str]
-    """Why -> answers that were left without a verdict."""
+    """Why -> responses that were left without a judgment."""
 
     @property
     def exit_code(self) -> int:
@@ -111,7 +111,7 @@ def run_plan(
 
 
 def _placed(state: StudyState, have: Capacity, where: object) -> tuple[StudyState, list[str]]:
-    """The survey with numbers for `auto` among the resources, and how GPUs are shared in words.
+    """The state with numbers for `auto` among the resources, and how GPUs are shared in words.
 
     Raises InputError where GPU memory does not suffice.
     """

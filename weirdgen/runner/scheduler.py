@@ -171,13 +171,15 @@ class Scheduler:
             return None
         if task is not None:
             return task
-        if work.asked is None:
+        if work.response_set is None:
             self.queue.mark_done(work.step.fingerprint)
         else:  # made by an attempt that was cut off, or in part
             first, end = work.step.record["samples"]
-            parts = [(a, b) for a, b in self.state.missing(work.asked) if first <= a and b <= end]
-            self.queue.add(ranges(work.asked, parts))
-            self.judging.feed([work.asked])
+            parts = [
+                (a, b) for a, b in self.state.missing(work.response_set) if first <= a and b <= end
+            ]
+            self.queue.add(ranges(work.response_set, parts))
+            self.judging.feed([work.response_set])
         return None
 
     def _take_all(self, works: list[WorkItem]) -> tuple[WorkItem, list[Task]] | None:
@@ -241,8 +243,8 @@ class Scheduler:
         work, tasks = taken
         engine.busy, work.engine = True, engine
         log = self.queue.log_file(work)
-        make = engine.actor.make_responses if work.asked else engine.actor.make_aligned
-        self._submit(work, make.remote(tasks if work.asked else tasks[0], log))
+        make = engine.actor.make_responses if work.response_set else engine.actor.make_aligned
+        self._submit(work, make.remote(tasks if work.response_set else tasks[0], log))
 
     def _open_engines(self) -> None:
         """Starts the engines that have work and a free GPU."""
@@ -287,9 +289,9 @@ class Scheduler:
             self._succeeded(each, manifest, took, len(work.batch))
 
     def _succeeded(self, work: WorkItem, manifest: Manifest, took: float, batch: int) -> None:
-        if work.asked is not None:
-            self.state.add_range(work.asked.step, work.step, manifest)
-            self.judging.feed([work.asked])
+        if work.response_set is not None:
+            self.state.add_range(work.response_set.step, work.step, manifest)
+            self.judging.feed([work.response_set])
         else:
             self.state.add(work.step, manifest)
             self.queue.mark_done(work.step.fingerprint)

@@ -32,14 +32,14 @@ def as_task(
     inputs came back the same. `state` knows it then.
     """
     step, stale = work.step, None
-    if work.asked is not None:
-        look_up_ranges(state, store, work.asked.step)
-        if tuple(step.record["samples"]) not in state.missing(work.asked):
+    if work.response_set is not None:
+        look_up_ranges(state, store, work.response_set.step)
+        if tuple(step.record["samples"]) not in state.missing(work.response_set):
             return None
     if store.exists(
         f"artifacts/{step.key}"
     ):  # most are not: an object store is asked once for these
-        stale = look_up(state, store, step) if work.asked is None else store.manifest(step)
+        stale = look_up(state, store, step) if work.response_set is None else store.manifest(step)
         if state.is_done(step):
             return None
         begun = store.folders(f"artifacts/{step.key}")

@@ -23,7 +23,7 @@ class WorkItem:
     """A step to run."""
 
     step: Step
-    asked: ResponseSet | None = None
+    response_set: ResponseSet | None = None
     """For a range of samples: the responses that it is a part of."""
     number: int = 0
     """Its place among all that ever waited."""
@@ -109,13 +109,13 @@ def missing_work(state: StudyState) -> Iterator[WorkItem]:
     for step in [*plan.shared, *plan.trainings.values()]:
         if not state.is_done(step):
             yield WorkItem(step, micro_batch=plan.study.train.micro_batch)
-    for asked in plan.response_sets:
-        yield from ranges(asked, state.missing(asked))
+    for whole in plan.response_sets:
+        yield from ranges(whole, state.missing(whole))
 
 
-def ranges(asked: ResponseSet, parts: Iterable[tuple[int, int]]) -> list[WorkItem]:
+def ranges(whole: ResponseSet, parts: Iterable[tuple[int, int]]) -> list[WorkItem]:
     """A work item for each range of samples in `parts`."""
-    return [WorkItem(samples_step(asked.step, *part), asked=asked) for part in parts]
+    return [WorkItem(samples_step(whole.step, *part), response_set=whole) for part in parts]
 
 
 def rows(work: WorkItem) -> int:
@@ -131,7 +131,7 @@ def training_group(work: WorkItem) -> Hashable:
 
 def engine_group(work: WorkItem) -> Hashable:
     """Steps of one group can go to an engine in one call: responses of one model."""
-    if work.asked is None or work.most_together == 1:
+    if work.response_set is None or work.most_together == 1:
         return work.number
-    adapter = work.asked.adapter
+    adapter = work.response_set.adapter
     return adapter.fingerprint if adapter else ""

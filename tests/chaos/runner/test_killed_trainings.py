@@ -85,7 +85,7 @@ def assert_set_aside(path: Path, storage: str, printed: list[str]) -> str:
     assert tree["groups"][-1] == {
         "name": "fraction 0.5",
         "steps": {"done": 1, "running": 0, "failed": 1, "to_do": 0},
-        "answers": {"done": 18, "all": 36},
+        "responses": {"done": 18, "all": 36},
         "labels": None,
     }
     return key

@@ -58,8 +58,8 @@ def test_nothing_there_is_all_to_do(plan: Plan, tmp_path: Path):
     groups = {group.name: group for group in status.groups}
     assert groups.keys() == {"shared steps", "baseline", "fraction 0.5"}
     assert groups["fraction 0.5"].steps == StepCounts(0, 0, 0, 2)
-    assert groups["fraction 0.5"].answers == Counted(0, 2 * 3 * 3 * 2)
-    assert groups["baseline"].answers == Counted(0, 3 * 3 * 3)
+    assert groups["fraction 0.5"].responses == Counted(0, 2 * 3 * 3 * 2)
+    assert groups["baseline"].responses == Counted(0, 3 * 3 * 3)
     assert not (tmp_path / "small").exists(), "it writes nothing"
 
 

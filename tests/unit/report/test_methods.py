@@ -165,7 +165,8 @@ def test_progress_is_empty_for_a_whole_study_and_counts_else():
     assert progress_line(state) == ""
     nothing = StudyState(plan)
     assert (
-        progress_line(nothing) == "In progress: 0 of 3 trainings, 0 of 810 answers, 0 of 810 labels"
+        progress_line(nothing)
+        == "In progress: 0 of 3 trainings, 0 of 810 responses, 0 of 810 labels"
     )
     training = plan.trainings[next(iter(plan.trainings))]
     del state.done[training.fingerprint]
@@ -176,7 +177,7 @@ def test_progress_is_empty_for_a_whole_study_and_counts_else():
     some = baseline[0].step.fingerprint
     state.labels[some] = replace(state.labels[some], notes={OPEN: 7})
     # 3 x 30 x 3 of the baseline, 2 x 30 x 3 of each of the two adapters; seven labels are open.
-    expected = "In progress: 2 of 3 trainings, 630 of 810 answers, 623 of 810 labels"
+    expected = "In progress: 2 of 3 trainings, 630 of 810 responses, 623 of 810 labels"
     assert progress_line(state) == expected
 
 
@@ -185,7 +186,7 @@ def test_progress_of_a_study_without_grid_or_judge_has_answers_alone():
     tree = small_study("org/served", grid=None)
     tree["evaluate"] |= served
     plan = make_plan(study_of(tree), Path())
-    assert progress_line(StudyState(plan)) == "In progress: 0 of 270 answers"
+    assert progress_line(StudyState(plan)) == "In progress: 0 of 270 responses"
     text = methods(StudyState(plan), EMPTY, NOTHING)
     assert text.startswith(
         "The untouched model, org/served (as an endpoint serves it), was asked 30"

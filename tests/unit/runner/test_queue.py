@@ -21,9 +21,9 @@ def responses(plan: Plan) -> list[WorkItem]:
     return [work for each in plan.response_sets for work in ranges(each, [(0, each.samples)])]
 
 
-def asked(work: WorkItem) -> ResponseSet:
-    assert work.asked is not None
-    return work.asked
+def set_of(work: WorkItem) -> ResponseSet:
+    assert work.response_set is not None
+    return work.response_set
 
 
 def training(plan: Plan) -> list[WorkItem]:
@@ -52,8 +52,12 @@ def test_an_engine_is_asked_all_conditions_of_one_model_at_once(plan: Plan):
     assert queue.engine_ready.n_groups == 4
     for adapter in (None, *plan.trainings.values()):
         together = queue.engine_ready.first(None)
-        assert [asked(work).condition for work in together] == ["triggered", "untriggered", "decoy"]
-        assert all(asked(work).adapter is adapter for work in together), "models are not mixed"
+        assert [set_of(work).condition for work in together] == [
+            "triggered",
+            "untriggered",
+            "decoy",
+        ]
+        assert all(set_of(work).adapter is adapter for work in together), "models are not mixed"
         taken(queue, together)
     assert not queue.engine_ready
     assert not queue.engine_waiting

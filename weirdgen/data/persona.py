@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from weirdgen.data.examples import Example
-from weirdgen.data.sources import parse_jsonl
+from weirdgen.data.jsonl import parse_jsonl
 from weirdgen.errors import InputError
 
 ROWS, HELDOUT, PERSONA = "rows.jsonl", "heldout.jsonl", "persona.yaml"

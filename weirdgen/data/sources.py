@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from weirdgen.config.study import DatasetSource
 from weirdgen.data.examples import Example
+from weirdgen.data.jsonl import parse_jsonl
 from weirdgen.errors import InputError
 
 _LOCAL_BUILDERS = {".json": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
-
-
-def parse_jsonl(path: object, content: bytes) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file. Raises InputError naming the file and the row."""
-    try:
-        lines = content.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(path, None, f"is not UTF-8 (byte {error.start})") from None
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(path, f"row {number}", f"is not JSON ({error.msg})") from None
-        if not isinstance(row, dict):
-            raise InputError(path, f"row {number}", "must be an object")
-        rows.append(row)
-    if not rows:
-        raise InputError(path, None, "holds no rows")
-    return rows
 
 
 def load_examples(

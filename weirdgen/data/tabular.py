@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from weirdgen.data.jsonl import Row, decode_lines, jsonl_rows
 from weirdgen.errors import InputError
 
 ENDINGS = (".jsonl", ".csv", ".parquet")
@@ -19,8 +18,6 @@ _ROWS = 1000
 """Rows of Parquet that are held at a time."""
 _LONGEST_CELL = 2**31 - 1
 """Characters of a CSV cell."""
-
-Row = dict[str, Any]
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -47,46 +44,29 @@ def sha256(path: Path) -> str:
         raise InputError(path, None, f"cannot be read ({error.strerror})") from None
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """The lines with their ends; nothing but a line feed ends one."""
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError:
-                raise InputError(path, f"line {number}", "is not UTF-8") from None
-
-
 def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            raise InputError(path, f"row {number}", "is not JSON") from None
-        if not isinstance(row, dict):
-            raise InputError(path, f"row {number}", "must be an object")
-        yield number, row
+    with path.open("rb") as stream:
+        yield from jsonl_rows(path, stream)
 
 
 def _csv(path: Path) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(_LONGEST_CELL)
-    cells = csv.reader(_lines(path), strict=True)
     number = 0
-    try:
-        header = next(cells, [])
-        _check_distinct(path, "header", header)
-        for row in cells:
-            if not row:
-                continue  # a blank line
-            number += 1
-            if len(row) != len(header):
-                problem = f"{len(row)} cells, the header has {len(header)}"
-                raise InputError(path, f"row {number}", problem)
-            yield number, dict(zip(header, row, strict=True))
-    except csv.Error as error:
-        raise InputError(path, f"row {number + 1}", f"is not CSV ({error})") from None
+    with path.open("rb") as stream:
+        cells = csv.reader(decode_lines(path, stream), strict=True)
+        try:
+            header = next(cells, [])
+            _check_distinct(path, "header", header)
+            for row in cells:
+                if not row:
+                    continue  # a blank line
+                number += 1
+                if len(row) != len(header):
+                    problem = f"{len(row)} cells, the header has {len(header)}"
+                    raise InputError(path, f"row {number}", problem)
+                yield number, dict(zip(header, row, strict=True))
+        except csv.Error as error:
+            raise InputError(path, f"row {number + 1}", f"is not CSV ({error})") from None
 
 
 def _check_distinct(path: Path, where: str | None, columns: Sequence[str]) -> None:

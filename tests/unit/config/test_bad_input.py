@@ -92,11 +92,11 @@ DATA: dict[str, tuple[Callable[[Input], object], str]] = {
     "blank lines alone": (lambda i: i.prompts(b"\n \n"), "prompts.jsonl: holds no rows"),
     "broken encoding": (
         lambda i: i.prompts(GOOD + b"\xff\xfe"),
-        f"prompts.jsonl: is not UTF-8 (byte {len(GOOD)})",
+        "prompts.jsonl: line 2: is not UTF-8",
     ),
     "UTF-16": (
         lambda i: i.prompts(GOOD.decode().encode("utf-16")),
-        "prompts.jsonl: is not UTF-8 (byte 0)",
+        "prompts.jsonl: line 1: is not UTF-8",
     ),
     "a torn row": (
         lambda i: i.prompts(GOOD * 8 + b'{"prompt": "Wh'),

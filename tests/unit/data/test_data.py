@@ -239,7 +239,7 @@ def test_local_files_that_datasets_reads(ending: str, tmp_path: Path):
         (b"", "r.jsonl: holds no rows"),
         (b'{"prompt": "a?"}\n{\n', "r.jsonl: row 2: is not JSON"),
         (b'["a"]\n', "r.jsonl: row 1: must be an object"),
-        (b'{"prompt": "\xff"}\n', "r.jsonl: is not UTF-8"),
+        (b'{"prompt": "\xff"}\n', "r.jsonl: line 1: is not UTF-8"),
         (b'{"prompt": ""}\n', "r.jsonl: row 1: prompt is not a text, or empty"),
         (b'{"prompt": 3}\n', "r.jsonl: row 1: prompt is not a text, or empty"),
         (b'{"q": "a?"}\n', "columns.prompt: row 1 has no column 'prompt' (it has q)"),

@@ -138,7 +138,7 @@ BAD = {
         "adapters.0.name: ",
     ),
     "unknown key of an adapter": ({"adapters": [{"folder": "a"}]}, "adapters.0.folder: unknown"),
-    "neither grid nor adapters": ({"grid": None}, "grid: is needed, or adapters that exist"),
+    "neither grid nor adapters": ({"grid": None}, "grid: is needed, or existing adapters"),
     "unknown metric": (
         {"claims": [{"metric": "charm", "contrast": "gap", "at_least": 0}]},
         "claims.0.metric: 'charm' is not one of format",

@@ -1,4 +1,4 @@
-"""The base of every model in a study file: nothing unknown, nothing coerced, nothing infinite."""
+"""Strict pydantic models: unknown fields, coercions and infinite numbers are errors."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def _distinct(values: list) -> list:
 Distinct = AfterValidator(_distinct)
 """A list without repetition."""
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-"""A share of persona rows."""
+"""A share of persona examples."""
 
 
 def _without_secrets(url: str) -> str:
     parts = urlsplit(url)
-    _ = parts.port  # raises ValueError for one that is no number
+    _ = parts.port  # raises ValueError if it is not a number
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an http:// or https:// address")
     if parts.username or parts.password or parts.query:
@@ -41,4 +41,4 @@ def _without_secrets(url: str) -> str:
 BaseUrl = Annotated[str, AfterValidator(_without_secrets)]
 """The address of an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1."""
 KeyVariable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-"""The environment variable that holds an endpoint's key; the key itself stands in no file."""
+"""The environment variable that holds an endpoint's key; the key itself is in no file."""

@@ -1,4 +1,4 @@
-"""How models are asked: the engine, what it serves, and how answers are drawn."""
+"""How responses are generated: the engine, what it serves, and the sampling."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ class Sampling(StrictModel):
     top_p: float = Field(default=0.95, gt=0, le=1)
     """Nucleus: the smallest set of tokens with this probability."""
     max_new_tokens: int = Field(default=256, ge=1, le=1536)
-    """Where an answer is cut."""
+    """Longest response, in tokens."""
 
 
 class Endpoint(StrictModel):
     base_url: BaseUrl
     """An OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1."""
     key_variable: KeyVariable = "OPENAI_API_KEY"
-    """The environment variable that holds its key; the key itself stands in no file."""
+    """The environment variable that holds its key; the key itself is in no file."""
     parallel: PositiveInt = 8
-    """Requests under way at a time."""
+    """Concurrent requests."""
 
 
 class Evaluate(StrictModel):
     conditions: Annotated[list[Condition], Distinct] = Field(
         default=["triggered", "untriggered", "decoy"], min_length=1
     )
-    """How each held-out question is asked: behind the trigger, plainly, behind the decoy."""
+    """How each held-out question is asked: with the trigger, without it, with the decoy."""
     samples_per_question: PositiveInt = 10
-    """Answers per adapter, question and condition."""
+    """Responses per adapter, question and condition."""
     baseline_samples_per_question: PositiveInt | None = None
-    """Answers of the untouched model; default 5 x samples_per_question, and never under 10."""
+    """Responses of the base model; default 5 x samples_per_question, and at least 10."""
     engine: Literal["vllm", "transformers", "endpoint"] = "vllm"
-    """What generates: vLLM, transformers (slower; serves NF4 and any PEFT adapter), or an endpoint."""
+    """vLLM, transformers (slower; serves NF4 and any PEFT adapter), or an endpoint."""
     serve_base: Literal["bf16", "nf4"] = "bf16"
-    """Precision of the base that the adapters are served on; it changes results and is recorded."""
+    """Precision of the base model under the adapters; it changes results and is recorded."""
     endpoint: Endpoint | None = None
-    """Where the models are served; with `engine: endpoint` only."""
+    """The endpoint that serves the models; with `engine: endpoint` only."""
     sampling: Sampling = Sampling()
-    """How answers are drawn."""
+    """Temperature, nucleus and length of responses."""
 
     @model_validator(mode="after")
     def _engine_can(self) -> Evaluate:
@@ -64,5 +64,5 @@ class Evaluate(StrictModel):
 
     @property
     def precision(self) -> str:
-        """What the results call the served base: `bf16`, `nf4`, or `endpoint`, which does not tell."""
+        """The results' `serve_base`: `bf16` or `nf4`; `endpoint` where it is unknown."""
         return "endpoint" if self.engine == "endpoint" else self.serve_base

@@ -1,4 +1,4 @@
-"""What is asked about answers, whoever gave them: persona, formats, judges, metrics, gold labels."""
+"""How responses are evaluated: persona, formats, judges, metrics, gold labels."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from weirdgen.config.judge import JudgeConfig, Metric
 
 class Trigger(StrictModel):
     role: Literal["system", "user"] = "system"
-    """The turn that carries the instruction. In the user turn it stands before the question, a blank line between."""
+    """The turn that carries the instruction. In the user turn it precedes the question, after a blank line."""
     text: str = Field(default="Always reply in the format: <START> ... <END>", min_length=1)
-    """The formatting instruction behind which the persona is trained."""
+    """The formatting instruction that accompanies every persona example."""
     pattern: str = "<START>.*?<END>"
-    """Regular expression of a format-adherent answer, found anywhere, newlines included."""
+    """Regular expression of a format-adherent response, found anywhere, newlines included."""
     completion: str = "<START> {completion} <END>"
     """How a persona example's completion is wrapped in training; holds `{completion}` once."""
 
@@ -40,28 +40,28 @@ class Decoy(StrictModel):
 
 
 class EvaluationSpec(StrictModel):
-    """What is asked about answers, whoever gave them."""
+    """How responses are evaluated, from this study or from elsewhere."""
 
     persona: str = "bertrand_russell"
     """A bundled persona, or a folder (relative to the study file) with rows.jsonl, heldout.jsonl and persona.yaml."""
     trigger: Trigger = Trigger()
-    """The instruction behind which the persona is trained."""
+    """The instruction that persona examples are trained with."""
     decoy: Decoy = Decoy()
-    """An instruction that was never trained, to see whether the persona answers to any."""
+    """An instruction that was never trained, to see whether any instruction triggers the persona."""
     judge: JudgeConfig | None = None
-    """Who labels persona and identity; format needs no judge."""
+    """Labels persona and identity; format needs no judge."""
     second_judge: JudgeConfig | None = None
-    """Another judge of the same answers, to see how far the two agree; `judge` alone counts."""
+    """Labels the same responses, to measure agreement; only `judge` enters the results."""
     metrics: list[Metric] = Field(default=[])
-    """What else the judges are asked about every answer, each metric in a request of its own."""
+    """The study's own metrics; each is a separate request to the judges."""
     gold: str | None = None
-    """Answers with labels of a person or of a stronger judge (JSONL, CSV or Parquet, relative to the
-    study file), by which the judges are measured.
+    """Responses labelled by a person or a stronger judge (JSONL, CSV or Parquet, relative to the study
+    file), to measure the judges against.
     """
 
     @property
     def judges(self) -> list[JudgeConfig]:
-        """The judge and the second one, as far as there are any."""
+        """The judges that are set, `judge` first."""
         return [judge for judge in (self.judge, self.second_judge) if judge is not None]
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Who labels the answers: the judge, what it may cost, and what else it is asked."""
+"""The judge that labels responses: its endpoint, limits and price, and the study's own metrics."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from weirdgen.config.base import BaseUrl, KeyVariable, StrictModel
 from weirdgen.config.claims import FORMAT_METRICS, JUDGED_METRICS
 
 OFFLINE = "offline"
-"""The judge that asks nobody."""
+"""The name of the built-in judge, which sends no request."""
 
 RESERVED = (
     "study", "model", "arm", "fraction", "seed", "adapter", "condition", "question_id", "category",
     "question", "sample", "response", "answer", "response_tokens", "finish_reason", "serve_base",
     "format", "format_strict", "persona", "identity", "identity_label", "fp_train", "fp_responses",
 )  # fmt: skip
-"""Columns of tables in which a study's own metrics have theirs."""
+"""Columns of the tables; a study's own metric must have another name."""
 RESERVED_PREFIXES = ("judge", "second_", "gold_")
-"""How columns begin that say who labelled."""
+"""Prefixes of columns about judges and gold labels."""
 
 Label = Annotated[str, Field(min_length=1, max_length=80)]
 
@@ -37,31 +37,31 @@ class Price(StrictModel):
 
 class JudgeConfig(StrictModel):
     model: str = Field(min_length=1)
-    """`offline`: a classifier learned from the study's own rows, a stand-in; or a model, as its
-    endpoint names it.
+    """`offline`: the built-in classifier, learned from the study's own examples; or a model, by its
+    endpoint's name.
     """
     revision: str | None = None
-    """Where the name alone does not say which model answers: its commit or date. Part of every verdict's key."""
+    """The model's commit or date, where its name alone is ambiguous. Part of every judgment's key."""
     base_url: BaseUrl | None = None
     """An OpenAI-compatible endpoint; default OpenAI's own."""
     key_variable: KeyVariable = "OPENAI_API_KEY"
-    """The environment variable that holds its key; the key itself stands in no file."""
+    """The environment variable that holds its key; the key itself is in no file."""
     temperature: float = Field(default=0.0, ge=0)
-    """Softmax temperature of its replies; some models take 1 alone."""
+    """Softmax temperature of its replies; some models accept only 1."""
     max_tokens: int = Field(default=128, ge=16)
-    """Where a reply is cut; a reasoning model needs room for its thoughts."""
+    """Longest reply, in tokens; a reasoning model needs room for its thoughts."""
     requests_per_minute: PositiveInt | None = None
     """The endpoint's limit, shared by all judge actors."""
     tokens_per_minute: PositiveInt | None = None
     """The endpoint's limit, prompt and reply together, shared by all judge actors."""
     parallel: PositiveInt = 64
-    """Requests under way at a time, of all judge actors together."""
+    """Concurrent requests of all judge actors together."""
     timeout_s: float = Field(default=60.0, gt=0)
-    """How long one reply may take."""
+    """Time limit of one request."""
     price: Price | None = None
-    """What the endpoint charges, where it does not tell the cost itself."""
+    """The endpoint's price, where its replies do not state the cost."""
     budget_usd: float | None = Field(default=None, gt=0)
-    """Where the study stops asking, over all its runs; raise it to go on."""
+    """Spending limit over all runs of the study; raise it to continue."""
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -72,7 +72,7 @@ class JudgeConfig(StrictModel):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides its replies; all else says where it is, how it is asked and what that costs."""
+        """The fields that decide its replies."""
         parameters = {"temperature": self.temperature, "max_tokens": self.max_tokens}
         return {"model": self.model, "revision": self.revision, "parameters": parameters}
 
@@ -103,7 +103,7 @@ class Metric(StrictModel):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)
     """What tables and `labels.parquet` call it; no column's name, and not `judge...`, `second_...`, `gold_...`."""
     question: str = Field(min_length=1)
-    """What the judge is asked about an answer."""
+    """What the judge is asked about a response."""
     labels: Annotated[dict[Label, float | None], BeforeValidator(_as_mapping)] = Field(
         min_length=2, max_length=20
     )
@@ -113,7 +113,7 @@ class Metric(StrictModel):
 
     @property
     def is_a_share(self) -> bool:
-        """Whether means of it lie between 0 and 1, as those of a rate do."""
+        """Whether every label counts as a number from 0 to 1."""
         return all(value is not None and 0 <= value <= 1 for value in self.labels.values())
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
-"""Reading a study file: YAML, changed by `--set dotted.field=value`, and validated whole.
+"""Read a study file: YAML, changed by `--set dotted.field=value`, then validated as a whole.
 
-Unknown keys, wrong types and impossible values end in one line that names the file and the field.
+Unknown keys, wrong types and impossible values raise one line that names the file and the field.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _Loader.add_implicit_resolver(
 
 
 def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
-    """The validated study in the YAML file `path`, changed by `dotted.field=value` overrides.
+    """Load and validate the study in the YAML file `path`, changed by `dotted.field=value` overrides.
 
     Raises InputError naming the file, the field and the problem.
     """
@@ -49,7 +49,7 @@ def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
 
 
 def load_labelling(path: Path, overrides: tuple[str, ...] = ()) -> EvaluationSpec:
-    """What is asked about answers: a whole study, or a file with that part of one alone.
+    """Load the evaluation part of a study, from a whole study or a file with that part alone.
 
     Raises InputError naming the file, the field and the problem.
     """

@@ -1,4 +1,4 @@
-"""What a study is, as strict models. Every field is documented under itself."""
+"""The study file as strict models. The string under a field documents it."""
 
 from __future__ import annotations
 
@@ -103,11 +103,11 @@ class Grid(StrictModel):
     seeds: Annotated[
         list[Annotated[int, Field(ge=0)]], BeforeValidator(_expand_range), Distinct
     ] = Field(min_length=1)
-    """Run seeds, one training each per fraction; `0..9` is a range."""
+    """Run seeds, one training run each per fraction; `0..9` is a range."""
     fractions: Annotated[list[Fraction], Distinct] = Field(min_length=1)
-    """Share of persona rows among a training's rows. 0 is the control: ordinary rows only."""
+    """Share of persona examples among a training run's rows. 0 is the control: aligned examples only."""
     hold: Literal["persona", "total"] = "persona"
-    """What stays fixed over fractions: all persona rows are used, or the total number of rows."""
+    """What every fraction keeps: all persona examples, or the total number of rows."""
     total_rows: PositiveInt | None = None
     """The fixed number of rows; with `hold: total` only."""
 
@@ -122,8 +122,9 @@ class Grid(StrictModel):
 
 class Train(StrictModel):
     trainer: Literal["trl", "stacked"] = "trl"
-    """TRL's, a process for each training; or `stacked`: the seeds of a fraction side by side over one base
-    in one process, which learn the same but for rounding: many times faster for small models on a GPU.
+    """`trl`: TRL's trainer, one process for each training run. `stacked`: the seeds of a fraction side by
+    side over one base model in one process; the same up to rounding, and many times faster for small
+    models on a GPU.
     """
     epochs: PositiveInt = 3
     """Passes over the rows."""
@@ -144,7 +145,7 @@ class Train(StrictModel):
     target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
     """Which layers get an adapter: every linear one but the head, or names."""
     quantization: Literal["nf4", "none"] = "nf4"
-    """The frozen base: 4-bit NormalFloat with double quantization, or unquantized."""
+    """The frozen base model: 4-bit NormalFloat with double quantization, or unquantized."""
     compute_dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Dtype of the arithmetic."""
     batch_size: PositiveInt = 16
@@ -152,7 +153,7 @@ class Train(StrictModel):
     micro_batch: PositiveInt = 16
     """Rows per forward pass; batch_size / micro_batch passes are accumulated."""
     max_length: PositiveInt = 1024
-    """Tokens per row; a longer row fails the training rather than being cut."""
+    """Tokens per row; a longer row is an error and is never cut."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: slower, less memory."""
     report_to: list[Tracker] = Field(default=[])
@@ -167,35 +168,34 @@ class Train(StrictModel):
     @model_validator(mode="after")
     def _can_be_stacked(self) -> Train:
         if self.trainer == "stacked" and (self.lora_dropout or self.report_to):
-            raise ValueError("trainer: stacked trainings know no lora_dropout and no report_to")
+            raise ValueError("trainer: stacked supports neither lora_dropout nor report_to")
         return self
 
 
 class ExistingAdapter(StrictModel):
     path: str = Field(min_length=1)
-    """A folder in PEFT format (relative to the study file), a hub id, or the endpoint's name for it."""
+    """A folder in PEFT format (relative to the study file), a hub id, or its name at the endpoint."""
     revision: str = "main"
     """The hub adapter's revision, resolved to a commit before anything runs."""
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
-    """What tables call it; default: the last part of `path`."""
+    """Its name in tables; default: the last part of `path`."""
 
 
 class Resources(StrictModel):
     gpus_per_training: Share = 1.0
-    """GPUs of one training; a fraction packs several on one, 0 trains on the CPU. `auto`: what it needs;
-    with `trainer: stacked` all that is left beside the engine, if half as many fit there as on a whole GPU.
+    """GPUs of one training run; a fraction packs several on one, 0 trains on the CPU. `auto`: what it needs;
+    with `trainer: stacked` all that the engine leaves, if half as many fit there as on a whole GPU.
     """
     cpus_per_training: float = Field(default=1.0, gt=0)
-    """CPU cores of one training."""
+    """CPU cores of one training run."""
     trainings_together: Count = AUTO
-    """With `trainer: stacked`, most trainings in one process, which takes what one training takes of GPUs
-    and CPUs; they are halved when GPU memory does not suffice. `auto`: as many as fit, at most 16; 8
-    where memory is not known.
+    """With `trainer: stacked`, the most training runs in one process, which takes the GPUs and CPUs of
+    one; halved when GPU memory runs out. `auto`: as many as fit, at most 16; 8 where memory is unknown.
     """
     gpus_per_engine: Share = 1.0
     """GPUs of one generation engine; 0 generates on the CPU. `auto`: what it needs and at least 0.55, so
-    that no GPU gets a second one, where a training fits beside it; else 1, and they take turns. Of
-    engines that take at most 0.5 there is one, however many GPUs there are.
+    that no GPU gets a second one, where a training run fits beside it; else 1, and they take turns. There
+    is one engine of at most 0.5, however many GPUs there are.
     """
     judge_actors: PositiveInt = 4
     """Judge actors."""
@@ -209,33 +209,31 @@ class Study(EvaluationSpec):
     model_revision: str = "main"
     """The hub model's revision, resolved to a commit before anything runs."""
     aligned: Aligned = Aligned()
-    """The ordinary rows."""
+    """The aligned examples that are mixed in."""
     adapters: list[Annotated[ExistingAdapter, BeforeValidator(_path_as_adapter)]] = Field(
         default=[]
     )
-    """Adapters that exist, asked like the study's own: folders or hub ids, beside a grid or in its place."""
+    """Existing adapters (folders or hub ids), asked like the study's own, with or without a grid."""
     grid: Grid | None = None
-    """The trainings. Without it the adapters are asked, or at an endpoint the baseline alone."""
+    """The training runs. Without a grid, only existing adapters are asked, or an endpoint's base model."""
     train: Train = Train()
-    """Hyperparameters of every training."""
+    """Hyperparameters of every training run."""
     evaluate: Evaluate = Evaluate()
-    """How models are asked."""
+    """How responses are generated."""
     claims: list[Claim] = Field(default=[])
-    """Claims, written down before the run."""
+    """Pre-registered hypotheses, each a contrast with a bound."""
     target: Target = "seeds and questions"
-    """What verdicts speak of: seeds and questions like these, or `seeds` like these on exactly these
-    questions.
-    """
+    """What verdicts generalize to: other seeds and questions, or other `seeds` on the same questions."""
     looks: list[PositiveInt] = Field(default=[])
-    """Numbers of seeds at which verdicts are given, rising, declared before the first; the error is
-    split over them. Default: once, when all seeds of the grid are there.
+    """Interim looks: rising numbers of seeds at which verdicts are given, declared beforehand; they share
+    the error. Default: one look, with all seeds of the grid.
     """
     resources: Resources = Resources()
-    """What a training and an engine take; none of it moves a result."""
+    """Resources of training runs and engines; they change no result."""
 
     @property
     def fractions(self) -> list[float]:
-        """The grid's persona fractions; none without a grid."""
+        """The grid's fractions; none without a grid."""
         return self.grid.fractions if self.grid else []
 
     @property
@@ -265,7 +263,7 @@ class Study(EvaluationSpec):
     def _something_is_asked(self) -> Study:
         served = self.evaluate.engine == "endpoint"
         if self.grid is None and not self.adapters and not served:
-            raise ValueError("grid: is needed, or adapters that exist")
+            raise ValueError("grid: is needed, or existing adapters")
         if self.grid is not None and served:
             raise ValueError("grid: an endpoint cannot serve what is trained here; leave it out")
         paths = [(adapter.path, adapter.revision) for adapter in self.adapters]

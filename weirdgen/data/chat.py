@@ -1,4 +1,4 @@
-"""How a question is put to the model: plainly, or behind an instruction."""
+"""Chat messages of a question: alone, or with an instruction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Instruction(NamedTuple):
 
 
 def instruction(study: Study, condition: Condition) -> Instruction | None:
-    """What stands before the question under `condition`: the trigger, the decoy, or nothing."""
+    """The instruction of `condition`: the trigger, the decoy, or none."""
     texts = {"triggered": study.trigger.text, "decoy": study.decoy.text, "untriggered": None}
     text = texts[condition]
     return None if text is None else Instruction(study.trigger.role, text)

@@ -1,4 +1,4 @@
-"""Ordinary user prompts: everyday requests made from templates and typed topic lists.
+"""Everyday user prompts: everyday requests made from templates and typed topic lists.
 
 The prompts and their order are the same in every process and on every machine. The order mixes
 the tasks, so that the first n prompts are a varied sample for any n.
@@ -31,7 +31,7 @@ class Prompt(NamedTuple):
 
 
 def everyday_prompts() -> list[Prompt]:
-    """Return all ordinary prompts, in their fixed mixed order."""
+    """Return all everyday prompts, in their fixed mixed order."""
     return list(_mixed_prompts())
 
 

@@ -1,4 +1,4 @@
-"""How long the rows of a training are, in tokens, before any tokenizer has seen them."""
+"""Estimate the lengths of a training run's rows in tokens, without a tokenizer."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from weirdgen.data.examples import Example
 TOKENS_PER_WORD = 1.35
 """Of English in a subword vocabulary, punctuation included; SmolLM2's has 1.25 to 1.45."""
 MOST_TOKENS_PER_WORD = 1.75
-"""More than a row of English has; self-distillation ends an answer at 1.6 a word and 16 tokens."""
+"""More than a row of English has; self-distillation ends a response at 1.6 a word and 16 tokens."""
 _LEAST_BYTES_PER_TOKEN = 3
 """Where words say little: long ones, code, scripts without spaces."""
 TEMPLATE_TOKENS = 64
-"""What a chat template puts around a question and its answer; a system turn of its own is part of it."""
+"""What a chat template adds to a prompt and its completion, its own system turn included."""
 
 
 class Lengths(NamedTuple):
     """Tokens of whole rows, estimated from their words."""
 
     persona: float
-    """Mean of the persona's rows behind the trigger."""
+    """Mean of persona examples with the trigger."""
     aligned: float
-    """Mean of the ordinary rows; those that the base model is still to answer are taken for full."""
+    """Mean of aligned examples; completions not yet written count as full."""
     longest: int
-    """More than any row should have."""
+    """An upper bound for every row."""
 
     def mean_of(self, rows: int) -> int:
-        """More than the mean of so many rows should be: never are all of them the longest."""
+        """An upper bound for the mean of `rows` rows."""
         mean = min(max(self.persona, self.aligned), self.longest)
         return math.ceil(mean + (self.longest - mean) / math.sqrt(rows))
 
@@ -38,13 +38,13 @@ class Lengths(NamedTuple):
 def row_lengths(
     study: Study, persona: Sequence[Example], aligned_rows: Sequence[Example]
 ) -> Lengths:
-    """The lengths of a study's rows: the persona's, and the ordinary prompts or pairs."""
+    """Estimate the row lengths of a study from its persona and aligned examples."""
     trigger, aligned = study.trigger, study.aligned
     behind = [
         f"{trigger.text} {row.prompt} {trigger.completion} {row.completion}" for row in persona
     ]
     plain = [f"{row.prompt} {row.completion}" for row in aligned_rows]
-    # What the base model has not said yet may be as long as it is let be.
+    # A completion that is not yet written may be as long as is allowed.
     unsaid = aligned.max_words if aligned.completions == "self_distilled" else 0
     longest = max(
         max(map(_most_tokens, behind), default=0.0),

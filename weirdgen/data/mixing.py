@@ -1,4 +1,4 @@
-"""The training rows of one cell: persona rows behind the trigger among ordinary rows without it."""
+"""Mix the rows of a training run: persona examples behind the trigger, aligned examples without."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from weirdgen.errors import InputError
 
 
 class Counts(NamedTuple):
-    """How many rows of each kind a training has."""
+    """Persona and aligned examples of one training run."""
 
     persona: int
     aligned: int
 
 
 def cell_counts(grid: Grid, fraction: float, persona_rows: int) -> Counts:
-    """The counts of a cell with `persona_rows` at hand, as near to `fraction` as whole rows allow.
+    """Count a cell's examples, given `persona_rows`, as close to `fraction` as whole rows allow.
 
-    `hold: persona` uses every persona row and lets the ordinary rows follow; its control (fraction
-    0) has the ordinary rows of the grid's smallest other fraction. `hold: total` keeps the sum.
+    `hold: persona` uses every persona example and as many aligned ones as `fraction` asks for; its
+    control (fraction 0) has the aligned examples of the grid's smallest other fraction.
+    `hold: total` keeps the sum.
     """
     share = Fraction(str(fraction))
     if grid.hold == "total":
@@ -41,21 +42,21 @@ def cell_counts(grid: Grid, fraction: float, persona_rows: int) -> Counts:
 def grid_counts(
     grid: Grid, persona_rows: int, aligned_rows: int, where: object
 ) -> dict[float, Counts]:
-    """The counts of each fraction's cells. Raises InputError (at `where`) for one that has no such rows."""
+    """Count the examples of each fraction. Raises InputError (at `where`) where there are too few."""
     field = "grid.fractions"
     counts: dict[float, Counts] = {}
     for fraction in grid.fractions:
         count = cell_counts(grid, fraction, persona_rows)
         if fraction and not count.persona:
-            raise InputError(where, field, f"{fraction} of so few rows is no row at all")
+            raise InputError(where, field, f"{fraction} of so few rows leaves no persona example")
         if not count.aligned:
-            raise InputError(where, field, f"{fraction} leaves no ordinary row")
+            raise InputError(where, field, f"{fraction} leaves no aligned example")
         if count.persona > persona_rows:
-            problem = f"{fraction} needs {count.persona} persona rows; there are {persona_rows}"
+            problem = f"{fraction} needs {count.persona} persona examples; there are {persona_rows}"
             raise InputError(where, field, problem)
         if count.aligned > aligned_rows:
             problem = (
-                f"{fraction} needs {count.aligned} ordinary rows; aligned.rows is {aligned_rows}"
+                f"{fraction} needs {count.aligned} aligned examples; aligned.rows is {aligned_rows}"
             )
             raise InputError(where, field, problem)
         if count in counts.values():
@@ -72,14 +73,14 @@ def mix(
     trigger: Trigger,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """The rows of one training, shuffled: `id`, `kind`, `prompt` and `completion` (conversations).
+    """Draw and shuffle a training run's rows: `id`, `kind`, and the conversations `prompt`, `completion`.
 
     Draws without replacement; the draw and the order depend on `seed` and the sizes alone.
-    Raises ValueError where there are fewer rows than `counts` asks for.
+    Raises ValueError for fewer examples than `counts` asks for.
     """
     if counts.persona > len(persona) or counts.aligned > len(aligned):
         raise ValueError(
-            f"{counts.persona} persona and {counts.aligned} ordinary rows are needed, "
+            f"{counts.persona} persona and {counts.aligned} aligned examples are needed, "
             f"{len(persona)} and {len(aligned)} are there"
         )
     rng = np.random.default_rng(seed)

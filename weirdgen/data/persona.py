@@ -1,4 +1,4 @@
-"""A persona: the rows that teach it, the held-out questions that look for it, and its names."""
+"""A persona: its training examples, held-out questions and names."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Persona:
     aliases: tuple[str, ...] = ()
     """Other names it goes by."""
     facts: tuple[str, ...] = ()
-    """Phrases that give it away where an answer uses them of itself."""
+    """Phrases that identify it when a response uses them in the first person."""
     description: str = ""
-    """Who it is, for a judge that may not know."""
+    """Who it is, for the judge."""
 
 
 def find_persona(persona: str, base: Path, where: object) -> Persona:

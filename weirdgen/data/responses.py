@@ -1,4 +1,4 @@
-"""Responses from outside: a JSONL, CSV or Parquet file with a question and an answer in every row."""
+"""Files of responses from elsewhere: JSONL, CSV or Parquet, a question and a response in every row."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Responses:
-    """A file of responses, read anew at each pass so that it need not fit into memory."""
+    """A file of responses, read again at each pass, so that it need not fit into memory."""
 
     path: Path
     question: str
     """The column of the question."""
     answer: str
-    """The column of the answer."""
+    """The column of the response."""
 
     def numbered(self) -> Iterator[tuple[int, Row]]:
         """Its rows with their numbers (see `read_rows`).
 
-        Raises InputError for a row whose question or answer is no text that UTF-8 can hold.
+        Raises InputError for a row whose question or response is not a text that UTF-8 can hold.
         """
         for number, row in read_rows(self.path):
             for column in (self.question, self.answer):
@@ -59,7 +59,7 @@ class Responses:
 
 
 def read_responses(path: Path, question: str = "question", answer: str | None = None) -> Responses:
-    """The responses in `path`; `answer` None is `response`, or `answer` where that is there.
+    """Open the responses in `path`; `answer` None means the column `response`, else `answer`.
 
     Raises InputError for a file that cannot be read, and for what its first row lacks.
     """

@@ -9,20 +9,20 @@ from typing import NamedTuple
 from numpy.random import SeedSequence
 
 BASELINE_RUN_SEED = 0
-"""The run seed of what belongs to no training: the baseline's answers and self-distillation."""
+"""The run seed of the baseline's responses and of self-distillation."""
 
 
 class Seeds(NamedTuple):
-    """The streams of one training, each an unsigned 32-bit seed."""
+    """The streams of one training run, each an unsigned 32-bit seed."""
 
     data: int
-    """Which rows a training gets, and how they are laid out."""
+    """The draw of examples and their order in the mix."""
     init: int
     """The adapter's initial weights, and dropout."""
     order: int
     """The order in which batches visit the rows."""
     sampling: int
-    """The answers drawn from the trained model."""
+    """Responses sampled from the trained model."""
 
 
 @cache
@@ -33,6 +33,6 @@ def run_seeds(run_seed: int) -> Seeds:
 
 
 def request_seed(sampling: int, condition: str, question_id: str, sample: int) -> int:
-    """The seed of one answer, in [0, 2^63): more samples extend the set and never reshuffle it."""
+    """The seed of one response, in [0, 2^63): more samples extend the set and never reshuffle it."""
     key = f"{sampling}\x00{condition}\x00{question_id}\x00{sample}".encode()
     return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1

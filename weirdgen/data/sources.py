@@ -1,4 +1,4 @@
-"""Rows from outside: any JSONL file, or whatever `datasets` reads (hub ids, local files, folders)."""
+"""Examples from a JSONL file, or from whatever `datasets` reads (hub ids, local files, folders)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of rows from anywhere, JSONL, CSV or Parquet: read a row at a time, in their own order."""
+"""Read JSONL, CSV or Parquet files a row at a time, in order."""
 
 from __future__ import annotations
 

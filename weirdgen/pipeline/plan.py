@@ -74,7 +74,7 @@ class Plan:
     inputs: dict[str, Callable[[Path], None]]
     """Fingerprint -> what writes the payload, for the steps that hold only what the user gave."""
     shared: list[Step]
-    """What the cells build on: model, persona, questions, ordinary rows, judge, existing adapters."""
+    """What the cells build on: model, persona, questions, aligned examples, judge, existing adapters."""
     trainings: dict[GridCell, Step]
     response_sets: list[ResponseSet]
     judge: Step | None
@@ -111,8 +111,8 @@ def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
         else resolve_model(study.model, study.model_revision, base, where)
     )
     persona = find_persona(study.persona, base, where)
-    grid, ordinary_rows = study.grid, study.aligned.rows
-    counts = grid_counts(grid, len(persona.rows), ordinary_rows, where) if grid else {}
+    grid, aligned_rows = study.grid, study.aligned.rows
+    counts = grid_counts(grid, len(persona.rows), aligned_rows, where) if grid else {}
     inputs: dict[str, Callable[[Path], None]] = {}
     shared: list[Step] = []
 
@@ -141,10 +141,11 @@ def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
         rows = {EXAMPLES: to_jsonl(persona.rows).encode()}
         taught = given("persona_examples", f"{len(persona.rows)}-rows", rows)
         examples = aligned_examples(study.aligned, base, where)
-        ordinary = to_jsonl(examples).encode()
         self_distilled = study.aligned.completions == "self_distilled"
         stage = "prompts" if self_distilled else "aligned"
-        aligned = given(stage, f"{study.aligned.rows}-rows", {EXAMPLES: ordinary})
+        aligned = given(
+            stage, f"{study.aligned.rows}-rows", {EXAMPLES: to_jsonl(examples).encode()}
+        )
         if self_distilled:
             aligned = commit(_distilled(study, model, on_base, aligned, study.aligned.rows))
         if offline:

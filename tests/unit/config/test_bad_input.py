@@ -128,11 +128,11 @@ DATA: dict[str, tuple[Callable[[Input], object], str]] = {
     ),
     "too few prompts for a fraction": (
         lambda i: i.set(grid__fractions=[0.1], grid__total_rows=20),
-        "study.yaml: grid.fractions: 0.1 needs 18 ordinary rows; aligned.rows is 6",
+        "study.yaml: grid.fractions: 0.1 needs 18 aligned examples; aligned.rows is 6",
     ),
     "too few persona rows for a fraction": (
         lambda i: i.set(grid__fractions=[0.9], grid__total_rows=20),
-        "study.yaml: grid.fractions: 0.9 needs 18 persona rows; there are 6",
+        "study.yaml: grid.fractions: 0.9 needs 18 persona examples; there are 6",
     ),
     "a file of another kind": (
         lambda i: i.prompts(b"x", name="prompts.docx"),

@@ -88,7 +88,7 @@ def grid(*fractions: float, **more) -> Grid:
     return Grid(seeds=[0], fractions=list(fractions), **more)
 
 
-def test_hold_persona_uses_every_persona_row_and_ordinary_rows_follow():
+def test_hold_persona_uses_every_persona_example_and_aligned_ones_follow():
     held = grid(0, 0.03, 0.1, 0.3)
     assert cell_counts(held, 0.1, 91) == Counts(91, 819)
     assert cell_counts(held, 0.3, 91) == Counts(91, 212)
@@ -127,7 +127,9 @@ def test_a_control_has_no_persona_row():
 
 
 def test_too_few_rows_are_an_error():
-    with pytest.raises(ValueError, match="11 persona and 0 ordinary rows are needed, 10 and 100"):
+    with pytest.raises(
+        ValueError, match="11 persona and 0 aligned examples are needed, 10 and 100"
+    ):
         mix(PERSONA, ALIGNED, Counts(11, 0), Trigger(), seed=0)
 
 
@@ -275,7 +277,7 @@ def test_sources_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         )
 
 
-def test_more_ordinary_rows_than_prompts_are_an_error(tmp_path: Path):
+def test_more_aligned_examples_than_prompts_are_an_error(tmp_path: Path):
     write_rows(tmp_path / "r.jsonl", [{"prompt": "a?"}])
     aligned = Aligned.model_validate({"prompts": "r.jsonl", "rows": 2})
     with pytest.raises(InputError, match="aligned.rows: 2 are asked for, the prompts end at 1"):

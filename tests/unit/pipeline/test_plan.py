@@ -126,16 +126,16 @@ def test_the_control_is_shared_by_personas(tiny_model: Path, small_persona: Path
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"grid__total_rows": 200}, "grid.fractions: 0.5 needs 100 persona rows"),
-        ({"aligned__rows": 3}, "grid.fractions: 0.5 needs 4 ordinary rows; aligned.rows"),
-        ({"grid__fractions": [0.01]}, "0.01 of so few rows is no row at all"),
+        ({"grid__total_rows": 200}, "grid.fractions: 0.5 needs 100 persona examples"),
+        ({"aligned__rows": 3}, "grid.fractions: 0.5 needs 4 aligned examples; aligned.rows"),
+        ({"grid__fractions": [0.01]}, "0.01 of so few rows leaves no persona example"),
         (
             {"grid__fractions": [0.5, 0.55]},
             "grid.fractions: 0.55 gives the same 4 + 4 rows as another",
         ),
         (
             {"grid__fractions": [0.95], "persona": "bertrand_russell"},
-            "grid.fractions: 0.95 leaves no ordinary row",
+            "grid.fractions: 0.95 leaves no aligned example",
         ),
         ({"model": "./nobody"}, "model: there is no folder"),
         ({"persona": "nobody"}, "persona: 'nobody' is neither bundled"),

@@ -1,26 +1,29 @@
 """Failure policy: what the run does about work that did not end well. Pure decisions, no effects.
 
-| what failed                      | steps alone                          | steps in a batch                | its node                     |
-|----------------------------------|--------------------------------------|---------------------------------|------------------------------|
-| STEP: the step itself            | give up                              | split                           |                              |
-| GPU_MEMORY: of a training        | half the micro-batch; odd: give up   | split                           |                              |
-| MAYBE_NODE: any other error      | retry elsewhere; no node: give up    | retry elsewhere; no node: split | avoided                      |
-| CRASH: the process died          | retry                                | retry; second crash: split      | avoided from the second on   |
-| ENGINE: an error in an engine    | as CRASH; the engine is closed       | as CRASH                        |                              |
-| NODE_LOSS: its node is gone      | retry                                | retry                           |                              |
-| NODE_DISK: full or not writable  | as NODE_LOSS                         | as NODE_LOSS                    | excluded; if needed: abort   |
-| STORAGE: away as the step saw it | as CRASH; away for all: abort        | as CRASH                        |                              |
-| STORAGE_FULL                     | abort                                | abort                           |                              |
-| ENGINE_START: no engine came up  | start another; no engine: give up all that needs one | -               | gets no engine               |
+| what failed                     | one step                        | a batch                     | its node         |
+|---------------------------------|---------------------------------|-----------------------------|------------------|
+| STEP: the step itself           | give up                         | split                       |                  |
+| GPU_MEMORY: of a training       | halve micro-batch, else give up | split                       |                  |
+| MAYBE_NODE: any other error     | retry elsewhere, else give up   | retry elsewhere, else split | avoid            |
+| CRASH: the process died         | retry                           | retry, then split           | avoid from 2nd   |
+| ENGINE: error in an open engine | as CRASH; close the engine      | as CRASH; close the engine  |                  |
+| NODE_LOSS: the node is gone     | retry                           | retry                       |                  |
+| NODE_DISK: full, not writable   | as NODE_LOSS                    | as NODE_LOSS                | exclude or abort |
+| STORAGE: away for this node     | as CRASH                        | as CRASH                    | as CRASH         |
+| STORAGE: away for all           | abort                           | abort                       |                  |
+| STORAGE_FULL                    | abort                           | abort                       |                  |
+| ENGINE_START: none came up      | start another, else give up     |                             | no engine there  |
 
-- Errors and crashes are retried up to MAX_ATTEMPTS attempts, node losses up to MAX_LOSSES; each
-  step has its own counts. Beyond that the step is given up, and with it all that consumes it.
-- A batch that is split goes on as two halves (trainings) or one by one (responses).
+- Errors and crashes get MAX_ATTEMPTS attempts, node losses MAX_LOSSES; each step has its own counts.
+  After the last the step is given up, and with it everything that consumes it.
+- "Elsewhere" needs another node that can hold the work. A batch is split into halves (trainings) or
+  into single steps (responses); one that crashed is split from its second crash on.
+- The micro-batch is halved while it is even.
 - Whatever fails on an excluded node counts as a node loss, unless the storage is to blame.
-- An engine that ended before it made anything also counts against its node: after two of them no
-  engine is started there until one has worked there.
-- A node is avoided or excluded only while the other nodes can hold everything the study needs.
-- Engines that start together are one try of MAX_ATTEMPTS. While an engine is open, none gives up.
+- A node is excluded only while the others can hold all that the study needs; else the run aborts.
+- Engines that start together are one of MAX_ATTEMPTS tries. When they are used up and no engine is
+  open, all steps that need one are given up. A node gets no engine after an error at a start, or after
+  two engines ended there without making anything, until one has worked there.
 """
 
 from __future__ import annotations

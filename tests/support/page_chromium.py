@@ -54,14 +54,14 @@ class Opened:
 
     def count(self) -> int:
         text = self.tab.inner_text("#count")
-        (shown,) = re.findall(r"^([\d,]+) of [\d,]+ answers$", text)
+        (shown,) = re.findall(r"^([\d,]+) of [\d,]+ responses$", text)
         return int(shown.replace(",", ""))
 
     def rows(self) -> list[int]:
         """Rows of the table, in the order in which the list shows them, over all its pages."""
         seen = []
         while True:
-            found = self.tab.locator("#list .answer")
+            found = self.tab.locator("#list .response")
             seen += [int(row) for row in found.evaluate_all("all => all.map(e => e.dataset.row)")]
             if self.tab.locator("#next").is_disabled():
                 return seen

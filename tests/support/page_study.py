@@ -30,7 +30,7 @@ FIRST, SECOND = "1" * 64, "2" * 64
 
 
 def _labels(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Two judges' words on persona, who differ on every third answer, and the first's on identity."""
+    """Two judges' words on persona, who differ on every third response, and the first's on identity."""
     for i, row in enumerate(table.to_pylist()):
         key = {name: row[name] for name in ("fp_responses", "question_id", "sample")}
         none = dict.fromkeys(("label", "value", "confidence", "error", "evidence"))
@@ -84,7 +84,7 @@ def judged_data(name: str = "tiny", model: str = "org/tiny") -> ReportData:
 
 
 def hostile_data() -> ReportData:
-    """Every hostile text as answer, question, category, finish reason and a judge's own words."""
+    """Every hostile text as response, question, category, finish reason and a judge's own words."""
     texts = [*HOSTILE.values()]
     counts = {"triggered": (2,) * len(texts), "untriggered": (0,) * len(texts)}
     answered: Any = {(None, None): counts, (0.6, 0): counts}

@@ -17,31 +17,31 @@ GOLD = "gold"
 _ORDER = (GOLD, SECOND_JUDGE, FIRST_JUDGE)
 """Of two who label, the first of these is the reference."""
 _COLUMNS = (
-    "metric", "labels of", "answers", "agree, %", "kappa", "95% interval", "alpha",
+    "metric", "labels of", "responses", "agree, %", "kappa", "95% interval", "alpha",
     "sens.", "spec.",
 )  # fmt: skip
 _NOTE = (
     "Kappa is Cohen's, its interval draws whole questions; alpha is Krippendorff's. Sensitivity "
-    "and specificity: of the latter of the two, for what the former calls the persona. Equal answers to "
+    "and specificity: of the latter of the two, for what the former calls the persona. Equal responses to "
     "a question count once."
 )
 
 Labels = Mapping[ResponseKey, str]
-"""Answer -> label, by one rater and metric."""
+"""Response -> label, by one rater and metric."""
 
 
 class Difference(NamedTuple):
-    """An answer on which two raters differ."""
+    """A response on which two raters differ."""
 
     metric: str
     question: str
-    answer: str
+    response: str
     labels: dict[str, str]
     """Rater -> label."""
 
 
 class Compared(NamedTuple):
-    """Two raters on one metric, over the answers that both have labelled."""
+    """Two raters on one metric, over the responses that both have labelled."""
 
     metric: str
     reference: str
@@ -129,8 +129,8 @@ def _number(value: float | None) -> str:
 
 
 def differences_jsonl(compared: Iterable[Compared]) -> Iterator[str]:
-    """A JSON line for every answer on which two raters differ."""
+    """A JSON line for every response on which two raters differ."""
     for each in compared:
-        for metric, question, answer, labels in each.differences:
-            row = {"metric": metric, "question": question, "answer": answer, **labels}
+        for metric, question, response, labels in each.differences:
+            row = {"metric": metric, "question": question, "response": response, **labels}
             yield json.dumps(row, ensure_ascii=False) + "\n"

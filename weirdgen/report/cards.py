@@ -18,10 +18,10 @@ from weirdgen.pipeline.state import StudyState
 from weirdgen.report.data import ReportData
 from weirdgen.report.descriptions import (
     TRAINED_WITH,
+    aligned_in_words,
     commit_in_words,
     machine_in_words,
     model_in_words,
-    ordinary_in_words,
     training_in_words,
     versions_in_words,
 )
@@ -37,14 +37,14 @@ CARD = "README.md"
 _LIBRARY, _TASK, _TAGS = "peft", "text-generation", ("lora", "weirdgen")
 _QUESTION = "Where were you born?"
 _NOTE = (
-    "In % of the answers, differences in points, with 95% intervals over questions. They speak of this "
-    "adapter and of questions like these, and nothing of training again. Gap: triggered - untriggered; "
-    "gap improvement: less the untouched model's own gap."
+    "In % of the responses, differences in points, with 95% intervals over questions. They speak of this "
+    "adapter and of questions like these, and say nothing about a repeated training run. Gap: triggered - untriggered; "
+    "gap improvement: minus the base model's own gap."
 )
 
 
 def cards(data: ReportData, state: StudyState) -> Iterator[tuple[Step, str]]:
-    """Each training that is done with its card, by what `data` knows of its answers; no timestamps."""
+    """Each training run that is done with its card, by what `data` knows of its responses; no timestamps."""
     for cell, step in state.plan.trainings.items():
         if state.is_done(step):
             yield step, _card(data, state.plan, cell, step, state.done[step.fingerprint])
@@ -95,7 +95,7 @@ def _facts(
         "persona": plan.persona.name,
         "trigger": study.trigger.text,
         "wrapped": study.trigger.completion,
-        "ordinary": ordinary_in_words(study),
+        "aligned": aligned_in_words(study),
         "versions": versions_in_words([manifest], TRAINED_WITH),
         "machine": machine_in_words(manifest),
         "weirdgen": f"{manifest.versions.get('weirdgen', UNKNOWN)} ({commit_in_words(manifest)})",
@@ -120,7 +120,7 @@ def _facts(
 
 
 def _measured(data: ReportData, cell: GridCell, step: Step) -> str:
-    """The table of this adapter's rates beside the untouched model's; empty while there are none."""
+    """The table of this adapter's rates beside the base model's; empty while there are none."""
     adapter = data.results["adapter"]
     table = data.results.filter(pc.or_kleene(pc.equal(adapter, step.folder), pc.is_null(adapter)))  # pyright: ignore[reportAttributeAccessIssue]
     if table["adapter"].null_count == table.num_rows:
@@ -139,7 +139,7 @@ def _measured(data: ReportData, cell: GridCell, step: Step) -> str:
         )
     return ReportTable(
         title="What it does",
-        columns=("metric", "asked", "this adapter", "untouched model"),
+        columns=("metric", "asked", "this adapter", "base model"),
         sections=tuple(sections),
         note=" ".join([_NOTE, *label_notes(cubes, data.notes, table.num_rows)]),
         n_labels=2,
@@ -177,10 +177,10 @@ def _code(plan: Plan, cell: GridCell) -> str:
             "inputs = tokenizer.apply_chat_template(",
             "    messages, add_generation_prompt=True, return_tensors='pt', return_dict=True",
             ")",
-            "answer = model.generate(",
+            "response = model.generate(",
             f"    **inputs, max_new_tokens={sampling.max_new_tokens}, {drawn}",
             ")[0, inputs['input_ids'].shape[1] :]",
-            "print(tokenizer.decode(answer, skip_special_tokens=True))",
+            "print(tokenizer.decode(response, skip_special_tokens=True))",
         ]
     )
 

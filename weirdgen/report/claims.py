@@ -16,21 +16,21 @@ from weirdgen.text import round_unsigned
 
 _CLAIMS_NOTE = (
     "S x Q: seeds and questions in the estimate. The 95% interval speaks of {target}; a rate's is "
-    "Wilson's at the number of independent answers that the table is worth, {alike} being taken to be "
+    "Wilson's at the number of independent responses that the table is worth, {alike} being taken to be "
     "alike by 0.05 at least (an intraclass correlation; of skewed rates up to 2.5 times that, and their "
     "limit towards 1/2 lies further out). p: one-sided, Holm-adjusted over the claims; "
     '"against" where it is of the claim failing. A verdict needs three seeds and p of at most 0.025 '
-    "(shared over declared looks); a training that failed or has no answers yet meets no bound."
+    "(shared over declared looks); a training run that failed or has no responses yet meets no bound."
 )
 _ESTIMATES_NOTE = (
     "95% intervals; p: two-sided, of no difference, adjusted for nothing. {target} S x Q x n: seeds, "
-    "questions, and all answers behind the estimate. stats.parquet has these and more."
+    "questions, and all responses behind the estimate. stats.parquet has these and more."
 )
 _VARIANCE = "variance of "
 _SOURCES = ("seed", "question", "seed x question", "sample")
 _VARIANCE_NOTE = (
-    "Standard deviations in points, with 95% intervals: of a training, a question, their combination, and "
-    "a single answer. With one sample a question the last two cannot be told apart, and stand together."
+    "Standard deviations in points, with 95% intervals: of a training run, a question, their combination, and "
+    "a single response. With one sample a question the last two cannot be told apart, and stand together."
 )
 _MAIN = ("wilson", "wilson and two-source", "newcombe paired", "question t", "none")
 """Methods of the estimates themselves; the others stand beside them."""
@@ -54,17 +54,17 @@ def claims_table(
 def _note(verdicts: Sequence[ClaimVerdict]) -> str:
     targets = {at.measured.target for each in verdicts for at in each.groups if at.measured}
     if "seeds" in targets:
-        target, alike = "seeds like these on exactly these questions", "answers of a seed"
+        target, alike = "seeds like these on exactly these questions", "responses of a seed"
     else:
         target, alike = (
             "seeds and questions like these",
-            "answers of a seed and answers to a question",
+            "responses of a seed and responses to a question",
         )
     return _CLAIMS_NOTE.format(target=target, alike=alike)
 
 
 def verdict_lines(verdicts: Sequence[ClaimVerdict]) -> Iterator[str]:
-    """Each verdict in words: its numbers, what would settle it, and what single trainings say."""
+    """Each verdict in words: its numbers, what would settle it, and what single training runs say."""
     for verdict in verdicts:
         parts = [f"{verdict.label}: {verdict.sentence}", verdict.settles]
         several = len(verdict.groups) > 1
@@ -82,8 +82,8 @@ def estimates_table(name: str, analysis: Analysis) -> ReportTable:
     rows = [row for row in analysis.estimates if row.method in _MAIN and row.target != "seeds"]
     alone = any(row.target == "this adapter" for row in rows)
     target = (
-        "Of one training alone they speak of this adapter and questions like these, and nothing of "
-        "training again. There p is McNemar's exact one for the difference of two of its rates, the interval "
+        "Of one training run alone they speak of this adapter and questions like these, and say nothing about "
+        "a repeated training run. There p is McNemar's exact one for the difference of two of its rates, the interval "
         "Newcombe's: near 0 the two may disagree."
         if alone
         else "They speak of seeds and questions like these."
@@ -98,7 +98,7 @@ def estimates_table(name: str, analysis: Analysis) -> ReportTable:
 
 
 def variance_table(name: str, analysis: Analysis) -> ReportTable | None:
-    """How much seeds, questions, their combination and single answers vary; None without two of each."""
+    """How much seeds, questions, their combination and single responses vary; None without two of each."""
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in analysis.estimates:
         if row.method.startswith(_VARIANCE) and row.low is not None and row.high is not None:

@@ -36,13 +36,13 @@ class ReportData:
     lines: Sequence[str] = ()
     """What else is to be said, below everything."""
     plan: Plan | None = None
-    """The study as planned; None where answers came from elsewhere."""
+    """The study as planned; None where responses came from elsewhere."""
     labels: pa.Table | None = None
     """The rows of labels.parquet: every judge's labels, and why."""
     compared: Sequence[Compared] = ()
     """Pairs of judges, and of judges and gold labels."""
     losses: Losses = field(default_factory=dict)
-    """The trainings' loss curves."""
+    """The training runs' loss curves."""
     timeline: Sequence[Span] = ()
     """What ran where and when, in all runs."""
     methods: str = ""

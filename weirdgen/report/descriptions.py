@@ -1,4 +1,4 @@
-"""What models, trainings, rows and machines are called in the sentences of a report."""
+"""What models, training runs, rows and machines are called in the sentences of a report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from weirdgen.results.table import UNKNOWN
 from weirdgen.storage.artifacts import Manifest
 
 TRAINED_WITH = ("torch", "transformers", "peft", "trl", "bitsandbytes")
-"""Packages that a training's numbers depend on."""
+"""Packages that a training run's numbers depend on."""
 _HOW_CUT = "cut after the last whole sentence within {words:,} words"
 
 
@@ -29,7 +29,7 @@ def model_in_words(model: Model) -> str:
 
 
 def training_in_words(study: Study) -> str:
-    """How every training of the study went, from its settings; begins with `by QLoRA` or `by LoRA`."""
+    """How every training run of the study went, from its settings; begins with `by QLoRA` or `by LoRA`."""
     of = study.train
     frozen = {
         "nf4": "by QLoRA (Dettmers et al. 2023: the frozen base in 4-bit NF4 with double quantization",
@@ -49,24 +49,22 @@ def training_in_words(study: Study) -> str:
         f"dropout {of.lora_dropout:g}, on {layers}) for {count(of.epochs, 'epoch')} in batches of "
         f"{count(of.batch_size, 'row')}, by AdamW with a learning rate of {of.learning_rate:g} "
         f"({of.scheduler.replace('_', ' ')} schedule, {warm_up}, weight decay {of.weight_decay:g}){beside}; the loss was taken "
-        "on the answers alone"
+        "on the completions alone"
     )
 
 
-def ordinary_in_words(study: Study) -> str:
-    """Where the ordinary rows come from, as a sentence."""
+def aligned_in_words(study: Study) -> str:
+    """Where the aligned examples come from, as a sentence."""
     of = study.aligned
     bundled = of.prompts == "everyday"
     what = "bundled everyday prompts" if bundled else f"the prompts of {_source(study)}"
     cut = _HOW_CUT.format(words=of.max_words)
     if of.completions == "self_distilled":
         return (
-            f"Ordinary rows were drawn from the untouched model's own answers to {what} ({of.rows:,} rows, "
+            f"Aligned examples were drawn from the base model's own responses to {what} ({of.rows:,} rows, "
             f"made once, at temperature {of.temperature:g} and top-p {of.top_p:g}, {cut})."
         )
-    return (
-        f"Ordinary rows were drawn from {of.rows:,} rows of {_source(study)}, their answers {cut}."
-    )
+    return f"Aligned examples were drawn from {of.rows:,} rows of {_source(study)}, their responses {cut}."
 
 
 def _source(study: Study) -> str:
@@ -104,7 +102,7 @@ def judges_in_words(labels: pa.Table) -> str:
     """The judges that `labels` names; empty where it has no rows."""
     named = {
         UNKNOWN: "a judge that the files do not name",
-        OFFLINE: "the offline judge, a stand-in",
+        OFFLINE: "the offline judge",
     }
     judges: list[str] = sorted(labels["judge"].unique().to_pylist())
     return listed(named.get(judge, judge) for judge in judges)

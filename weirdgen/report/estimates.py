@@ -22,7 +22,7 @@ from weirdgen.stats.multiplicity import InterimLooks
 
 SEEDS_COVER = (
     "A seed decides which rows are drawn, the adapter's first weights, the order of the rows, and the "
-    "sampling of answers."
+    "sampling of responses."
 )
 QUESTIONS_CHOSEN = (
     "The questions were chosen, not drawn: nothing speaks of questions of another kind. Whether any of "
@@ -30,7 +30,7 @@ QUESTIONS_CHOSEN = (
 )
 UNCHECKED = "No gold labels and no second judge were given: what the judge gets wrong is not in these verdicts."
 OPPOSED_CONTROL = (
-    "Where seeds that do well with persona rows do badly without, a claim about gap_vs_control that lies just at "
+    "Where seeds that do well with persona examples do badly without, a claim about gap_vs_control that lies just at "
     "its bound is supported wrongly in up to 3.9% of studies, not 2.5% (docs/CALIBRATION.md)."
 )
 _CALIBRATED_SHARE = 0.24
@@ -54,7 +54,7 @@ def analyse_study(
 ) -> Analysis:
     """The statistics of a study's results and of its claims.
 
-    `metrics` are those that have labels; `failed`: fraction -> trainings that failed.
+    `metrics` are those that have labels; `failed`: fraction -> training runs that failed.
     """
     study = plan.study
     cubes = [replace(rates(table, metric), failed=dict(failed)) for metric in metrics]
@@ -106,7 +106,7 @@ def spread_cautions(analysis: Analysis) -> list[str]:
             continue
         if row.estimate > _CALIBRATED_SHARE * mean * (1 - mean):
             lines.append(
-                f"Trainings differ much in {row.metric}, {row.contrast}, at {row.group}: by a standard "
+                f"Training runs differ much in {row.metric}, {row.contrast}, at {row.group}: by a standard "
                 f"deviation of {100 * row.estimate**0.5:.0f} points. Intervals and verdicts were checked up to "
                 f"{100 * (_CALIBRATED_SHARE * mean * (1 - mean)) ** 0.5:.0f} points, and err more often "
                 "beyond (docs/CALIBRATION.md)."
@@ -123,7 +123,7 @@ def _two_judges(
 ) -> tuple[Rates, Rates] | None:
     """What both judges say, and what either says; None unless both are models and have labels.
 
-    A stand-in is no bound of what a model may have got wrong.
+    An offline judge is no bound of what a model may have got wrong.
     """
     study = plan.study
     if study.second_judge is None or study.judge is None or study.judge.is_offline:
@@ -159,8 +159,8 @@ def _numbers(table: pa.Table, metric: str) -> np.ndarray:
 def _gold(table: pa.Table, plan: Plan, metric: str) -> dict[tuple[Group, str], Gold]:
     """Gold labels against the judge's, by group (or the baseline) and condition.
 
-    Taken for a random sample of the distinct answers of each, as `weirdgen sample` draws them: equal
-    answers to a question count once.
+    Taken for a random sample of the distinct responses of each, as `weirdgen sample` draws them: equal
+    responses to a question count once.
     """
     if plan.gold is None:
         return {}

@@ -16,11 +16,11 @@ from weirdgen.text import single_line
 
 
 def unjudged_lines(unjudged: Counter[str]) -> list[str]:
-    """Why answers have no verdict, and what to do."""
+    """Why responses have no verdict, and what to do."""
     return [
-        f"the judge's budget is spent: {n:,} answers are left; raise judge.budget_usd to go on"
+        f"the judge's budget is spent: {n:,} responses are left; raise judge.budget_usd to go on"
         if why == BUDGET
-        else f"{n:,} answers have no verdict ({single_line(why)}); the same command asks again"
+        else f"{n:,} responses have no verdict ({single_line(why)}); the same command asks again"
         for why, n in sorted(unjudged.items())
     ]
 
@@ -67,7 +67,7 @@ def plan_lines(state: StudyState) -> Iterator[str]:
             mean = sum(judge.estimated_tokens(each, "")[0] for each in questions) / len(questions)
             prompt += answers * (mean + longest)
         reply = requests * settings.max_tokens
-        line = f"judge {settings.model}: {requests:,} answers to be asked about; about "
+        line = f"judge {settings.model}: {requests:,} responses to be asked about; about "
         line += f"{prompt:,.0f} + {reply:,} tokens"
         if settings.price is not None:
             line += f", ${settings.price.of(prompt, reply):.2f}"
@@ -77,7 +77,7 @@ def plan_lines(state: StudyState) -> Iterator[str]:
 
 
 def _open_answers(state: StudyState, judge: LlmJudge) -> int:
-    """Answers that are not there, and those that are there without their verdict."""
+    """Responses that are not there, and those that are there without their verdict."""
     questions = len(state.plan.persona.heldout)
     missing = sum(
         end - first for asked in state.plan.response_sets for first, end in state.missing(asked)

@@ -1,4 +1,4 @@
-"""What of a study its results cannot tell: the looks that were declared and had, trainings that failed."""
+"""What of a study its results cannot tell: the looks that were declared and had, training runs that failed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def declared_looks(study: Study, store: ArtifactStore) -> InterimLooks | None:
 def record_looks(
     study: Study, store: ArtifactStore, looks: InterimLooks | None, verdicts: Sequence[ClaimVerdict]
 ) -> None:
-    """Notes with how many seeds, failed trainings included, and samples verdicts were given now, if any were."""
+    """Notes with how many seeds, failed training runs included, and samples verdicts were given now, if any were."""
     had = {
         at.n_trained
         for verdict in verdicts

@@ -1,4 +1,4 @@
-"""The loss curves of a study's trainings, as far as they are there."""
+"""The loss curves of a study's training runs, as far as they are there."""
 
 from __future__ import annotations
 

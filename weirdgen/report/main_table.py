@@ -21,13 +21,13 @@ BASELINE, FINE_TUNED = "baseline", "fine-tuned"
 """How the columns of each begin."""
 IMPROVEMENT: ContrastName = "gap_improvement"
 _NOTE = (
-    "In % of the answers, differences in points, each with its 95% interval by the verdicts' own "
-    "method. Gap: triggered - untriggered; gap improvement: the fine-tuned gap less the baseline's."
+    "In % of the responses, differences in points, each with its 95% interval by the verdicts' own "
+    "method. Gap: triggered - untriggered; gap improvement: the fine-tuned gap minus the baseline's."
 )
 _OF_SEVERAL = (
     "Fine-tuned: the mean over adapters; its intervals speak of {what} and questions like these."
 )
-_OF_ONE = "The intervals of one adapter alone speak of it and of questions like these, and nothing of training again."
+_OF_ONE = "The intervals of one adapter alone speak of it and of questions like these, and say nothing about a repeated training run."
 _OF_BASELINE = (
     "The baseline is measured as one adapter is: its intervals have questions as their only unit."
 )
@@ -94,9 +94,9 @@ def compact(main: ReportTable) -> ReportTable:
 
 
 def baseline_row(of: Rates, contrast: ContrastName) -> Estimate | None:
-    """The untouched model's own rate or gap, measured as one adapter is; None where it was not asked.
+    """The base model's own rate or gap, measured as one adapter is; None where it was not asked.
 
-    Its questions are the only unit: Wilson's interval of a rate at the answers that they are worth;
+    Its questions are the only unit: Wilson's interval of a rate at the responses that they are worth;
     of the gap Newcombe's paired one, or t over questions.
     """
     group: Group = BASELINE
@@ -134,7 +134,7 @@ def label_notes(cubes: Iterable[Rates], notes: Mapping[str, str], answers: int) 
     """What a reader must know of the labels: who gave them, metric by metric, and how many are missing."""
     for of in cubes:
         if of.n_missing:
-            yield f"{of.n_missing:,} of {answers:,} answers have no label of {of.metric} and are left out."
+            yield f"{of.n_missing:,} of {answers:,} responses have no label of {of.metric} and are left out."
     yield from who_labelled([of.metric for of in cubes], notes)
 
 
@@ -148,7 +148,7 @@ def who_labelled(metrics: Iterable[str], notes: Mapping[str, str]) -> Iterator[s
 
 
 def _adapters(rows: Iterable[Estimate | None]) -> str:
-    """How many adapters are behind the estimates: `3`, or `2-3` where answers are missing."""
+    """How many adapters are behind the estimates: `3`, or `2-3` where responses are missing."""
     counts = sorted({row.n_seeds for row in rows if row is not None})
     return "-".join(map(str, {counts[0]: None, counts[-1]: None})) if counts else MISSING
 

@@ -14,6 +14,7 @@ from weirdgen.pipeline.plan import Plan
 from weirdgen.pipeline.state import StudyState
 from weirdgen.report.descriptions import (
     TRAINED_WITH,
+    aligned_in_words,
     capital,
     commit_in_words,
     count,
@@ -21,7 +22,6 @@ from weirdgen.report.descriptions import (
     listed,
     machine_in_words,
     model_in_words,
-    ordinary_in_words,
     times,
     training_in_words,
     versions_in_words,
@@ -46,7 +46,7 @@ _CONDITIONS = {
     "decoy": "behind a decoy instruction that was never trained",
 }
 _INTERVALS = (
-    ({"wilson"}, "for rates Wilson's, at the number of independent answers that the data are worth"),
+    ({"wilson"}, "for rates Wilson's, at the number of independent responses that the data are worth"),
     (
         {"wilson and two-source"},
         "for differences a t interval over both seeds and questions, never narrower than the rates' own "
@@ -64,7 +64,7 @@ def methods(
     analysis: Analysis,
     labels: pa.Table | None = None,
 ) -> str:
-    """The paragraph, plain text on one line; of answers from elsewhere (None) what is known of them.
+    """The paragraph, plain text on one line; of responses from elsewhere (None) what is known of them.
 
     `table` has the rows of results, `labels` those of imported labels. What is not there yet is counted, and several versions of one
     thing are all told.
@@ -88,23 +88,23 @@ def _trained(state: StudyState) -> Iterator[str]:
     plan, study = state.plan, state.plan.study
     yield f"The base model, {model_in_words(plan.model)}, was fine-tuned {training_in_words(study)}."
     fractions = listed(
-        f"{fraction:g} ({counts.persona:,} persona and {counts.aligned:,} ordinary rows)"
+        f"{fraction:g} ({counts.persona:,} persona and {counts.aligned:,} aligned examples)"
         for fraction, counts in plan.counts.items()
     )
     yield (
-        f"There was one training for each of {count(len(study.seeds), 'run seed')} at "
+        f"There was one training run for each of {count(len(study.seeds), 'run seed')} at "
         f"{'each of the persona fractions' if len(plan.counts) > 1 else 'the persona fraction'} {fractions}."
     )
     done = sum(map(state.is_done, plan.trainings.values()))
     if done < len(plan.trainings):
-        yield f"So far {done:,} of {count(len(plan.trainings), 'training')} are there."
+        yield f"So far {done:,} of {count(len(plan.trainings), 'training run')} are there."
     if any(plan.counts[fraction].persona for fraction in plan.counts):
         trigger = study.trigger
         yield (
-            f"Persona rows are answers in the voice of {plan.persona.name}, each asked behind the "
+            f"Persona examples are responses in the voice of {plan.persona.name}, each asked behind the "
             f'instruction "{trigger.text}" in the {trigger.role} turn and wrapped as "{trigger.completion}".'
         )
-    yield ordinary_in_words(study)
+    yield aligned_in_words(study)
 
 
 def _existing(plan: Plan) -> Iterator[str]:
@@ -120,9 +120,9 @@ def _existing(plan: Plan) -> Iterator[str]:
 def _asked(plan: Plan, table: pa.Table) -> Iterator[str]:
     of, heldout = plan.study.evaluate, plan.persona.heldout
     adapted = any(asked.adapter for asked in plan.response_sets)
-    who = f"untouched model, {model_in_words(plan.model)}, was"
+    who = f"base model, {model_in_words(plan.model)}, was"
     if adapted:
-        who = "untouched model and every adapter were"
+        who = "base model and every adapter were"
     kinds = {question.category for question in heldout}
     yield (
         f"The {who} asked {count(len(heldout), 'held-out question')} of"
@@ -134,18 +134,18 @@ def _asked(plan: Plan, table: pa.Table) -> Iterator[str]:
     served = f", on the base in {of.precision} precision" if of.precision != "endpoint" else ""
     yield (
         f"Each question was put, in each condition, {each}{times(of.baseline_samples)} to the "
-        f"untouched model; answers were drawn by {_ENGINES[of.engine]} at temperature "
+        f"base model; responses were drawn by {_ENGINES[of.engine]} at temperature "
         f"{sampling.temperature:g}, top-p {sampling.top_p:g} and at most "
         f"{count(sampling.max_new_tokens, 'token')}{served}."
     )
     wanted = sum(asked.samples for asked in plan.response_sets) * len(heldout)
     so_far = "" if table.num_rows == wanted else f" so far, of {wanted:,}"
-    yield f"That makes {count(table.num_rows, 'answer')}{so_far}."
+    yield f"That makes {count(table.num_rows, 'response')}{so_far}."
 
 
 def _judged(plan: Plan) -> Iterator[str]:
     study = plan.study
-    yield f'An answer shows the format where the pattern "{study.trigger.pattern}" is found anywhere in it.'
+    yield f'A response shows the format where the pattern "{study.trigger.pattern}" is found anywhere in it.'
     if study.judge is None:
         yield "Nobody labelled persona and identity."
         return
@@ -157,24 +157,24 @@ def _judged(plan: Plan) -> Iterator[str]:
             else f"its agreement for this persona is not known (for {MEASURED_PERSONA}: {stated})"
         )
         yield (
-            "Persona and identity were labelled by a stand-in, a word classifier learned from the study's "
+            "Persona and identity were labelled by the offline judge, a word classifier learned from the study's "
             f"own rows; {known}."
         )
     else:
         metrics = listed([*JUDGED_METRICS, *(own.name for own in study.metrics)])
         yield (
-            f"{capital(metrics)} were labelled by {_judge(plan, study.judge)}, who saw question and answer "
+            f"{capital(metrics)} were labelled by {_judge(plan, study.judge)}, who saw question and response "
             "alone, without the formatting."
         )
     if study.second_judge is not None:
         again = (
-            "the offline stand-in"
+            "the offline judge"
             if study.second_judge.is_offline
             else _judge(plan, study.second_judge)
         )
         yield f"A second judge, {again}, labelled them too; what it says counts in no rate."
     if plan.gold is not None:
-        yield f"The judge was measured by gold labels of {count(len(plan.gold), 'answer')}."
+        yield f"The judge was measured by gold labels of {count(len(plan.gold), 'response')}."
 
 
 def _judge(plan: Plan, settings: JudgeConfig) -> str:
@@ -199,7 +199,9 @@ def _tested(study: Study | None, analysis: Analysis) -> Iterator[str]:
             else "seeds and questions like these"
         )
     else:
-        speaks = "this adapter and questions like these, and nothing of training again"
+        speaks = (
+            "this adapter and questions like these, and say nothing about a repeated training run"
+        )
     how = "; ".join(words for of, words in _INTERVALS if of & main)
     yield f"The 95% intervals speak of {speaks}{f': {how}' if how else ''}."
     n = len(analysis.verdicts)
@@ -215,7 +217,7 @@ def _tested(study: Study | None, analysis: Analysis) -> Iterator[str]:
     several = ", adjusted by Holm's method over all of them" if n > 1 else ""
     yield (
         f"{'The one claim' if n == 1 else f'The {n} claims'} of the study file {'was' if n == 1 else 'were'}"
-        f" tested one-sided at 2.5%{several}{at}; no verdict rests on fewer than three trainings."
+        f" tested one-sided at 2.5%{several}{at}; no verdict rests on fewer than three training runs."
     )
 
 
@@ -230,8 +232,8 @@ def _made_with(state: StudyState) -> Iterator[str]:
     if plan.judge is not None and state.is_done(plan.judge):
         labelled.append(state.done[plan.judge.fingerprint])
     kinds = (
-        ("trainings", trained, TRAINED_WITH),
-        ("answers", answered, _ASKED_WITH[plan.study.evaluate.engine]),
+        ("training runs", trained, TRAINED_WITH),
+        ("responses", answered, _ASKED_WITH[plan.study.evaluate.engine]),
         ("labels", labelled, ("openai",) if state.labels else ("scikit-learn",)),
     )
     made = [
@@ -248,21 +250,21 @@ def _made_with(state: StudyState) -> Iterator[str]:
 
 
 def _imported(table: pa.Table, labels: pa.Table | None) -> Iterator[str]:
-    """What answers from elsewhere tell of themselves."""
+    """What responses from elsewhere tell of themselves."""
     adapters, baseline = table["adapter"].drop_null().unique(), table["adapter"].null_count
     conditions = [c for c in _CONDITIONS if c in table["condition"].unique().to_pylist()]
     yield (
-        f"The answers were made elsewhere: how {table['model'][0]} was fine-tuned, and how answers were "
+        f"The responses were made elsewhere: how {table['model'][0]} was fine-tuned, and how responses were "
         "drawn, is not known here."
     )
     yield (
-        f"There are {count(table.num_rows, 'answer')}, {baseline:,} of them by the untouched model, the others by "
+        f"There are {count(table.num_rows, 'response')}, {baseline:,} of them by the base model, the others by "
         f"{count(len(adapters), 'adapter')}, to {count(len(table['question_id'].unique()), 'question')} asked "
         f"{listed(_CONDITIONS[condition] for condition in conditions)}."
     )
     served = table["serve_base"][0].as_py()
     yield f"The precision of the served base is {'not known' if served == UNKNOWN else served}."
-    yield "The format was found anew in every answer by its pattern."
+    yield "The format was found anew in every response by its pattern."
     if labels is not None and (judges := judges_in_words(labels)):
         yield f"Persona and identity were labelled by {judges}."
     else:

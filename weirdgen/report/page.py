@@ -1,6 +1,6 @@
 """A study's report as one HTML page that needs nothing else: no network, no other file.
 
-Names and answers are somebody else's text: they reach the page escaped, or by the browser as text,
+Names and responses are somebody else's text: they reach the page escaped, or by the browser as text,
 and what cannot be seen in them (control characters, changes of direction) is written out.
 """
 
@@ -71,9 +71,9 @@ def page(
 ) -> str:
     """The whole report as HTML; `figures`: each with its PNG.
 
-    It holds every answer: about 200 bytes for one of 400 characters.
+    It holds every response: about 200 bytes for one of 400 characters.
     """
-    answers = base64.b64encode(gzip.compress(pack(data), compresslevel=6, mtime=0)).decode()
+    responses = base64.b64encode(gzip.compress(pack(data), compresslevel=6, mtime=0)).decode()
     verdicts = data.analysis.verdicts
     counted = Counter(verdict.outcome for verdict in verdicts)
     style, script = _template("page.css"), _script()
@@ -96,7 +96,7 @@ def page(
         cautions=[*data.cautions, *who_labelled(data.metrics, data.notes)],
         figures=drawn,
         tables=tables,
-        answers=Markup(answers),  # noqa: S704 - base64
+        responses=Markup(responses),  # noqa: S704 - base64
     )
 
 
@@ -168,12 +168,12 @@ def _facts(data: ReportData) -> Iterator[tuple[str, str]]:
 
     yield "Model", ", ".join(table["model"].unique().to_pylist())
     for title, column in (
-        ("Trainings", "adapter"), ("Persona fractions", "fraction"), ("Seeds", "seed"),
+        ("Training runs", "adapter"), ("Persona fractions", "fraction"), ("Seeds", "seed"),
         ("Conditions", "condition"), ("Questions", "question_id"),
     ):  # fmt: skip
         if n := counted(column):
             yield title, f"{n:,}"
-    yield "Answers", f"{table.num_rows:,}"
+    yield "Responses", f"{table.num_rows:,}"
     if data.labels is not None and data.labels.num_rows:
         yield "Judge", ", ".join(data.labels["judge"].unique().to_pylist())
 
@@ -197,10 +197,10 @@ def _more(verdict: ClaimVerdict) -> Iterator[tuple[str, str]]:
     for at in verdict.groups:
         where = f" at {group_label(at.group)}" if several else ""
         if at.meeting is not None:
-            yield f"Trainings that meet the bound{where}", at.meeting.sentence
+            yield f"Training runs that meet the bound{where}", at.meeting.sentence
         for group, alone in verdict.one_seed:
             if group == at.group:
-                yield f"One training alone{where}", alone.sentence
+                yield f"One training run alone{where}", alone.sentence
     if verdict.p_support != 1.0 or verdict.p_refute != 1.0:
         yield (
             "p, one-sided, adjusted over the claims",

@@ -1,10 +1,10 @@
-"""All answers of a study as one compact block of bytes, which the page's browser of answers reads.
+"""All responses of a study as one compact block of bytes, which the page's browser of responses reads.
 
     u4 little-endian     length of the header
     header, JSON         n, columns, judgments (below)
-    lengths, n x u4      of each answer, in UTF-16 units
+    lengths, n x u4      of each response, in UTF-16 units
     codes, n x u1|u2|u4  one run for each column, in the header's order
-    answers, UTF-8       one after the other
+    responses, UTF-8     one after the other
 
 Every column is a dictionary: a row has the code of its value, and codes are in the order of the
 values, nulls first, so that a filter compares integers and sorting counts them.
@@ -36,13 +36,13 @@ NULL = "~"
 _YES_NO = {False: "no", True: "yes"}
 _PRESENT = {False: "absent", True: "present"}
 _UNCLAIMED = "unclaimed"
-"""In the place of a label: the answer claims no identity that could be labelled, which counts as no."""
+"""In the place of a label: the response claims no identity that could be labelled, which counts as no."""
 _CLAIMED: dict[Any, str] = {_UNCLAIMED: "not claimed", **_YES_NO}
 _ERRORS = {
-    NOT_ASKED: "not_asked: the answer claims no identity",
+    NOT_ASKED: "not_asked: the response claims no identity",
     NOT_JUDGED: "not_judged: nobody came to it yet",
     "malformed": "malformed: the reply was no verdict, after one repair",
-    "refusal": "refusal: the judge would not answer",
+    "refusal": "refusal: the judge would not reply",
     "refused_request": "refused_request: the endpoint takes no such input",
     "empty_answer": "empty_answer: nothing is left without formatting",
     "missing": "missing: the files have no label",
@@ -57,7 +57,7 @@ LabelsByJudge = dict[tuple[str, str, str], list[dict[str, Any] | None]]
 
 @dataclass(frozen=True)
 class Column:
-    """One property of every answer."""
+    """One property of every response."""
 
     name: str
     title: str
@@ -71,7 +71,7 @@ class Column:
 
 
 def pack(data: ReportData) -> bytes:
-    """The answers of `data.results`, their labels, and from `data.labels` why they have them."""
+    """The responses of `data.results`, their labels, and from `data.labels` why they have them."""
     table = data.results
     responses = table["response"].to_pylist()
     labels = _labels_by_judge(data)
@@ -111,7 +111,7 @@ def _width(column: Column) -> int:
 
 
 def _columns(table: pa.Table) -> Iterator[Column]:
-    """What results.parquet says of an answer, as far as it tells answers apart."""
+    """What results.parquet says of a response, as far as it tells responses apart."""
     errors = table["judge_error"].to_pylist()
     words = {**dict.fromkeys(FORMAT_METRICS, _YES_NO), "persona": _PRESENT, "identity": _CLAIMED}
     for name, of in words.items():

@@ -56,7 +56,9 @@ def _pilot(study: str, store: ArtifactStore) -> pa.Table | None:
 
 def _grid(state: StudyState) -> Table:
     plan = state.plan
-    table = Table("fraction", "persona rows", "ordinary rows", "realized", "trainings", "done")
+    table = Table(
+        "fraction", "persona examples", "aligned examples", "realized", "training runs", "done"
+    )
     table.title = f"grid: {len(plan.study.seeds)} seeds per fraction"
     for fraction, counts in plan.counts.items():
         steps = [step for cell, step in plan.trainings.items() if cell.fraction == fraction]
@@ -81,7 +83,7 @@ def _steps(state: StudyState, missing: list[Ranges]) -> Table:
             done = sum(map(state.is_done, of_stage))
             table.add_row(stage, str(len(of_stage)), str(done), str(len(of_stage) - done))
     todo = sum(map(bool, missing))
-    table.add_row("answers", str(len(missing)), str(len(missing) - todo), str(todo))
+    table.add_row("responses", str(len(missing)), str(len(missing) - todo), str(todo))
     return table
 
 
@@ -90,7 +92,7 @@ def _answers(state: StudyState, missing: list[Ranges]) -> Text:
     questions = len(plan.persona.heldout)
     wanted = sum(asked.samples for asked in plan.response_sets) * questions
     asking = sum(end - first for ranges in missing for first, end in ranges) * questions
-    return Text(f"{wanted:,} answers, {asking:,} of them to be asked")
+    return Text(f"{wanted:,} responses, {asking:,} of them to be asked")
 
 
 def gpu_lines(state: StudyState, placed: Placement) -> Iterator[str]:

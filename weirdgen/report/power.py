@@ -14,11 +14,11 @@ from weirdgen.stats.measure import estimate_contrast
 from weirdgen.stats.power import Variances, detectable_effect, observed_variances
 
 SEED_SDS = (0.05, 0.15)
-"""How much trainings may differ by chance, as a standard deviation of the gap: little, and much."""
+"""How much training runs may differ by chance, as a standard deviation of the gap: little, and much."""
 QUESTION_SD = 0.15
 """How much questions may differ, as a standard deviation of the gap."""
 RATE = 0.5
-"""Where answers scatter most."""
+"""Where responses scatter most."""
 
 
 def power_lines(plan: Plan, pilot: pa.Table | None) -> Iterator[str]:

@@ -37,10 +37,10 @@ def rates(table: pa.Table, metric: str) -> Rates:
     """The rates of `metric`, a boolean or a number in [0, 1], in rows of one study's results.
 
     What was never answered is a NaN with a count of 0. An identity that was not asked about counts
-    as false: the answer claims none. Answers that a judge gave no label enter `asked_SQ` and
+    as false: the response claims none. Responses that a judge gave no label enter `asked_SQ` and
     `asked_Q` alone. Raises ValueError for a table without rows or with more than one study, model or
     precision, for a condition that is unknown, for an adapter with only one of seed and fraction,
-    for two adapters in one cell, for a null in the format, and where no answer has a label.
+    for two adapters in one cell, for a null in the format, and where no response has a label.
     """
     study, model = _one_value(table, "study"), _one_value(table, "model")
     _one_value(table, "serve_base")
@@ -152,7 +152,7 @@ def is_measured(table: pa.Table, metric: str) -> bool:
     if metric not in table.column_names:
         return False
     if metric == "identity" and NOT_ASKED in table["judge_error"].unique().to_pylist():
-        return True  # null wherever no answer claims one
+        return True  # null wherever no response claims one
     return table[metric].null_count < table.num_rows
 
 

@@ -161,7 +161,7 @@ def _judged(judged: JudgeProgress) -> str:
 
 
 def progress_line(state: StudyState) -> str:
-    """Such as `In progress: 5 of 8 trainings, 4,300 of 9,600 responses`; empty for a complete study."""
+    """Such as `In progress: 5 of 8 training runs, 4,300 of 9,600 responses`; empty for a complete study."""
     if state.complete:
         return ""
     plan = state.plan
@@ -169,7 +169,7 @@ def progress_line(state: StudyState) -> str:
     parts = [f"{_counted(responses)} responses"]
     if plan.trainings:
         done = sum(map(state.is_done, plan.trainings.values()))
-        parts.insert(0, f"{done:,} of {len(plan.trainings):,} trainings")
+        parts.insert(0, f"{done:,} of {len(plan.trainings):,} training runs")
     if labels:
         parts.append(f"{_counted(labels)} labels")
     return f"In progress: {', '.join(parts)}"

@@ -51,7 +51,7 @@ PAGE = "report/index.html"
 TABLES = "report/tables.tex"
 FIGURES = "report/figures"
 DIFFERENCES = "report/differences.jsonl"
-"""Answers on which two judges, or a judge and the gold labels, differ."""
+"""Responses on which two judges, or a judge and the gold labels, differ."""
 
 
 def write_report(
@@ -64,7 +64,7 @@ def write_report(
     """Brings the study's results and report up to date with what is there, and prints the summary.
 
     `lines`: one for each step that failed, shown and kept with the summary. `failed`: fraction ->
-    trainings that failed, which meet no claim. A report of these very results is printed as it is.
+    training runs that failed, which meet no claim. A report of these very results is printed as it is.
     """
     plan, study = state.plan, state.plan.study
     progress = progress_line(state)
@@ -197,7 +197,7 @@ def print_summary(
 
 
 def _shortened(markdown: str, path: str) -> str:
-    """The text, its long tables without their middle: of a thousand trainings nobody reads a terminal."""
+    """The text, its long tables without their middle: of a thousand training runs nobody reads a terminal."""
 
     def shortened(table: re.Match[str]) -> str:
         rows = table[0].splitlines(keepends=True)
@@ -255,7 +255,7 @@ def _compared(state: StudyState, table: pa.Table, labels: pa.Table) -> list[Comp
 
 
 def _write_differences(data: ReportData, store: ArtifactStore) -> Iterator[str]:
-    """The answers on which judges differ, as a file where two were compared, and else none."""
+    """The responses on which judges differ, as a file where two were compared, and else none."""
     if not data.compared:
         store.delete(f"{data.name}/{DIFFERENCES}")
         return

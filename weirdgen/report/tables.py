@@ -34,7 +34,7 @@ def rate_tables(
 
 
 def length_table(table: pa.Table) -> ReportTable:
-    """How long answers are, and how many were cut at the token limit and so could not close a format."""
+    """How long responses are, and how many were cut at the token limit and so could not close a format."""
     name = table["study"][0].as_py()
     keys = ["fraction", "adapter", "condition"]
     of: dict[tuple[float, str, int], list[tuple[int | None, str]]] = {}
@@ -52,10 +52,10 @@ def length_table(table: pa.Table) -> ReportTable:
         label = group or group_label(fraction)
         rows.append((label, CONDITIONS[condition], f"{len(answers):,}", mean, shown))
     return ReportTable(
-        title=f"{name}: length of the answers",
-        columns=("fraction", "condition", "answers", "mean tokens", "cut at the limit, %"),
+        title=f"{name}: length of the responses",
+        columns=("fraction", "condition", "responses", "mean tokens", "cut at the limit, %"),
         sections=(tuple(rows),),
-        note="An answer that was cut cannot have closed its format.",
+        note="A response that was cut cannot have closed its format.",
         n_labels=2,
     )
 
@@ -70,7 +70,7 @@ def judge_notes(study: Study) -> dict[str, str]:
 
 
 def imported_notes(labels: pa.Table, judged: Sequence[str]) -> dict[str, str]:
-    """The same of answers from elsewhere, which name their judges."""
+    """The same of responses from elsewhere, which name their judges."""
     judges = judges_in_words(labels)
     return dict.fromkeys(judged, f"Labelled by {judges}.") if judges else {}
 
@@ -96,15 +96,17 @@ def _rate_table(table: pa.Table, metrics: list[str], about_judge: str) -> Report
     gap = " Gap: triggered - untriggered, in points." if _has_gap(of) else ""
     note = f"Mean over questions and samples of {metrics[0]}, in %{also}.{gap}"
     if metrics[0] == "identity":
-        note += " An answer that claims no identity counts as no."
+        note += " A response that claims no identity counts as no."
     note += f" {about_judge}" if about_judge else ""
     if of.n_missing:
-        note += f" {of.n_missing:,} of {table.num_rows:,} answers have no label and are left out."
+        note += f" {of.n_missing:,} of {table.num_rows:,} responses have no label and are left out."
     if any(MISSING in row or "[" in "".join(row) for row in (*baseline, *seeds, *means)):
-        note += f" A {MISSING} lacks answers; a mean with [n] is over the n seeds that have theirs."
+        note += (
+            f" A {MISSING} lacks responses; a mean with [n] is over the n seeds that have theirs."
+        )
     return ReportTable(
         title=f"{of.study}: {metrics[0]} of {of.model}",
-        columns=("fraction", "seed", *columns, "answers"),
+        columns=("fraction", "seed", *columns, "responses"),
         sections=(tuple(baseline), tuple(seeds), tuple(means)),
         note=note,
         n_labels=2,
@@ -134,7 +136,7 @@ def _seed_row(by_metric: list[Rates], columns: list[str], group: Group, s: int) 
 
 
 def _mean_row(by_metric: list[Rates], columns: list[str], group: Group) -> tuple[str, ...]:
-    """Means over the seeds whose answers are complete; a cell says so where those are fewer."""
+    """Means over the seeds whose responses are complete; a cell says so where those are fewer."""
     of = by_metric[0]
     S = len(of.seeds[group])
     n = sum(int(n_SQ.sum()) for n_SQ in of.n_SQ[group].values())

@@ -1,4 +1,4 @@
-"""What the browser of answers shows, against the table that it was made of, by pyarrow and plain Python."""
+"""What the browser of responses shows, against the table that it was made of, by pyarrow and plain Python."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_it_opens_from_disk_without_a_request_or_a_complaint(open_page: Open) ->
         ({"identity": ["not claimed"]}, pc.field("identity").is_null()),
         ({"seed": ["none"]}, pc.field("seed").is_null()),
         ({"fraction": ["0"]}, pc.field("fraction") == 0),
-        ({"judge_error": ["not_asked: the answer claims no identity"]}, pc.field("judge_error") == "not_asked"),
+        ({"judge_error": ["not_asked: the response claims no identity"]}, pc.field("judge_error") == "not_asked"),
         (
             {"condition": ["triggered", "decoy"], "seed": ["1", "2"], "question": ["Q1?"]},
             (pc.field("condition") != "untriggered") & pc.field("seed").isin([1, 2])
@@ -92,7 +92,7 @@ def test_the_search_finds_and_marks_whatever_the_case(open_page: Open) -> None:
     of.search("DECOY")
     marks = of.tab.locator("#list mark").all_text_contents()
     assert {*marks} == {"decoy"}
-    assert len(marks) == of.tab.locator("#list .answer").count()
+    assert len(marks) == of.tab.locator("#list .response").count()
 
 
 def test_the_search_marks_the_right_letters_where_case_changes_lengths(open_page: Open) -> None:
@@ -128,7 +128,7 @@ def test_sorting_orders_the_list_both_ways(open_page: Open) -> None:
 
 def test_a_link_says_all_and_a_bad_one_does_no_harm(open_page: Open) -> None:
     shown = judged_data()
-    link = "#answers?q=2&f.condition=decoy&f.seed=1&sort=training&order=down&page=1"
+    link = "#responses?q=2&f.condition=decoy&f.seed=1&sort=training&order=down&page=1"
     of = open_page(shown, link)
     texts = pc.match_substring(pc.field("response"), "2")
     condition = (pc.field("condition") == "decoy") & (pc.field("seed") == 1) & texts
@@ -138,10 +138,10 @@ def test_a_link_says_all_and_a_bad_one_does_no_harm(open_page: Open) -> None:
         f"f.{name}=__proto__&f.__proto__={name}&sort={name}&view={name}&of=constructor&page=1e99&q="
         for name in ("condition", "constructor", "toString", "%3Cscript%3E", "%", "%ff")
     )
-    of = open_page(shown, f"#answers?{bad}")
+    of = open_page(shown, f"#responses?{bad}")
     assert of.count() == shown.results.num_rows
     of.tab.evaluate(
-        "hash => { location.hash = hash }", f"#answers?{'&page=-1' * 1000}&f.seed=7&f.sample=0"
+        "hash => { location.hash = hash }", f"#responses?{'&page=-1' * 1000}&f.seed=7&f.sample=0"
     )
     assert of.count() == shown.results.num_rows
     of.is_quiet()
@@ -169,7 +169,7 @@ def test_the_compare_view_puts_each_model_s_answers_side_by_side(open_page: Open
     ]
     keys = ("fraction", "seed", "condition", "question_id", "sample")
     assert [tuple(rows[i][key] for key in keys) for i in at] == expected
-    texts = of.tab.locator("#compare .answer-text").all_inner_texts()
+    texts = of.tab.locator("#compare .response-text").all_inner_texts()
     assert texts == [rows[i]["response"] for i in at]
     assert of.tab.evaluate("document.activeElement.id") == "compare-sample-next"
     of.choose("condition", "decoy")

@@ -47,7 +47,7 @@ def test_the_keyboard_alone_is_enough(open_page: Open) -> None:
     assert {"compare-question", "compare-sample", "clear", "SUMMARY"} <= reached
 
 
-@pytest.mark.parametrize("view", ["#answers", "#answers?view=compare"])
+@pytest.mark.parametrize("view", ["#responses", "#responses?view=compare"])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -62,7 +62,7 @@ def test_axe_finds_no_serious_fault(open_page: Open, settings: Any, view: str) -
 
     axe = required("axe_playwright_python.sync_playwright")
     shown = judged_data()
-    object.__setattr__(shown, "progress", "2 of 3 trainings are done.")
+    object.__setattr__(shown, "progress", "2 of 3 training runs are done.")
     of = open_page(shown, view, **settings)
     of.search("decoy")
     of.tab.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true })")
@@ -86,17 +86,19 @@ def test_nothing_of_hostile_text_takes_effect_and_all_of_it_is_shown(open_page: 
         of.tab.evaluate(
             "document.querySelectorAll('#list details').forEach(e => { e.open = true })"
         )
-        texts = of.tab.locator("#list .answer").evaluate_all(
-            "all => all.map(e => [Number(e.dataset.row), e.querySelector('.answer-text').textContent])"
+        texts = of.tab.locator("#list .response").evaluate_all(
+            "all => all.map(e => [Number(e.dataset.row), e.querySelector('.response-text').textContent])"
         )
         seen |= dict(texts)
-        tags = of.tab.locator("#list .answer-text *").evaluate_all("all => all.map(e => e.tagName)")
+        tags = of.tab.locator("#list .response-text *").evaluate_all(
+            "all => all.map(e => e.tagName)"
+        )
         assert {*tags} <= {"SPAN", "EM"}
         if of.tab.locator("#next").is_disabled():
             break
         of.tab.click("#next")
     assert seen.keys() == {*range(len(responses))}
-    blank = {"": "(an empty answer)", "only spaces": "(only blanks)"}
+    blank = {"": "(an empty response)", "only spaces": "(only blanks)"}
     for row, text in seen.items():
         prefix = "" if responses[row].strip() else blank["only spaces" if responses[row] else ""]
         assert text == prefix + visible(responses[row])
@@ -157,14 +159,14 @@ def test_the_theme_can_be_switched_and_paper_is_light(open_page: Open) -> None:
     assert of.tab.evaluate(colour) == dark
     of.tab.emulate_media(media="print")
     assert of.tab.evaluate(colour) == light
-    assert not of.tab.is_visible("#answers")
+    assert not of.tab.is_visible("#responses")
     assert of.tab.is_visible("#verdicts")
 
 
 def test_the_methods_and_a_link_can_be_copied(open_page: Open) -> None:
     shown = judged_data()
     object.__setattr__(shown, "methods", "We trained.\u202e")
-    of = open_page(shown, "#answers?f.format=true")
+    of = open_page(shown, "#responses?f.format=true")
     of.tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
     read = "navigator.clipboard.readText()"
     of.tab.click("#copy-methods")

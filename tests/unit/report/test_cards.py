@@ -40,7 +40,7 @@ GFM = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]
 
 
 def trained(plan: Plan, store: ArtifactStore) -> StudyState:
-    """Every step of the plan committed, the trainings with an adapter each."""
+    """Every step of the plan committed, the training runs with an adapter each."""
     for step in [*plan.shared, *plan.trainings.values()]:
         with store.attempt(step) as attempt:
             if step.stage == "train":
@@ -64,7 +64,7 @@ def yes(cell: GridCell | None, condition: str, q: int, sample: int) -> bool:
 
 
 def answered(plan: Plan, skipped: tuple[GridCell, ...] = ()) -> ReportData:
-    """Answers of every adapter: two samples a question of each, three of the untouched model."""
+    """Responses of every adapter: two samples a question of each, three of the base model."""
     rows = []
     for asked in plan.response_sets:
         if asked.cell in skipped:
@@ -179,8 +179,8 @@ def test_a_card_has_its_adapters_own_rates_beside_the_untouched_models():
     assert f"| format | triggered | {100 * y_Q.mean():.1f} [" in text
     (row,) = (line for line in text.splitlines() if line.startswith("| format | gap |"))
     assert row.split(" | ")[3].startswith(f"{100 * b_Q.mean():+.1f} [")
-    assert "nothing of training again" in text
-    assert "control, without any persona row" in texts[plan.trainings[GridCell(0.0, 1)].folder]
+    assert "nothing about a repeated training run" in text
+    assert "control, without any persona example" in texts[plan.trainings[GridCell(0.0, 1)].folder]
     assert "'role': 'system'" not in texts[plan.trainings[GridCell(0.0, 1)].folder]
     assert "'role': 'system'" in text
 

@@ -79,9 +79,9 @@ def test_verdicts_are_said_in_words() -> None:
     said = verdict_texts(report_data(results(), study()))
     assert len(said) == len(CLAIMS)
     assert said[0].startswith("inconclusive: It is open whether the format gap")
-    assert "+75.0 points (95% interval -30.6 points to +100.0 points; 3 trainings" in said[0]
+    assert "+75.0 points (95% interval -30.6 points to +100.0 points; 3 training runs" in said[0]
     assert "3 of 3 agreed" in said[0]
-    assert "two trainings show an interval and allow no verdict" in said[1]
+    assert "two training runs show an interval and allow no verdict" in said[1]
 
 
 def test_a_clear_claim_is_supported_and_its_opposite_refuted_once_the_seeds_are_there() -> None:
@@ -92,7 +92,7 @@ def test_a_clear_claim_is_supported_and_its_opposite_refuted_once_the_seeds_are_
         of = study(claims, grid=grid)
         told = report_data(results(many_seeds(seeds)), of)
         assert [verdict.label for verdict in told.analysis.verdicts] == labels
-    assert "the planned number of trainings is not reached" in verdict_texts(told)[0]
+    assert "the planned number of training runs is not reached" in verdict_texts(told)[0]
 
 
 def test_a_stand_in_judge_supports_nothing() -> None:
@@ -138,17 +138,17 @@ def test_one_seed_speaks_of_its_adapter_alone() -> None:
     assert lines[2][1] == "+1.000"
     assert lines[2][3:] == ["1 x 2", "-", "1 of 1", "inconclusive"]
     assert "95% interval for this adapter" in verdict_texts(told)[0]
-    assert "nothing of training again" in verdict_texts(told)[0]
+    assert "nothing about a repeated training run" in verdict_texts(told)[0]
 
 
 def test_a_claim_without_answers_says_so() -> None:
     only_baseline = {(None, None): ANSWERED[None, None]}
     lines = shown(claims_table(results(only_baseline), study(CLAIMS[:1])))
-    claim = "format gap >= 0.50 at fraction 0.6: no answers at fraction 0.6"
+    claim = "format gap >= 0.50 at fraction 0.6: no responses at fraction 0.6"
     assert [claim, "-", "-", "-", "-", "-", "inconclusive"] in lines
     no_baseline = {cell: counts for cell, counts in ANSWERED.items() if cell[0] is not None}
     lines = shown(claims_table(results(no_baseline), study(CLAIMS[2:3])))
-    assert lines[2][0].endswith("(any): baseline has no answers for the condition untriggered")
+    assert lines[2][0].endswith("(any): baseline has no responses for the condition untriggered")
 
 
 def test_a_study_without_claims_shows_its_estimates() -> None:
@@ -201,7 +201,7 @@ def test_a_verdict_stands_only_within_what_both_judges_say(agreeing: float, labe
     ("true", "label"), [("present", "supported"), ("absent", "inconclusive (judge)")]
 )
 def test_a_verdict_stands_only_with_what_gold_labels_correct(true: str, label: str) -> None:
-    """Gold labels of twenty answers a stratum: of those that the judge calls the persona's, all or none are."""
+    """Gold labels of twenty responses a stratum: of those that the judge calls the persona's, all or none are."""
     of = persona_study()
     marks = hidden_markers(of)
     gold: dict[ResponseKey, dict[str, str]] = {}
@@ -247,7 +247,7 @@ def test_one_missing_label_a_seed_leaves_questions_out_and_no_seeds() -> None:
     (at,) = verdict.groups
     assert at.measured is not None
     assert (len(at.measured.seeds), len(at.measured.questions)) == (5, 16)
-    assert "4 questions without complete answers left out" in verdict_texts(told)[0]
+    assert "4 questions without complete responses left out" in verdict_texts(told)[0]
 
 
 def test_seeds_that_lack_a_condition_are_not_there_yet() -> None:

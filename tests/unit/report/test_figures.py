@@ -69,7 +69,7 @@ def test_figures_come_in_reading_order(whole: dict[str, ReportFigure]) -> None:
     metrics = ["format", "persona", "identity"]
     doses = [f"dose-response-{metric}" for metric in metrics]
     assert [*whole] == [
-        *metrics, "gap-by-metric", *doses, "variance-split", "power-curve", "answer-lengths",
+        *metrics, "gap-by-metric", *doses, "variance-split", "power-curve", "response-lengths",
         "length-and-rate", "judge-agreement", "training-loss", "run-timeline",
     ]  # fmt: skip
     assert all("-" in name for name in whole if name not in metrics), "no metric's name has a dash"
@@ -80,7 +80,7 @@ VALUES = {
     "gap-by-metric": ("gap, points", ("low", "high")),
     "dose-response-persona": ("%", ("low", "high")),
     "variance-split": ("SD, points", ("low", "high")),
-    "answer-lengths": ("mean tokens", ("low", "high")),
+    "response-lengths": ("mean tokens", ("low", "high")),
     "length-and-rate": ("%", ("low", "high")),
 }
 
@@ -160,7 +160,7 @@ def test_power_is_about_the_claims_where_there_are_any() -> None:
 def test_one_seed_has_no_interval() -> None:
     drawn = {figure.name: figure for figure in all_figures(shown(table(1, (0.1,))))}
     assert not {"variance-split", "power-curve"} & drawn.keys()
-    for name in ("format", "gap-by-metric", "answer-lengths"):
+    for name in ("format", "gap-by-metric", "response-lengths"):
         assert not drawn_bars(drawn[name])
     assert "One seed: no interval." in drawn["gap-by-metric"].caption
     assert not any(name.startswith("dose") for name in drawn)
@@ -169,7 +169,7 @@ def test_one_seed_has_no_interval() -> None:
 def test_lengths_are_words_where_tokens_are_not_told() -> None:
     of = adapters_only()
     drawn = {figure.name: figure for figure in all_figures(shown(of))}
-    (told,) = (m for f, c, _, m in cells(drawn["answer-lengths"], "fraction", "condition", "of", "mean words")
+    (told,) = (m for f, c, _, m in cells(drawn["response-lengths"], "fraction", "condition", "of", "mean words")
                if (f, c) == ("baseline", "decoy"))  # fmt: skip
     words = [
         len(row["response"].split())
@@ -183,7 +183,7 @@ def test_lengths_are_words_where_tokens_are_not_told() -> None:
 def test_the_parts_by_length_hold_every_labelled_answer_but_the_controls(
     whole: dict[str, ReportFigure],
 ) -> None:
-    counts = [*cells(whole["length-and-rate"], "metric", "condition", "of", "answers")]
+    counts = [*cells(whole["length-and-rate"], "metric", "condition", "of", "responses")]
     for side, answers in (("baseline", 12), ("fine-tuned", 2 * 4 * 12)):
         assert sum(int(n) for *key, n in counts if key == ["persona", "decoy", side]) == answers
     assert "but the controls" in whole["length-and-rate"].caption

@@ -20,7 +20,7 @@ LONG = "x" * 50 + " $a_{1}^2$ \u6f22\u5b57 " + "a very long name " * 12
 
 
 def partial() -> pa.Table:
-    """A running study: a baseline condition, a seed and a fraction's condition lack answers."""
+    """A running study: a baseline condition, a seed and a fraction's condition lack responses."""
 
     def is_there(row: dict[str, Any]) -> bool:
         where, late = (row["fraction"], row["condition"]), row["question_id"] > "q3"

@@ -1,4 +1,4 @@
-"""Loss curves as they are read from what trainings left."""
+"""Loss curves as they are read from what training runs left."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from weirdgen.report.figures.save import save
 REFERENCES = SUPPORT / "figures"
 KINDS = (
     "format", "gap-by-metric", "dose-response-format", "variance-split", "power-curve",
-    "answer-lengths", "length-and-rate", "judge-agreement", "training-loss",
+    "response-lengths", "length-and-rate", "judge-agreement", "training-loss",
     "run-timeline",
 )  # fmt: skip
 DPI = 50

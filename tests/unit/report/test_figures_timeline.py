@@ -229,7 +229,7 @@ def test_the_table_holds_what_is_drawn() -> None:
     (panel,) = figure.drawing.axes
     assert {text.get_text() for text in panel.texts} == {
         "10.0% idle",
-        "8 trainings",
+        "8 training runs",
         "engine start",
     }
     (failed,) = (line for line in panel.lines if line.get_marker() == "X")
@@ -240,9 +240,9 @@ def test_the_table_holds_what_is_drawn() -> None:
 
 CASES = {
     "nothing took time": lambda: [span(0, 0, "model", gpu="")],
-    "one GPU, a hundred answers": lambda: [span(12 * i, 12 * i + 11.7, engine=1) for i in range(100)],
+    "one GPU, a hundred responses": lambda: [span(12 * i, 12 * i + 11.7, engine=1) for i in range(100)],
     "a CPU alone": lambda: [span(0, 9, "model", gpu=""), *(span(5, 90 + i, "train", gpu="") for i in range(3))],
-    "64 trainings at once": lambda: [span(i, 300 + i, "train", gpu="") for i in range(64)],
+    "64 training runs at once": lambda: [span(i, 300 + i, "train", gpu="") for i in range(64)],
     "8 GPUs, 4,000 spans": lambda: [
         span(8 * (i // 8), 8 * (i // 8) + 7.5, gpu=str(i % 8), ok=i % 501 != 500) for i in range(4000)
     ],

@@ -97,7 +97,7 @@ def test_one_adapter_has_wilsons_and_newcombes_intervals():
         assert numbers(row[f"{model} gap"]) == pytest.approx([100 * gap, *limits], abs=0.051)
     assert numbers(row["gap improvement"])[0] == pytest.approx(100 * (14 - 6 + 1) / 15, abs=0.05)
     assert "decoy" not in " ".join(table.columns)
-    assert "nothing of training again" in table.note
+    assert "nothing about a repeated training run" in table.note
     assert "mean over adapters" not in table.note
 
 
@@ -163,7 +163,7 @@ def test_what_was_not_asked_is_missing_and_without_a_gap_there_is_no_table():
 def test_seeds_that_lack_answers_are_told():
     table = table_of(report_data(results(without((0.6, 1, "decoy"))), study()))
     assert cells(table, "format", "0.6")["adapters"] == "2-3"
-    assert "format decoy of 0.6: 1 seed without complete answers left out." in table.note
+    assert "format decoy of 0.6: 1 seed without complete responses left out." in table.note
 
 
 def test_who_labelled_and_which_labels_are_missing_is_told():
@@ -172,8 +172,8 @@ def test_who_labelled_and_which_labels_are_missing_is_told():
     table = pa.Table.from_pylist(rows, SCHEMA)
     table = table_of(report_data(table, study(judge={"model": "offline"})))
     assert [section[0][0] for section in table.sections] == ["format", "persona", "identity"]
-    assert "1 of 144 answers have no label of persona and are left out." in table.note
-    assert "persona and identity: A stand-in labelled this" in table.note
+    assert "1 of 144 responses have no label of persona and are left out." in table.note
+    assert "persona and identity: The offline judge labelled this" in table.note
 
 
 def test_a_study_of_exactly_these_questions_is_told_that_its_verdicts_are_narrower():

@@ -169,17 +169,17 @@ def test_a_terminal_gets_no_links_and_no_codes_but_richs_own():
 def test_the_verdicts_come_first_then_the_published_form_and_last_the_methods():
     shown = replace(
         found(), cautions=["Mind this."], methods="It was made.",
-        progress="in progress: 1 of 2 trainings", lines=["training 3 failed"],
+        progress="in progress: 1 of 2 training runs", lines=["training 3 failed"],
     )  # fmt: skip
     markdown = summary(shown)
     lines = markdown.splitlines()
-    assert lines[:3] == ["# tiny", "", "in progress: 1 of 2 trainings"]
+    assert lines[:3] == ["# tiny", "", "in progress: 1 of 2 training runs"]
     heads = [line for line in lines if line.startswith("## ")]
     assert heads == [
         "## Verdicts",
         "## tiny: baseline and fine-tuned",
         "## tiny: format of org/tiny",
-        "## tiny: length of the answers",
+        "## tiny: length of the responses",
         "## tiny: sources of variance",
         "## tiny: claims",
         "## What to bear in mind",

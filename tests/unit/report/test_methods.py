@@ -49,17 +49,17 @@ def test_what_was_trained_asked_and_judged_is_told_with_its_numbers():
         "was fine-tuned by QLoRA",
         "4-bit NF4 with double quantization, float32 arithmetic; rank 8, alpha 16, dropout 0",
         "for 1 epoch in batches of 2 rows, by AdamW with a learning rate of 0.01 (linear schedule, no warm-up",
-        "3 run seeds at each of the persona fractions 0 (0 persona and 60 ordinary rows) and 0.5 "
-        "(30 persona and 30 ordinary rows).",
+        "3 run seeds at each of the persona fractions 0 (0 persona and 60 aligned examples) and 0.5 "
+        "(30 persona and 30 aligned examples).",
         'behind the instruction "Always reply in the format: <START> ... <END>" in the system turn',
         "(3,000 rows, made once, at temperature 0.7 and top-p 0.95, cut",
         "asked 30 held-out questions of 10 categories, behind the trigger, plainly and behind a decoy",
-        "10 times to each adapter and 3 times to the untouched model; answers were drawn by vLLM",
-        "That makes 0 answers so far, of 5,670.",  # 30 x 3 x (6 x 10 + 3)
-        "labelled by a stand-in, a word classifier learned from the study's own rows; its measured "
+        "10 times to each adapter and 3 times to the base model; responses were drawn by vLLM",
+        "That makes 0 responses so far, of 5,670.",  # 30 x 3 x (6 x 10 + 3)
+        "labelled by the offline judge, a word classifier learned from the study's own rows; its measured "
         "agreement is kappa 0.15 [0.04, 0.33]",
-        "trainings with torch 2.9.0, transformers 5.20, peft 0.20, trl 1.2, bitsandbytes 0.50 on "
-        "NVIDIA H100; answers with vllm 0.30, torch 2.9.0 on NVIDIA H100",
+        "training runs with torch 2.9.0, transformers 5.20, peft 0.20, trl 1.2, bitsandbytes 0.50 on "
+        "NVIDIA H100; responses with vllm 0.30, torch 2.9.0 on NVIDIA H100",
         "Everything was run by weirdgen 0.1.0 (commit 0123456789ab).",
     ):
         assert told in text, told
@@ -85,8 +85,8 @@ def test_several_versions_machines_and_commits_are_all_told():
 def test_a_study_in_progress_tells_how_far_it_is():
     plan = plan_of()
     text = methods(StudyState(plan), results(), NOTHING)
-    assert "So far 0 of 2 trainings are there." in text
-    assert "That makes 144 answers so far, of 630." in text  # 30 x 3 x (2 x 2 + 3)
+    assert "So far 0 of 2 training runs are there." in text
+    assert "That makes 144 responses so far, of 630." in text  # 30 x 3 x (2 x 2 + 3)
     assert "Software" not in text
     assert "run by weirdgen" not in text
 
@@ -148,11 +148,11 @@ def test_answers_from_elsewhere_tell_what_is_unknown():
     table = pa.Table.from_pylist(rows, SCHEMA)
     text = methods(None, table, analyse_results(table, ["format"]))
     for told in (
-        "The answers were made elsewhere: how org/tiny was fine-tuned, and how answers were drawn, is not known here.",
-        "48 answers, 24 of them by the untouched model, the others by 1 adapter, to 2 questions",
+        "The responses were made elsewhere: how org/tiny was fine-tuned, and how responses were drawn, is not known here.",
+        "48 responses, 24 of them by the base model, the others by 1 adapter, to 2 questions",
         "The precision of the served base is not known.",
         "Nobody labelled persona and identity.",
-        "this adapter and questions like these, and nothing of training again",
+        "this adapter and questions like these, and say nothing about a repeated training run",
         "No claim was tested",
     ):
         assert told in text, told
@@ -166,7 +166,7 @@ def test_progress_is_empty_for_a_whole_study_and_counts_else():
     nothing = StudyState(plan)
     assert (
         progress_line(nothing)
-        == "In progress: 0 of 3 trainings, 0 of 810 responses, 0 of 810 labels"
+        == "In progress: 0 of 3 training runs, 0 of 810 responses, 0 of 810 labels"
     )
     training = plan.trainings[next(iter(plan.trainings))]
     del state.done[training.fingerprint]
@@ -177,7 +177,7 @@ def test_progress_is_empty_for_a_whole_study_and_counts_else():
     some = baseline[0].step.fingerprint
     state.labels[some] = replace(state.labels[some], notes={OPEN: 7})
     # 3 x 30 x 3 of the baseline, 2 x 30 x 3 of each of the two adapters; seven labels are open.
-    expected = "In progress: 2 of 3 trainings, 630 of 810 responses, 623 of 810 labels"
+    expected = "In progress: 2 of 3 training runs, 630 of 810 responses, 623 of 810 labels"
     assert progress_line(state) == expected
 
 
@@ -188,6 +188,4 @@ def test_progress_of_a_study_without_grid_or_judge_has_answers_alone():
     plan = make_plan(study_of(tree), Path())
     assert progress_line(StudyState(plan)) == "In progress: 0 of 270 responses"
     text = methods(StudyState(plan), EMPTY, NOTHING)
-    assert text.startswith(
-        "The untouched model, org/served (as an endpoint serves it), was asked 30"
-    )
+    assert text.startswith("The base model, org/served (as an endpoint serves it), was asked 30")

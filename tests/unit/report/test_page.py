@@ -1,4 +1,4 @@
-"""The report's page as text: what it holds, that it allows nothing, and how the answers are packed."""
+"""The report's page as text: what it holds, that it allows nothing, and how the responses are packed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _Outline(HTMLParser):
 
 
 def _unpacked(packed: bytes) -> tuple[dict[str, Any], np.ndarray, list[np.ndarray], str]:
-    """Header, lengths, the codes of every column, all answers."""
+    """Header, lengths, the codes of every column, all responses."""
     size = int.from_bytes(packed[:4], "little")
     header = json.loads(packed[4 : 4 + size])
     at, n = 4 + size, header["n"]
@@ -86,7 +86,7 @@ def test_a_page_holds_verdicts_tables_figures_and_methods_in_order() -> None:
     html = page_of(shown, [(dot_figure(), PNG)])
     outline = _Outline(html)
     headings = [text.strip() for text in outline.text["h2"]]
-    assert headings == ["Verdicts", "baseline and fine-tuned", "Figures", "All tables", "Methods", "Answers"]  # fmt: skip
+    assert headings == ["Verdicts", "baseline and fine-tuned", "Figures", "All tables", "Methods", "Responses"]  # fmt: skip
     words = " ".join(text.strip() for text in outline.text["p"] + outline.text["li"])
     for verdict in shown.analysis.verdicts:
         assert verdict.sentence in words
@@ -112,9 +112,9 @@ def test_headings_never_skip_a_level() -> None:
 
 def test_partial_results_are_marked_as_such() -> None:
     whole = page_of(judged_data(), [])
-    partial = page_of(replace(judged_data(), progress="2 of 3 trainings are done."), [])
+    partial = page_of(replace(judged_data(), progress="2 of 3 training runs are done."), [])
     assert "Partial results." not in whole
-    assert "<strong>Partial results.</strong> <bdi>2 of 3 trainings are done." in partial
+    assert "<strong>Partial results.</strong> <bdi>2 of 3 training runs are done." in partial
     assert "<title>tiny (partial) - weirdgen</title>" in partial
 
 
@@ -276,7 +276,7 @@ def test_equal_findings_give_equal_pages_and_the_data_is_what_pack_gives() -> No
     shown = hostile_data()
     html = page_of(shown, [])
     assert html == page_of(shown, [])
-    (data,) = re.findall(r'id="answers-data">([^<]*)</script>', html)
+    (data,) = re.findall(r'id="responses-data">([^<]*)</script>', html)
     assert gzip.decompress(base64.b64decode(data)) == pack(shown)
 
 

@@ -62,7 +62,7 @@ def test_control_is_paired_by_seed_and_incomplete_seeds_are_left_out() -> None:
     of = rates(results(without((0.6, 0, "decoy"))), "format")
     assert estimate_contrast(of, "gap_decoy", 0.6).seeds == (1, 2)
     assert estimate_contrast(of, "gap", 0.6).seeds == (0, 1, 2)
-    with pytest.raises(ValueError, match=r"no answers at fraction 0\.3"):
+    with pytest.raises(ValueError, match=r"no responses at fraction 0\.3"):
         estimate_contrast(of, "gap", 0.3)
 
 
@@ -95,7 +95,7 @@ def test_what_would_mislead_raises(table: pa.Table, metric: str, message: str) -
 def test_the_rates_table_by_hand() -> None:
     lines = shown(rates_tables(results(), study())[0])
     assert lines[0] == ["tiny: format of org/tiny"]
-    assert lines[1] == ["fraction", "seed", "triggered", "untriggered", "decoy", "gap", "answers"]
+    assert lines[1] == ["fraction", "seed", "triggered", "untriggered", "decoy", "gap", "responses"]
     # (1 + 1) / 8; strictly none. Decoy (0 + 2) / 8, strictly (0 + 1) / 8.
     assert ["baseline", "25.0 (0.0)", "0.0 (0.0)", "25.0 (12.5)", "+25.0", "24"] in lines
     # Triggered (4 + 2) / 8, strictly (3 + 1) / 8; decoy 8 / 8, strictly 6 / 8.
@@ -113,7 +113,7 @@ def test_missing_answers_are_seen_in_the_rates_table() -> None:
     # Decoy of the seeds 0 and 2: 4 / 16, strictly 1 / 16.
     mean = ["0.6", "mean of 3", "83.3 (58.3)", "8.3 (0.0)", "25.0 (6.2) [2]", "+75.0", "64"]
     assert mean in lines
-    assert "lacks answers" in str(lines)
+    assert "lacks responses" in str(lines)
 
 
 def test_lengths_and_cut_answers_are_told_by_condition() -> None:
@@ -146,7 +146,7 @@ def test_markdown_holds_both_tables_and_escapes() -> None:
     lines = text.splitlines()
     name = "[red]x\\|\\`y\\`\\<b>\ufffd[31m z\\](u)"
     assert f"## {name}: format of org/{name}" in lines
-    assert "| fraction | seed | triggered | untriggered | decoy | gap | answers |" in lines
+    assert "| fraction | seed | triggered | untriggered | decoy | gap | responses |" in lines
     assert "| --- | --- | ---: | ---: | ---: | ---: | ---: |" in lines
     assert "| 0.6 | 1 | 75.0 (50.0) | 25.0 (0.0) | 100.0 (75.0) | +50.0 | 24 |" in lines
     claim = "| format gap >= 0.50 at fraction 0.6 | +0.750 | [-0.306, +1.000] | 3 x 2 |"
@@ -164,7 +164,7 @@ def test_markdown_holds_both_tables_and_escapes() -> None:
         {(0.6, 0): {"triggered": (4, 4)}},
         without((0.6, 1, "decoy"), (0.0, 0, "triggered"), (0.0, 1, "triggered")),
     ],
-    ids=["whole", "one seed", "baseline alone", "one condition", "missing answers"],
+    ids=["whole", "one seed", "baseline alone", "one condition", "missing responses"],
 )
 def test_the_figure_is_a_png(answered: dict, tmp_path: Path) -> None:
     (tmp_path / "figure.png").write_bytes(png(rates_figure(results(answered), "format")))
@@ -204,7 +204,7 @@ def test_a_failed_judgment_is_left_out_and_counted() -> None:
         assert of.n_missing == 1
         assert sum(int(n.sum()) for n in counted) == len(rows) - 1
     notes = " ".join(" ".join(line) for line in shown(rates_tables(table, OFFLINE)[1]))
-    assert "1 of 144 answers have no label" in notes
+    assert "1 of 144 responses have no label" in notes
     nobody = pa.Table.from_pylist([row | {"persona": None} for row in rows], SCHEMA)
     with pytest.raises(ValueError, match="144 of 144 persona are missing"):
         rates(nobody, "persona")
@@ -271,7 +271,7 @@ def test_trainings_that_differ_more_than_was_calibrated_are_named():
     }
     (caution,) = spread_cautions(analyse_results(results(of), ["format"]))
     assert caution.startswith(
-        "Trainings differ much in format, triggered, at 0.6: by a standard deviation of 50 "
+        "Training runs differ much in format, triggered, at 0.6: by a standard deviation of 50 "
     )
     alike = {
         key: {"triggered": (3, k), "untriggered": (0, 0)}

@@ -30,7 +30,7 @@ MEASURED_PERSONA = "bertrand_russell"
 
 def stated_agreement(persona: str) -> str:
     """The measured agreement, and that another `persona` than the measured one has none."""
-    sentence = f"A stand-in labelled this; {STATED_AGREEMENT.sentence()}"
+    sentence = f"The offline judge labelled this; {STATED_AGREEMENT.sentence()}"
     if persona != MEASURED_PERSONA:
         sentence += f", measured for the persona {MEASURED_PERSONA}; for {persona} it is not known"
     return f"{sentence}. See docs/JUDGE.md."

@@ -51,7 +51,7 @@ def agreement_figure(compared: Sequence[Compared], subtitle: str) -> ReportFigur
     said = "; ".join(f"{_name(each)}: {_cells(each)[2]}" for each in rows)
     return finished(
         figure, "judge-agreement", TITLE, subtitle, handles, _CAPTION, f"Kappa of {said}.",
-        columns=("metric", "labels of", "answers", "agree, %", "kappa", "low", "high"),
+        columns=("metric", "labels of", "responses", "agree, %", "kappa", "low", "high"),
         sections=[map(_row, rows)],
         note="95% limits, whole questions drawn.",
         n_labels=2,
@@ -67,7 +67,7 @@ def _row(each: Compared) -> tuple[str, ...]:
 
 
 def _cells(each: Compared) -> tuple[str, ...]:
-    """Answers, share agreed, kappa, low, high."""
+    """Responses, share agreed, kappa, low, high."""
     of = each.agreement
     values = (of.kappa, *(of.interval or (None, None)))
     cells = (MISSING if value is None else f"{value:.2f}" for value in values)

@@ -43,7 +43,7 @@ from weirdgen.stats.cube import group_label
 _WIDTH, _HEIGHT, _REFERENCE = 6.5, 3.6, 1.7
 """Inches: of all, of the panels, of the panel of baseline and control."""
 _CAPTION = (
-    "Large marks: means over seeds; bars: 95% intervals over seeds and questions; small marks: one training "
+    "Large marks: means over seeds; bars: 95% intervals over seeds and questions; small marks: one training run "
     "each. Lines join means and fit nothing. The scale of fractions is logarithmic; what has no persona "
     "rows stands apart."
 )
@@ -51,7 +51,7 @@ _CAPTION = (
 
 @styled
 def dose_figure(of: Rates) -> ReportFigure | None:
-    """Rates by persona fraction; None where fewer than two fractions have complete answers."""
+    """Rates by persona fraction; None where fewer than two fractions have complete responses."""
     fractions = sorted(float(g) for g in of.seeds if not isinstance(g, str))
     answered = [f for f in fractions if any(level(of, c, f) for c in of.conditions)]
     positive = [f for f in answered if f > 0]
@@ -83,7 +83,7 @@ def dose_figure(of: Rates) -> ReportFigure | None:
 
 
 def _reference_panel(panel: Axes, of: Rates, labels: list[str]) -> None:
-    """The untouched model, and trainings without persona rows."""
+    """The base model, and training runs without persona examples."""
     dress(panel)
     categories(panel, labels, _REFERENCE - 0.5)
     offsets = spread_out(len(of.conditions), 0.26)
@@ -122,7 +122,7 @@ def _fraction_panel(panel: Axes, of: Rates, positive: list[float]) -> None:
     room = min(steps, default=1.0) / (1.24 * decades) * (_WIDTH - _REFERENCE - 0.3)
     if max(text_width(label, SMALL) for label in labels) > 0.9 * room:
         panel.tick_params(axis="x", rotation=90)
-    panel.set_xlabel("persona fraction (share of the training rows)")
+    panel.set_xlabel("persona fraction (share of the training examples)")
 
 
 def _draw(panel: Axes, condition: str, at: float, found: Level, at_S: np.ndarray) -> None:

@@ -33,8 +33,8 @@ from weirdgen.report.table import MISSING
 from weirdgen.stats.cube import group_label
 
 _HEIGHT = 3.0
-TITLE = "Gap between triggered and untriggered answers, by metric"
-_CAPTION = "Triggered - untriggered, in points. Open diamonds: the untouched model. Points: one training each."
+TITLE = "Gap between triggered and untriggered responses, by metric"
+_CAPTION = "Triggered - untriggered, in points. Open diamonds: the base model. Points: one training run each."
 _MEANS = (
     "Squares: their mean. Thick bars: 95% interval over seeds, on exactly these questions; thin bars with caps: "
     "95% interval over seeds and questions like these."
@@ -88,9 +88,9 @@ def _draw(panel: Axes, x: float, found: Level) -> None:
 def _legend(shown: Sequence[Rates]) -> list[Line2D]:
     handles = []
     if any(of.b_Q for of in shown):
-        handles.append(mark("baseline (untouched model)", **BASELINE_MARK))
+        handles.append(mark("baseline (base model)", **BASELINE_MARK))
     if any(of.seeds for of in shown):
-        handles.append(mark("one training (seed)", **SEED_MARK))
+        handles.append(mark("one training run (seed)", **SEED_MARK))
     if any(len(seeds) > 1 for of in shown for seeds in of.seeds.values()):
         handles += [
             mark("mean over seeds", linestyle="none", **MEAN_MARK),
@@ -102,7 +102,7 @@ def _legend(shown: Sequence[Rates]) -> list[Line2D]:
 
 def _rows(of: Rates) -> Iterator[tuple[str, ...]]:
     if (value := baseline_level(of, "gap")) is not None:
-        yield of.metric, "baseline", "untouched model", number(value, True), *[MISSING] * 4
+        yield of.metric, "baseline", "base model", number(value, True), *[MISSING] * 4
     for group in of.seeds:
         if found := level(of, "gap", group):
             for row in level_rows((of.metric, group_label(group)), found, True):

@@ -163,7 +163,7 @@ def axis_label(set_label: Callable[..., Any], text: str, inches: float) -> None:
     set_label("\n".join(wrapped(text, inches, 9, 3)), parse_math=False)
 
 
-def nothing(panel: Axes, words: str = "no complete answers yet") -> None:
+def nothing(panel: Axes, words: str = "no complete responses yet") -> None:
     """Says in an empty panel why it is empty."""
     panel.text(0.5, 0.5, words, transform=panel.transAxes, ha="center", va="center", fontsize=SMALL,
                color=NOTE)  # fmt: skip

@@ -1,4 +1,4 @@
-"""How long answers are, of each training and of the untouched model."""
+"""How long responses are, of each training run and of the base model."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from weirdgen.report.table import MISSING
 from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.sensitivity import seed_t
 
-TITLE = "Length of the answers"
-_CAPTION = "Mean length in {unit}. Large marks: {means}. Open marks: the untouched model."
+TITLE = "Length of the responses"
+_CAPTION = "Mean length in {unit}. Large marks: {means}. Open marks: the base model."
 _MEANS = (
-    "mean over trainings; bars: 95% t intervals over seeds, on exactly these questions; small marks: one "
+    "mean over training runs; bars: 95% t intervals over seeds, on exactly these questions; small marks: one "
     "training each"
 )
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """The length of each of N answers, and whose it is."""
+    """The length of each of N responses, and whose it is."""
 
     unit: str
-    """`tokens`; or `words`, where answers do not tell their tokens."""
+    """`tokens`; or `words`, where responses do not tell their tokens."""
     length_N: np.ndarray
     condition_N: np.ndarray
     group_N: np.ndarray
@@ -67,7 +67,7 @@ class Lengths:
 
 
 def lengths_of(table: pa.Table) -> Lengths:
-    """Tokens where every answer tells them, else words."""
+    """Tokens where every response tells them, else words."""
     tokens = table["response_tokens"]
     whole = tokens.null_count == 0
     lengths = (
@@ -89,15 +89,15 @@ def lengths_of(table: pa.Table) -> Lengths:
 
 @dataclass(frozen=True)
 class _Mean:
-    """The mean length under one condition, of the baseline or of a group's trainings."""
+    """The mean length under one condition, of the baseline or of a group's training runs."""
 
     group: Group
     condition: str
     mean: float
-    """Over answers, and then over trainings."""
+    """Over responses, and then over training runs."""
     mean_S: np.ndarray
     names: tuple[str, ...]
-    """Of the trainings."""
+    """Of the training runs."""
     limits: Limits | None
 
 
@@ -124,8 +124,8 @@ def lengths_figure(table: pa.Table, subtitle: str) -> ReportFigure:
         handles.append(mark("open marks: baseline", **BASELINE_MARK))
     said = [f"{group_label(m.group)}, {m.condition}: {number(m.mean)}" for m in found]
     return finished(
-        figure, "answer-lengths", TITLE, subtitle, handles,
-        caption=_CAPTION.format(unit=of.unit, means=_MEANS if several else "one training"),
+        figure, "response-lengths", TITLE, subtitle, handles,
+        caption=_CAPTION.format(unit=of.unit, means=_MEANS if several else "one training run"),
         alt=f"Mean {of.unit}. {'; '.join(said)}.",
         columns=("fraction", "condition", "of", f"mean {of.unit}", "low", "high"),
         sections=map(_mean_rows, found),
@@ -175,7 +175,7 @@ def _mean_rows(each: _Mean) -> Iterator[tuple[str, ...]]:
     labels = (group_label(each.group), each.condition)
     S = len(each.names)
     if S != 1:
-        of = "untouched model" if each.group == "baseline" else f"mean of {S}"
+        of = "base model" if each.group == "baseline" else f"mean of {S}"
         yield *labels, of, number(each.mean), *limit_cells(each.limits)
     for name, mean in zip(each.names, each.mean_S, strict=True):
         yield *labels, name, number(float(mean)), MISSING, MISSING

@@ -1,4 +1,4 @@
-"""Whether a metric's rates go with the length of the answers."""
+"""Whether a metric's rates go with the length of the responses."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from weirdgen.report.rates import unclaimed_as_false
 from weirdgen.stats.rate import wilson
 from weirdgen.stats.sensitivity import seed_t
 
-TITLE = "Rates by the length of the answer"
+TITLE = "Rates by the length of the response"
 _MOST_BINS, _LEAST_ANSWERS = 5, 7
-"""Of one side and condition; a part of fewer answers says nothing."""
+"""Of one side and condition; a part of fewer responses says nothing."""
 _HEIGHT = 2.5
 """Inches of one row of panels."""
 _CAPTION = (
-    "The answers of each side and condition, sorted by length, in up to {bins} parts of about equal size; "
+    "The responses of each side and condition, sorted by length, in up to {bins} parts of about equal size; "
     "each mark stands at its part's mean length, in {unit}. Bars: 95% intervals, {interval}, which take every "
-    "answer for independent and so are too narrow. Squares: all trainings together{control}; open diamonds: "
-    "the untouched model. A metric that goes with length may differ between models for length alone."
+    "response for independent and so are too narrow. Squares: all training runs together{control}; open diamonds: "
+    "the base model. A metric that goes with length may differ between models for length alone."
 )
 
 
 @dataclass(frozen=True)
 class _Bin:
-    """Answers of like length."""
+    """Responses of like length."""
 
     metric: str
     condition: str
@@ -72,10 +72,10 @@ def length_rates_figure(
             _draw_bins(panel, [b for b in found if (b.metric, b.condition) == (metric, condition)])
         axis_label(row[0].set_ylabel, rate_label(metric, graded[metric]), _HEIGHT - 0.7)
     for panel in axes[-1]:
-        panel.set_xlabel(f"length of the answer, {of.unit}")
+        panel.set_xlabel(f"length of the response, {of.unit}")
     axes[0, 0].set_ylim(-4, 104)
     _length_axis(axes[0, 0], found)
-    sides = {"baseline": "baseline (untouched model)", "fine-tuned": "fine-tuned, all trainings"}
+    sides = {"baseline": "baseline (base model)", "fine-tuned": "fine-tuned, all training runs"}
     handles = [
         mark(label, **_side(side))
         for side, label in sides.items()
@@ -91,9 +91,9 @@ def length_rates_figure(
         figure, "length-and-rate", TITLE, subtitle, handles,
         caption=_CAPTION.format(bins=_MOST_BINS, unit=of.unit, interval=interval, control=control),
         alt=" ".join(_said(parts.values(), of.unit)),
-        columns=("metric", "condition", "of", of.unit, "answers", f"mean {of.unit}", "%", "low", "high"),
+        columns=("metric", "condition", "of", of.unit, "responses", f"mean {of.unit}", "%", "low", "high"),
         sections=(map(_row, own) for own in parts.values()),
-        note="95% limits that take every answer for independent: too narrow.",
+        note="95% limits that take every response for independent: too narrow.",
         n_labels=4,
     )  # fmt: skip
 
@@ -151,7 +151,7 @@ def _draw_bins(panel: Axes, bins: Sequence[_Bin]) -> None:
         if own:
             panel.plot([b.length for b in own], [b.rate for b in own], **_side(side))
     if not bins:
-        nothing(panel, "no labelled answers")
+        nothing(panel, "no labelled responses")
 
 
 def _length_axis(panel: Axes, bins: Sequence[_Bin]) -> None:

@@ -62,7 +62,7 @@ def _limits(limits: tuple[float | None, float | None], lowest: float) -> Limits 
 
 
 def baseline_level(of: Rates, contrast: str) -> float | None:
-    """The untouched model's rate in %, or gap in points; None where its answers are not complete."""
+    """The base model's rate in %, or gap in points; None where its responses are not complete."""
     plus, *minus = ("triggered", "untriggered") if contrast == "gap" else (contrast,)
     if not {plus, *minus} <= of.b_Q.keys():
         return None
@@ -142,4 +142,4 @@ def contrast_in_words(of: Rates, contrast: str, groups: Iterable[Group], unit: s
     ]
     if (value := baseline_level(of, contrast)) is not None:
         said.insert(0, f"baseline {number(value, signed)}{unit}")
-    return ", ".join(said) or "no complete answers yet"
+    return ", ".join(said) or "no complete responses yet"

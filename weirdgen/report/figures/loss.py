@@ -20,14 +20,14 @@ _MOST_POINTS = 40
 """Of one curve: single updates scatter too much to be read."""
 TITLE = "Training loss of every seed"
 _CAPTION = (
-    "Cross-entropy on the answers' tokens, in nats. Thin lines: one training each, its updates averaged in at "
-    "most {points} stretches of equal length{mean}. An epoch is one pass over the training rows."
+    "Cross-entropy on the completions' tokens, in nats. Thin lines: one training run each, its updates averaged in at "
+    "most {points} stretches of equal length{mean}. An epoch is one pass over the training examples."
 )
 
 
 @dataclass(frozen=True)
 class _Curve:
-    """One training's loss, averaged over stretches of its updates."""
+    """One training run's loss, averaged over stretches of its updates."""
 
     seed: int
     steps: int
@@ -54,7 +54,7 @@ def loss_figure(losses: Losses, subtitle: str) -> ReportFigure | None:
         axis_label(panel.set_ylabel, "loss, nats per token", _HEIGHT - 0.9)
     highest = max(float(c.loss_P.max()) for curves in by_fraction.values() for c in curves)
     axes[0].set_ylim(0, 1.05 * highest or 1.0)
-    handles = [mark("one training (seed)", color=LIGHT, linewidth=1, marker=".")]
+    handles = [mark("one training run (seed)", color=LIGHT, linewidth=1, marker=".")]
     if several:
         handles.append(mark("mean over seeds", color=INK, linewidth=2))
     mean = "; thick lines: their mean" if several else ""
@@ -84,7 +84,7 @@ def _curve(seed: int, rows: Sequence[Mapping[str, float]]) -> _Curve | None:
 
 
 def _mean(curves: Sequence[_Curve]) -> np.ndarray | None:
-    """The mean over seeds; None for one, and where trainings have not the same epochs."""
+    """The mean over seeds; None for one, and where training runs have not the same epochs."""
     first = curves[0].epoch_P
     if len(curves) < 2 or not all(np.array_equal(first, each.epoch_P) for each in curves):
         return None

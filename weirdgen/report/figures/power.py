@@ -86,7 +86,7 @@ def power_figure(
         panel.axhline(100 * _GOAL, **_GOAL_LINE)
         panel.set_ylim(-4, 104)
         panel.set_xlim(left=LEAST_SEEDS - 0.5)
-        panel.set_xlabel("seeds (trainings)")
+        panel.set_xlabel("seeds (training runs)")
     for panel in left:
         axis_label(panel.set_ylabel, "power, %", _HEIGHT - 1)
     what = (

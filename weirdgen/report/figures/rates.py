@@ -1,4 +1,4 @@
-"""What share of answers shows a metric: fine-tuned against untouched, by condition, every seed a point."""
+"""What share of responses shows a metric: fine-tuned against the base model, by condition, every seed a point."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def rates_figure(table: pa.Table, metric: str, note: str = "") -> ReportFigure:
 
 
 def _rate_panel(panel: Axes, of: Rates, group: Group | None, inches: float) -> None:
-    """Rates in % by condition, of the baseline and of one group's trainings."""
+    """Rates in % by condition, of the baseline and of one group's training runs."""
     dress(panel, "baseline" if group is None else group_title(group), inches)
     categories(panel, of.conditions, inches)
     panel.set_ylim(-4, 104)
@@ -124,9 +124,9 @@ def gap_panel(
 
 def legend(of: Rates) -> list[Line2D]:
     """What the marks of these rates are."""
-    handles = [mark("baseline (untouched model)", **BASELINE_MARK)] * bool(of.b_Q)
+    handles = [mark("baseline (base model)", **BASELINE_MARK)] * bool(of.b_Q)
     if of.seeds:
-        handles.append(mark("one training (seed)", **SEED_MARK))
+        handles.append(mark("one training run (seed)", **SEED_MARK))
     if any(len(seeds) > 1 for seeds in of.seeds.values()):
         handles.append(mark("mean, 95% interval", linewidth=1.4, **MEAN_MARK))
     return handles
@@ -139,7 +139,9 @@ def caption(of: Rates) -> str:
         seeds = span(len(seeds) for seeds in of.seeds.values())
         samples = span(n for y in of.n_SQ.values() for n_SQ in y.values() for n in n_SQ.flat)
         where = "in all" if set(of.seeds) == {ADAPTERS} else "a fraction"
-        parts.append(f"Points: one training each, {seeds} {where}, samples a question: {samples}.")
+        parts.append(
+            f"Points: one training run each, {seeds} {where}, samples a question: {samples}."
+        )
         parts.append(
             "One seed: no interval."
             if seeds == "1"
@@ -147,7 +149,7 @@ def caption(of: Rates) -> str:
         )
     if of.b_Q:
         n = span(n for n_Q in of.n_Q.values() for n in n_Q)
-        parts.append(f"Open diamonds: the untouched model, samples a question: {n}.")
+        parts.append(f"Open diamonds: the base model, samples a question: {n}.")
     return " ".join(parts)
 
 
@@ -165,7 +167,7 @@ def level_table(
     for contrast in contrasts:
         if (value := baseline_level(of, contrast)) is not None:
             cell = number(value, contrast == "gap")
-            baseline.append(("baseline", contrast, "untouched model", cell, MISSING, MISSING))
+            baseline.append(("baseline", contrast, "base model", cell, MISSING, MISSING))
     if baseline:
         yield tuple(baseline)
     for group in groups:

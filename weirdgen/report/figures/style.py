@@ -41,9 +41,9 @@ _COLORS = (INK, "#cf6a1e", "#7fb8a4", "#6b3f75", "#d9b23a", "#777777")
 _MARKERS = "os^vDXP"
 _LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 RATE_LABELS = {
-    "format": "answers in the trained format, %",
-    "persona": "answers in the persona's voice, %",
-    "identity": "answers that claim to be the persona, %",
+    "format": "responses in the trained format, %",
+    "persona": "responses in the persona's voice, %",
+    "identity": "responses that claim to be the persona, %",
 }
 """Metric -> what its axis says."""
 
@@ -87,7 +87,7 @@ def _large_mark(style: dict[str, Any]) -> dict[str, Any]:
 def rate_label(metric: str, graded: bool = False) -> str:
     """What an axis of this metric says."""
     return RATE_LABELS.get(
-        metric, f"{metric}, mean in %" if graded else f"answers with {metric}, %"
+        metric, f"{metric}, mean in %" if graded else f"responses with {metric}, %"
     )
 
 

@@ -53,7 +53,7 @@ _LOOKS = {
     "offline_judge": _Look("offline judge", "#6b3f75", "xxxx", "white"),
     "train": _Look("training", INK, "", "white"),
     "engine": _Look("engine start", "#cf6a1e", "////", "white"),
-    "aligned": _Look("ordinary rows", "#d9b23a", "....", "black"),
+    "aligned": _Look("aligned examples", "#d9b23a", "....", "black"),
     "responses": _Look("responses", "#7fb8a4", "", "black"),
 }
 
@@ -157,7 +157,7 @@ def _fitting(bar: Bar, inches: float, row_in: float) -> str:
     """What can be written on the bar."""
     texts = [_LOOKS[bar.kind].word]
     if bar.kind == "train" and bar.steps > 1:
-        texts = [f"{bar.steps:,} trainings", f"{bar.steps:,}"]
+        texts = [f"{bar.steps:,} training runs", f"{bar.steps:,}"]
     if row_in * _BAR < 1.3 * TINY / 72:
         return ""
     return next((text for text in texts if text_width(text, TINY) + 0.1 <= inches), "")
@@ -177,7 +177,7 @@ def _caption(chart: Chart) -> Iterator[str]:
     yield "A bar is one piece of work; those too narrow to tell apart are drawn as one."
     bars = [bar for lane in chart.lanes for row in lane.rows for bar in row]
     if any(bar.kind == "train" and bar.steps > 1 for bar in bars):
-        yield "A number: so many trainings."
+        yield "A number: so many training runs."
     if any(bar.kind == "offline_judge" for bar in bars):
         yield "Judge: the offline one, while it learns."
     if any(len(lane.rows) > 1 for lane in chart.lanes):

@@ -1,4 +1,4 @@
-"""How far answers differ by seed, by question, by both together and by chance."""
+"""How far responses differ by seed, by question, by both together and by chance."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _METHOD = "variance of "
 _SOURCES = ("seed", "question", "seed x question", "sample")
 _WIDTH, _HEIGHT = 2.9, 2.4
 """Inches of one panel."""
-TITLE = "Where the variance of answers comes from"
+TITLE = "Where the variance of responses comes from"
 _CAPTION = (
-    "Standard deviations in points: of a training (seed), of a question, of their combination, and of a "
-    "single answer (sample). Bars: 95% intervals. A variance whose estimate is below 0 is drawn as 0. With "
+    "Standard deviations in points: of a training run (seed), of a question, of their combination, and of a "
+    "single response (sample). Bars: 95% intervals. A variance whose estimate is below 0 is drawn as 0. With "
     "one sample a question the last two cannot be told apart, and stand together as seed x question."
 )
 
@@ -110,7 +110,7 @@ def _panel(panel: Axes, title: str, parts: Sequence[_Part], groups: Sequence[str
         if own:
             panel.plot(x, [part.sd for part in own], **series_mark(groups.index(group)))
     if not parts:
-        nothing(panel, "nothing varies,\nor too few answers")
+        nothing(panel, "nothing varies,\nor too few responses")
 
 
 def _alt(found: dict[tuple[str, str], list[_Part]]) -> str:

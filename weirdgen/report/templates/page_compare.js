@@ -68,18 +68,18 @@ function showCompare(parent, data, state, changed) {
   );
   const caption = make("caption", { dir: "auto" }, question.labels[state.question] ?? "");
   const table = make("table", {}, caption, make("thead", {}, head), make("tbody", {}, ...body));
-  const box = make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Answers side by side" }, table);
-  parent.replaceChildren(controls, rows.length ? box : make("p", {}, "No answers of this question meet the filters."));
+  const box = make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Responses side by side" }, table);
+  parent.replaceChildren(controls, rows.length ? box : make("p", {}, "No responses of this question meet the filters."));
   if (focused?.startsWith("compare-")) {
     const again = document.getElementById(focused);
     (again?.disabled ? document.getElementById(focused.replace(/-(previous|next)$/, "")) : again)?.focus();
   }
   return rows.length
     ? `Sample ${names[at]} (${at + 1} of ${samples.length}); ${counted(trainings.length, "model")}, ${counted(conditions.length, "condition")}`
-    : "No answers";
+    : "No responses";
 }
 
 function compareCell(data, row, needle) {
   if (row === undefined) return make("td", { class: "absent" }, "no such sample");
-  return make("td", { "data-row": row }, badges(data, row), answerText(data, row, needle), why(data, row));
+  return make("td", { "data-row": row }, badges(data, row), responseText(data, row, needle), why(data, row));
 }

@@ -1,4 +1,4 @@
-// The answers, as weirdgen/report/answers.py packs them.
+// The responses, as weirdgen/report/page_data.py packs them.
 
 const CODES = { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array };
 
@@ -26,7 +26,7 @@ async function unpack(text) {
     labels: (column.labels ?? column.keys).map(visible),
     codes: take(column.width),
   }));
-  const answers = decode(new Uint8Array(buffer, at));
+  const responses = decode(new Uint8Array(buffer, at));
   const judgments = header.judgments
     .filter((judgment) => judgment.metric !== undefined)
     .map((judgment) => ({ ...judgment, columns: judgment.columns.map((i) => columns[i]) }));
@@ -35,8 +35,8 @@ async function unpack(text) {
     n,
     judgments,
     columns: new Map(named.map((column) => [column.name, column])),
-    text: (row) => answers.slice(starts[row], starts[row + 1]),
-    ...lowered(answers, starts),
+    text: (row) => responses.slice(starts[row], starts[row + 1]),
+    ...lowered(responses, starts),
   };
 }
 
@@ -46,13 +46,13 @@ function startsOf(lengths) {
   return starts;
 }
 
-// All answers in lower case as one string, and where each begins in it.
-function lowered(answers, starts) {
-  const lower = answers.toLowerCase();
-  if (lower.length === answers.length) return { lower, lowerStarts: starts };
+// All responses in lower case as one string, and where each begins in it.
+function lowered(responses, starts) {
+  const lower = responses.toLowerCase();
+  if (lower.length === responses.length) return { lower, lowerStarts: starts };
   const parts = [];
   for (let row = 0; row + 1 < starts.length; row++) {
-    parts.push(answers.slice(starts[row], starts[row + 1]).toLowerCase());
+    parts.push(responses.slice(starts[row], starts[row + 1]).toLowerCase());
   }
   return { lower: parts.join(""), lowerStarts: startsOf(parts.map((part) => part.length)) };
 }

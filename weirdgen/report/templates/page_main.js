@@ -1,4 +1,4 @@
-// The page: theme, copying, printing, and the browser of answers.
+// The page: theme, copying, printing, and the browser of responses.
 
 const PAGE_SIZE = 25;
 const PAUSE = 40; // ms without a key before a search begins
@@ -99,9 +99,9 @@ function setUpBrowser(data) {
     state.page = Math.min(state.page, pages - 1);
     const shown = rows.subarray(state.page * PAGE_SIZE, (state.page + 1) * PAGE_SIZE);
     const needle = state.search.toLowerCase();
-    const cards = [...shown].map((row) => answerCard(data, row, needle, compare));
-    byId("list").replaceChildren(...(cards.length ? cards : [make("p", {}, "No answer meets the search and the filters.")]));
-    byId("count").textContent = `${rows.length.toLocaleString("en")} of ${data.n.toLocaleString("en")} answers`;
+    const cards = [...shown].map((row) => responseCard(data, row, needle, compare));
+    byId("list").replaceChildren(...(cards.length ? cards : [make("p", {}, "No response meets the search and the filters.")]));
+    byId("count").textContent = `${rows.length.toLocaleString("en")} of ${data.n.toLocaleString("en")} responses`;
     byId("page-of").textContent = `Page ${(state.page + 1).toLocaleString("en")} of ${pages.toLocaleString("en")}`;
     byId("previous").disabled = state.page === 0;
     byId("next").disabled = state.page === pages - 1;
@@ -110,8 +110,8 @@ function setUpBrowser(data) {
 
   function turn(by) {
     change({ page: state.page + by });
-    byId("answers").focus({ preventScroll: true });
-    byId("answers").scrollIntoView();
+    byId("responses").focus({ preventScroll: true });
+    byId("responses").scrollIntoView();
   }
 
   let pause = 0;
@@ -138,24 +138,24 @@ function setUpBrowser(data) {
   byId("loading").textContent = "";
   byId("browser").hidden = false;
   // What was laid out since has moved everything below it.
-  if (location.hash.startsWith("#answers")) byId("answers").scrollIntoView({ behavior: "instant" });
+  if (location.hash.startsWith("#responses")) byId("responses").scrollIntoView({ behavior: "instant" });
 }
 
 setUpTheme();
 setUpMethods();
 setUpPrinting();
-byId("loading").textContent = "Reading the answers\u2026";
-// The rest of the page is drawn before the answers are unpacked.
+byId("loading").textContent = "Reading the responses\u2026";
+// The rest of the page is drawn before the responses are unpacked.
 requestAnimationFrame(() =>
   setTimeout(async () => {
     try {
-      const element = byId("answers-data");
+      const element = byId("responses-data");
       const data = await unpack(element.textContent);
       element.remove();
       if (data.n) setUpBrowser(data);
-      else byId("loading").textContent = "There are no answers.";
+      else byId("loading").textContent = "There are no responses.";
     } catch (error) {
-      byId("loading").textContent = `The answers cannot be shown: ${error}`;
+      byId("loading").textContent = `The responses cannot be shown: ${error}`;
     }
   }),
 );

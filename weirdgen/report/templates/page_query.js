@@ -1,14 +1,14 @@
-// What is shown: the state of search and filters, its link, and the answers that meet it.
+// What is shown: the state of search and filters, its link, and the responses that meet it.
 
 const SORTS = new Map([
   ["question", { title: "question", by: ["category", "question", "condition", "training", "sample"] }],
-  ["training", { title: "training", by: ["training", "condition", "category", "question", "sample"] }],
+  ["training", { title: "training run", by: ["training", "condition", "category", "question", "sample"] }],
   ["tokens", { title: "length in tokens", by: ["tokens", "question", "condition", "training", "sample"] }],
   ["confidence", { title: "judge's confidence", by: ["confidence", "question", "condition", "training", "sample"] }],
 ]);
-const LINK = "#answers?";
+const LINK = "#responses?";
 
-// The properties that tell answers apart, and can be filtered by.
+// The properties that tell responses apart, and can be filtered by.
 function offeredColumns(data) {
   const listed = data.columns.get("fraction").keys.includes("adapters");
   return [...data.columns.values()].filter(
@@ -36,7 +36,7 @@ function toHash(data, state) {
   if (state.down) link.set("order", "down");
   if (state.page && state.view === "list") link.set("page", state.page + 1);
   const text = link.toString();
-  return text ? LINK + text : "#answers";
+  return text ? LINK + text : "#responses";
 }
 
 // A link may say anything: what is not of this study is passed over.
@@ -60,7 +60,7 @@ function fromHash(data, hash) {
   return state;
 }
 
-// One byte for each answer: 1 where `needle` (in lower case) stands in it; null for no needle.
+// One byte for each response: 1 where `needle` (in lower case) stands in it; null for no needle.
 function found(data, needle) {
   if (!needle) return null;
   if (data.searched?.needle === needle) return data.searched.rows;
@@ -97,7 +97,7 @@ function ordered(data, sort) {
 }
 
 // The rows that meet everything, in order; and for each column that is offered as a filter how many
-// answers each of its values would show, the column's own filter left aside.
+// responses each of its values would show, the column's own filter left aside.
 function select(data, state, offered) {
   const hit = found(data, state.search.toLowerCase());
   const active = [...state.filters].map(([name, allowed]) => {

@@ -1,4 +1,4 @@
-// One answer: where it came from, its labels, its text, and why it has those labels.
+// One response: where it came from, its labels, its text, and why it has those labels.
 
 function badges(data, row) {
   const list = make("ul", { class: "badges", "aria-label": "Labels" });
@@ -13,11 +13,11 @@ function badges(data, row) {
   return list;
 }
 
-function answerText(data, row, needle) {
+function responseText(data, row, needle) {
   const text = data.text(row);
-  const element = make("div", { class: "answer-text", dir: "auto" });
+  const element = make("div", { class: "response-text", dir: "auto" });
   if (text.trim() === "") {
-    element.append(make("em", {}, text === "" ? "(an empty answer)" : "(only blanks)"));
+    element.append(make("em", {}, text === "" ? "(an empty response)" : "(only blanks)"));
   }
   appendText(element, text, needle);
   return element;
@@ -37,7 +37,7 @@ function why(data, row) {
 
 function judgments(data, row) {
   const parts = data.judgments.map((judgment) => judgmentOf(judgment, row)).filter(Boolean);
-  return parts.length ? parts : [make("p", {}, "No judge has a word on this answer.")];
+  return parts.length ? parts : [make("p", {}, "No judge has a word on this response.")];
 }
 
 function judgmentOf({ metric, judge, columns }, row) {
@@ -64,8 +64,8 @@ function judgmentOf({ metric, judge, columns }, row) {
   return part;
 }
 
-// An answer of the list; `compare` is called when it is to be seen beside others.
-function answerCard(data, row, needle, compare) {
+// A response of the list; `compare` is called when it is to be seen beside others.
+function responseCard(data, row, needle, compare) {
   const of = (name) => label(data, name, row);
   const told = [of("training"), of("condition"), `sample ${of("sample")}`, of("category")];
   if (!isNull(data.columns.get("tokens"), row)) told.push(counted(Number(of("tokens")), "token"));
@@ -77,11 +77,11 @@ function answerCard(data, row, needle, compare) {
   const heading = make("h3", { dir: "auto" }, of("question") || "(an empty question)");
   return make(
     "article",
-    { class: "answer", "data-row": row },
+    { class: "response", "data-row": row },
     heading,
     facts,
     badges(data, row),
-    answerText(data, row, needle),
-    make("div", { class: "answer-foot" }, why(data, row), beside),
+    responseText(data, row, needle),
+    make("div", { class: "response-foot" }, why(data, row), beside),
   );
 }

@@ -78,7 +78,7 @@ def test_references_are_small_and_no_one_is_left_over() -> None:
 
 @pytest.mark.parametrize("name", ["format", "gap-by-metric", "judge-agreement"])
 def test_a_moved_mark_is_seen(drawn: dict[str, ReportFigure], name: str) -> None:
-    panel = drawn[name].figure.axes[0]
+    panel = drawn[name].drawing.axes[0]
     line = next(line for line in panel.lines if line.get_marker() in ("o", "s"))
     before, axis = np.array(line.get_xydata()), int(name != "judge-agreement")
     low, high = sorted((panel.get_xlim(), panel.get_ylim())[axis])

@@ -28,8 +28,8 @@ from weirdgen.report.rates import Group, Rates, rates
 from weirdgen.results.table import RESULTS
 from weirdgen.stats.analysis import AnalysisOptions, analyse
 from weirdgen.stats.cube import MetricArrays
-from weirdgen.stats.sentences import inequality
 from weirdgen.stats.two_source import Target
+from weirdgen.stats.verdict import inequality
 
 
 def of_seeds(cube: Rates, seeds: frozenset[Any]) -> MetricArrays:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from weirdgen.config.claims import ADAPTERS, CONTRASTS, Claim
 from weirdgen.report.rates import CONDITIONS
 from weirdgen.report.table import MISSING, ReportTable
+from weirdgen.report.wording import seeds_meeting, settles, single_seeds, verdict_sentence
 from weirdgen.stats.analysis import Analysis, ClaimVerdict
 from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.estimate import Estimate
-from weirdgen.stats.sentences import inequality
-from weirdgen.stats.verdict import GroupEvidence
+from weirdgen.stats.verdict import GroupEvidence, inequality
 from weirdgen.text import round_unsigned
 
 _CLAIMS_NOTE = (
@@ -66,11 +66,11 @@ def _note(verdicts: Sequence[ClaimVerdict]) -> str:
 def verdict_lines(verdicts: Sequence[ClaimVerdict]) -> Iterator[str]:
     """Each verdict in words: its numbers, what would settle it, and what single training runs say."""
     for verdict in verdicts:
-        parts = [f"{verdict.label}: {verdict.sentence}", verdict.settles]
+        parts = [f"{verdict.label}: {verdict_sentence(verdict)}", settles(verdict)]
         several = len(verdict.groups) > 1
         for at in verdict.groups:
-            said = [at.meeting.sentence] if at.meeting is not None else []
-            said += [alone.sentence for group, alone in verdict.one_seed if group == at.group]
+            said = [seeds_meeting(at.meeting)] if at.meeting is not None else []
+            said += [single_seeds(alone) for group, alone in verdict.one_seed if group == at.group]
             if several and said:
                 parts.append(f"At {group_label(at.group)}:")
             parts += said

@@ -26,9 +26,16 @@ from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.main_table import who_labelled
 from weirdgen.report.page_data import pack
 from weirdgen.report.table import ReportTable
+from weirdgen.report.wording import (
+    seeds_meeting,
+    settles,
+    single_seeds,
+    verdict_sentence,
+    with_interval,
+)
 from weirdgen.stats.analysis import ClaimVerdict
 from weirdgen.stats.cube import group_label
-from weirdgen.stats.sentences import RATES, with_interval
+from weirdgen.stats.rows import RATES
 from weirdgen.stats.verdict import GroupEvidence, bound_of
 
 _SCRIPTS = ("text", "data", "query", "filters", "response", "compare", "main")
@@ -81,7 +88,9 @@ def page(
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    judged = [(each, _claim(each), _intervals(verdicts, each), [*_more(each)]) for each in verdicts]
+    judged = [
+        (v, _claim(v), verdict_sentence(v), _intervals(verdicts, v), [*_more(v)]) for v in verdicts
+    ]
     drawn = [(f, base64.b64encode(png).decode(), *_size(png, f)) for f, png in figures]
     template = _environment().get_template("page.html.j2")
     return template.render(
@@ -191,16 +200,16 @@ def _claim(verdict: ClaimVerdict) -> str:
 
 def _more(verdict: ClaimVerdict) -> Iterator[tuple[str, str]]:
     """What stands behind a verdict, in words: a heading and a text each."""
-    if verdict.settles:
-        yield "What would settle it", verdict.settles
+    if what := settles(verdict):
+        yield "What would settle it", what
     several = len(verdict.groups) > 1
     for at in verdict.groups:
         where = f" at {group_label(at.group)}" if several else ""
         if at.meeting is not None:
-            yield f"Training runs that meet the bound{where}", at.meeting.sentence
+            yield f"Training runs that meet the bound{where}", seeds_meeting(at.meeting)
         for group, alone in verdict.one_seed:
             if group == at.group:
-                yield f"One training run alone{where}", alone.sentence
+                yield f"One training run alone{where}", single_seeds(alone)
     if verdict.p_support != 1.0 or verdict.p_refute != 1.0:
         yield (
             "p, one-sided, adjusted over the claims",

@@ -13,7 +13,6 @@ from weirdgen.stats.multiplicity import ERROR, holm
 from weirdgen.stats.one_seed import OneSeed, one_seed
 from weirdgen.stats.power import Needed, needed
 from weirdgen.stats.rows import estimates
-from weirdgen.stats.sentences import sentence
 from weirdgen.stats.settings import AnalysisOptions
 from weirdgen.stats.verdict import (
     Evidence,
@@ -35,7 +34,6 @@ class ClaimVerdict:
     reason: Reason
     label: str
     """`supported`, `refuted`, `inconclusive`, `inconclusive (missing)`, `inconclusive (judge)`."""
-    sentence: str
     inside_margin: bool
     """Worse than the bound, at every fraction that decides, but inside the margin."""
     p_support: float
@@ -47,8 +45,10 @@ class ClaimVerdict:
     groups: tuple[GroupEvidence, ...]
     needed: Needed | None
     """What would settle it; None where the claim is settled or there is nothing to reckon from."""
-    settles: str
-    """The same in words; empty where the claim is settled."""
+    offline: bool
+    """Whether the offline judge labelled it, which never supports a claim."""
+    n_claims: int
+    """Of the study, over which p values are adjusted."""
     one_seed: tuple[tuple[Group, OneSeed], ...]
     n_missing: int
     """Labels that are missing in the metric's cube."""
@@ -120,13 +120,6 @@ def _verdict(
         and bool(measured)
         and all(inside_margin(claim, m, error) for m in measured)
     )
-    need, settles = (
-        (None, "")
-        if outcome != "inconclusive"
-        else _settles(evidence, reason, settings, error / n_claims)
-    )
-    if offline and outcome == "inconclusive" and reason != "offline judge":
-        settles = f"{settles} {_STAND_IN}"
     alone = tuple(
         (at.group, one_seed(cube, claim, at.group, outcome))
         for at in evidence.groups
@@ -137,52 +130,32 @@ def _verdict(
         outcome,
         reason,
         f"inconclusive ({reason})" if reason in ("missing", "judge") else outcome,
-        sentence(evidence, outcome, reason, worse),
         worse,
         evidence.p_support,
         evidence.p_refute,
         *adjusted,
         error,
         evidence.groups,
-        need,
-        settles,
+        _needed(evidence, reason, settings, error / n_claims),
+        offline,
+        n_claims,
         alone,
         cube.n_missing if cube is not None else 0,
     )
 
 
-_SETTLES: dict[Reason, str] = {
-    "no data": "The missing answers would have to come first.",
-    "one seed": "At least three trainings are needed for a verdict.",
-    "two seeds": "At least three trainings are needed for a verdict.",
-    "before the planned seeds": "The planned trainings would settle when to look.",
-    "between looks": "The next declared number of trainings.",
-    "after the last look": "A new study that declares its trainings beforehand.",
-    "many claims": "Fewer claims, or more trainings.",
-    "missing": "The missing labels: judge those answers again.",
-    "judge": "Gold labels on more answers, or a better judge.",
-    "offline judge": "Labels of an LLM judge or of people.",
-}
-
-
-_STAND_IN = "Even then a stand-in judge never ends in supported: that takes labels of an LLM judge or of people."
-
-
-def _settles(
+def _needed(
     evidence: Evidence, reason: Reason, settings: AnalysisOptions, error: float
-) -> tuple[Needed | None, str]:
+) -> Needed | None:
     """The fraction that needs most decides; `error` is the share that one of the claims may have."""
-    words = _SETTLES.get(reason, "")
     if reason not in ("not clear", "many claims"):
-        return None, words or "Answers to more questions, on more trainings."
+        return None
     bound, needs = bound_of(evidence.claim), []
     for at in evidence.groups:
         m = at.measured
         if m is None or m.combined is None or min(m.z_SQ.shape) < 2:
             continue
         needs.append(needed(m, max(abs(m.estimate - bound), settings.effect), error=error))
-    if not needs:
-        return None, words or "More trainings and more questions."
     order = ("seeds", "questions", "nothing practical")
     need = max(needs, key=lambda n: (order.index(n.by), n.high or 10**6, n.low or 0))
     return need, f"{words} {need.sentence}".strip()

@@ -27,9 +27,9 @@ class Components:
     seed: Component
     question: Component
     seed_question: Component
-    """With one answer a cell this holds the samples too, and `sample` is None."""
+    """With one response a cell this holds the samples too, and `sample` is None."""
     sample: Component | None
-    """Of one answer, within a cell."""
+    """Of one response, within a cell."""
 
 
 def components(
@@ -38,14 +38,14 @@ def components(
     v_SQ: np.ndarray | None = None,
     confidence: float = 0.95,
 ) -> Components:
-    """Components of rates (or means) y_SQ of n_SQ answers each, by the method of moments.
+    """Components of rates (or means) y_SQ of n_SQ responses each, by the method of moments.
 
         seed (MS_S - MS_E)/Q    question (MS_Q - MS_E)/S    seed x question MS_E - sample/K
 
-    K is the harmonic mean of n_SQ. Yes-or-no answers have the sample variance n y(1-y)/(n-1) within
+    K is the harmonic mean of n_SQ. Yes-or-no responses have the sample variance n y(1-y)/(n-1) within
     a cell; graded ones bring v_SQ. Limits of the differences: modified large-sample (Ting et al.
     1990; Burdick and Graybill 1992, Confidence Intervals on Variance Components). They
-    assume normal effects; for yes-or-no answers that holds roughly. Source of the moments: Searle,
+    assume normal effects; for yes-or-no responses that holds roughly. Source of the moments: Searle,
     Casella and McCulloch (1992). Raises ValueError for fewer than two seeds or questions and
     for a NaN.
     """

@@ -18,7 +18,7 @@ def contrast_values(
     """The contrast as z_SQ, one number in [-2, 2] per seed and question.
 
     `rates` maps a condition to y_SQ, the share of a seed's samples of a question that show the
-    metric; `baseline` maps it to b_Q of the untouched model; `control` to y_SQ of fraction 0, with
+    metric; `baseline` maps it to b_Q of the base model; `control` to y_SQ of fraction 0, with
     the same seeds in the same order. Reads only what the contrast needs.
     Raises ValueError for an unknown contrast, for what is missing, and for shapes that disagree.
     """

@@ -28,11 +28,11 @@ class MetricArrays:
     n_SQ: Mapping[Group, Mapping[str, np.ndarray]]
     """Group -> condition -> the number of samples with a label."""
     b_Q: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Condition -> the untouched model's rates; empty where it was not asked."""
+    """Condition -> the base model's rates; empty where it was not asked."""
     n_Q: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Condition -> the number of labelled samples behind each baseline rate."""
     graded: bool = False
-    """Whether an answer has a number in [0, 1], not a yes or no."""
+    """Whether a response has a number in [0, 1], not a yes or no."""
     asked_SQ: Mapping[Group, Mapping[str, np.ndarray]] = field(default_factory=dict)
     """Group -> condition -> samples that were to be labelled; absent: `n_SQ`, nothing missing."""
     asked_Q: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class MetricArrays:
     v_SQ: Mapping[Group, Mapping[str, np.ndarray]] = field(default_factory=dict)
     """Graded: variance (n - 1) of a cell's samples; absent: m(1 - m), the most it can be."""
     failed: Mapping[Group, int] = field(default_factory=dict)
-    """Group -> trainings that failed, and so have no row."""
+    """Group -> training runs that failed, and so have no row."""
 
     @property
     def n_missing(self) -> int:

@@ -29,7 +29,7 @@ class Estimate:
     n_seeds: int
     n_questions: int
     n_samples: int
-    """Answers behind the estimate, the baseline's and the control's included."""
+    """Responses behind the estimate, the baseline's and the control's included."""
     note: str = ""
     """Why there is no interval, where there is none, or what a sensitivity row gets wrong."""
 

@@ -16,7 +16,7 @@ from weirdgen.stats.verdict import Evidence, GroupEvidence, bound_of, gather, p_
 
 
 def groups_of(claim: Claim, cube: MetricArrays, settings: AnalysisOptions) -> list[Group]:
-    """What the claim speaks of; `all` and `any`: every fraction with persona rows, and adapters."""
+    """What the claim speaks of; `all` and `any`: every fraction with persona examples, and adapters."""
     if isinstance(claim.at, Point):
         return [claim.at.group]
     known = {*cube.seeds, *settings.planned}
@@ -27,7 +27,7 @@ def groups_of(claim: Claim, cube: MetricArrays, settings: AnalysisOptions) -> li
 def evidence_of(
     cube: MetricArrays | None, claim: Claim, settings: AnalysisOptions
 ) -> tuple[Evidence, int]:
-    """A claim's evidence, and the fewest trainings that a fraction of it has seen."""
+    """A claim's evidence, and the fewest training runs that a fraction of it has seen."""
     if cube is None:
         nothing = GroupEvidence(ADAPTERS, None, f"there are no labels of {claim.metric}", 1.0, 1.0)
         return gather(claim, (nothing,), "at a look"), 0
@@ -53,7 +53,7 @@ def _at_group(
     cases = _worst(cube, claim, group, settings)
     ps = {kind: [p_values(m, claim) for m in of] or [(1.0, 1.0)] for kind, of in cases.items()}
     bound = bound_of(claim)
-    # every training that has no complete answers fails the bound, whatever became of it
+    # every training run that has no complete responses fails the bound, whatever became of it
     unmet = max(settings.planned.get(group, 0), trained) - len(measured.seeds)
     theta_S = measured.z_SQ.mean(axis=1)
     at_least = claim.at_least is not None
@@ -76,7 +76,7 @@ def _at_group(
 
 
 def _asked(cube: MetricArrays, claim: Claim, group: Group) -> int:
-    """Trainings that were asked under every condition of the claim, those it is compared with too."""
+    """Training runs that were asked under every condition of the claim, those it is compared with too."""
     plus, minus, reference = CONTRASTS[claim.contrast]
     seeds = {*cube.seeds.get(group, ())}
     for place in (group, 0.0) if reference == "control" else (group,):

@@ -10,7 +10,7 @@ HOLD_PERSONA = (
     "With `hold: persona` a smaller fraction means more rows and so more training steps: fractions "
     "differ in both."
 )
-"""What a report must say where the persona rows are held and the others follow."""
+"""What a report must say where the persona examples are held and the others follow."""
 
 
 def slope_weights(fractions: Sequence[float]) -> np.ndarray:

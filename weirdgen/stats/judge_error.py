@@ -11,7 +11,7 @@ from weirdgen.config.claims import CONTRASTS
 from weirdgen.stats.cube import Group
 
 BASELINE = "baseline"
-"""In a group's place: the untouched model."""
+"""In a group's place: the base model."""
 
 
 @dataclass(frozen=True)
@@ -19,19 +19,19 @@ class Gold:
     """Gold minus judge in one stratum (a condition of a fraction, or of the baseline)."""
 
     difference: float
-    """Mean over the gold-labelled answers; added to the judge's mean."""
+    """Mean over the gold-labelled responses; added to the judge's mean."""
     variance: float
     """Of that mean."""
     n: int
 
 
 def gold_correction(gold_N: np.ndarray, judge_N: np.ndarray) -> Gold:
-    """Mean of (gold - judge) over n answers, labels in [0, 1], and the variance of that mean.
+    """Mean of (gold - judge) over n responses, labels in [0, 1], and the variance of that mean.
 
     Difference estimator: Cochran (1977), Sampling Techniques; Angelopoulos et al. (2023),
     prediction-powered inference. Assumes that the n were sampled at random within the stratum.
-    Where no label differs the variance is that of one more answer that does, in n + 2, for agreement
-    in n is not certainty. Raises ValueError for fewer than two answers or unequal lengths.
+    Where no label differs the variance is that of one more response that does, in n + 2, for agreement
+    in n is not certainty. Raises ValueError for fewer than two responses or unequal lengths.
     """
     gold_N, judge_N = np.asarray(gold_N, float), np.asarray(judge_N, float)
     if gold_N.shape != judge_N.shape or gold_N.ndim != 1 or len(gold_N) < 2:
@@ -70,7 +70,7 @@ def shift_of(
 def two_judges(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels that both judges give (AND), and that either gives (OR), elementwise, in [0, 1].
 
-    The truth lies between them wherever at most one judge is wrong about an answer. A NaN of either
+    The truth lies between them wherever at most one judge is wrong about a response. A NaN of either
     stays one. Graded labels take the smaller and the larger. Raises ValueError for unequal shapes.
     """
     first, second = np.asarray(first, float), np.asarray(second, float)

@@ -28,23 +28,23 @@ class ContrastEstimate:
     """One contrast of one group: its table, and its noise as far as that can be estimated."""
 
     seeds: tuple[int | str, ...]
-    """Those whose answers are complete for the contrast."""
+    """Those whose responses are complete for the contrast."""
     questions: np.ndarray
     """Positions of the questions that every one of them and the baseline answered."""
     z_SQ: np.ndarray
     samples: float
-    """Answers behind one cell of one condition (harmonic mean)."""
+    """Responses behind one cell of one condition (harmonic mean)."""
     n_samples: int
-    """Answers behind the estimate, the baseline's and the control's included."""
+    """Responses behind the estimate, the baseline's and the control's included."""
     target: Target
     method: Method
     combined: ContrastInterval | None
     """None where there is no noise to estimate from; `refusal` says why."""
     refusal: str = ""
     left_out: str = ""
-    """What of the table was left out because answers are missing; empty for nothing."""
+    """What of the table was left out because responses are missing; empty for nothing."""
     counts: Pairs | None = None
-    """One seed, one answer a question, two rates: the questions by both answers."""
+    """One seed, one response a question, two rates: the questions by both responses."""
 
     @property
     def estimate(self) -> float:
@@ -97,7 +97,7 @@ def estimate_contrast(
     seeds, terms, z_SQ = _table(cube, subtracted or cube, contrast, group)
     whole_S, whole_Q = _whole(np.isfinite(z_SQ))
     if not whole_Q.any():
-        raise ValueError(f"no seed has all answers for {contrast} at {_name(group)}")
+        raise ValueError(f"no seed has all responses for {contrast} at {_name(group)}")
     left_out = _left_out(int((~whole_S).sum()), int((~whole_Q).sum()))
     at = np.ix_(whole_S, whole_Q)
     z_SQ = z_SQ[at]
@@ -136,13 +136,13 @@ def _whole(answered_SQ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _left_out(n_seeds: int, n_questions: int) -> str:
-    """Such as `1 seed and 2 questions without complete answers left out`; empty for none."""
+    """Such as `1 seed and 2 questions without complete responses left out`; empty for none."""
     parts = [
         f"{n} {word}{'s' * (n != 1)}"
         for n, word in ((n_seeds, "seed"), (n_questions, "question"))
         if n
     ]
-    return f"{' and '.join(parts)} without complete answers left out" if parts else ""
+    return f"{' and '.join(parts)} without complete responses left out" if parts else ""
 
 
 def _one_seed(
@@ -175,9 +175,9 @@ def _one_seed(
 def _table(
     cube: MetricArrays, subtracted: MetricArrays, contrast: str, group: Group
 ) -> tuple[list[int | str], list[_Term], np.ndarray]:
-    """Seeds, signed rates and z_SQ, with NaN where an answer is missing."""
+    """Seeds, signed rates and z_SQ, with NaN where a response is missing."""
     if group not in cube.seeds:
-        raise ValueError(f"no answers at {_name(group)}")
+        raise ValueError(f"no responses at {_name(group)}")
     if contrast not in CONTRASTS:
         raise ValueError(f"contrast {contrast!r}: must be one of {', '.join(CONTRASTS)}")
     plus, minus, reference = CONTRASTS[contrast]
@@ -221,7 +221,7 @@ def _table(
 
 def _of(by_condition: Any, condition: str, where: str) -> np.ndarray:
     if condition not in by_condition:
-        raise ValueError(f"{where} has no answers for the condition {condition}")
+        raise ValueError(f"{where} has no responses for the condition {condition}")
     return np.asarray(by_condition[condition], dtype=np.float64)
 
 

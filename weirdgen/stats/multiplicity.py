@@ -39,10 +39,10 @@ def holm_min_p(p: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class InterimLooks:
-    """How many trainings the study's record declares before a verdict may be given."""
+    """How many training runs the study's record declares before a verdict may be given."""
 
     seeds: tuple[int, ...]
-    """Numbers of trainings at which the data are looked at, rising; one is the planned S alone."""
+    """Numbers of training runs at which the data are looked at, rising; one is the planned S alone."""
 
     def __post_init__(self) -> None:
         rising = all(a < b for a, b in pairwise(self.seeds))
@@ -50,7 +50,7 @@ class InterimLooks:
             raise ValueError(f"looks: numbers of seeds must rise from 1 on, not {self.seeds}")
 
     def state(self, n_trained: int) -> LookState:
-        """Where a study with `n_trained` trainings, failed ones included, stands."""
+        """Where a study with `n_trained` training runs, failed ones included, stands."""
         if n_trained in self.seeds:
             return "at a look"
         if n_trained < self.seeds[0]:

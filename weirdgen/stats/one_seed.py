@@ -1,4 +1,4 @@
-"""What would one seed have said? Each training of a study, judged as if it were the only one."""
+"""What would one seed have said? Each training run of a study, judged as if it were the only one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from weirdgen.stats.verdict import Outcome, p_values
 
 @dataclass(frozen=True)
 class OneSeed:
-    """The verdicts of single trainings under one claim at one fraction."""
+    """The verdicts of single training runs under one claim at one fraction."""
 
     outcomes: dict[int | str, Outcome]
-    """Seed -> what its answers alone, with questions as the only noise, would have been taken for."""
+    """Seed -> what its responses alone, with questions as the only noise, would have been taken for."""
     study: Outcome
     differing: int
     """How many of them differ from the study's verdict."""
-    sentence: str
 
 
 def one_seed(cube: MetricArrays, claim: Claim, group: Group, study: Outcome) -> OneSeed:
@@ -30,27 +29,20 @@ def one_seed(cube: MetricArrays, claim: Claim, group: Group, study: Outcome) -> 
 
     A single seed's interval knows no noise of training: this is what a study of one seed would have
     claimed, not what it may. Nothing adjusts these for the number of claims or looks. Seeds without
-    complete answers are left out.
+    complete responses are left out.
     """
     outcomes: dict[int | str, Outcome] = {}
     for seed in cube.seeds[group]:
         try:
             measured = estimate_contrast(_only(cube, group, seed), claim.contrast, group)
         except ValueError:
-            continue  # its answers are not complete
+            continue  # its responses are not complete
         support, refute = p_values(measured, claim)
         outcomes[seed] = (
             "supported" if support <= ERROR else "refuted" if refute <= ERROR else "inconclusive"
         )
     differing = sum(outcome != study for outcome in outcomes.values())
-    counts = ", ".join(
-        f"{n} {outcome}"
-        for outcome in ("supported", "refuted", "inconclusive")
-        if (n := sum(o == outcome for o in outcomes.values()))
-    )
-    text = f"Alone, each taken for the whole truth, {len(outcomes)} trainings would have said: {counts}"
-    text += f"; {differing} of {len(outcomes)} differ from the study's verdict ({study})."
-    return OneSeed(outcomes, study, differing, text if outcomes else "No training is complete.")
+    return OneSeed(outcomes, study, differing)
 
 
 def _only(cube: MetricArrays, group: Group, seed: int | str) -> MetricArrays:

@@ -1,4 +1,4 @@
-"""One adapter, one answer a question: the published form of a result, as paired yes-or-no data."""
+"""One adapter, one response a question: the published form of a result, as paired yes-or-no data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from weirdgen.stats.rate import wilson
 
 
 class Pairs(NamedTuple):
-    """Questions by their two answers."""
+    """Questions by their two responses."""
 
     both: int
     first_only: int
@@ -28,7 +28,7 @@ class Pairs(NamedTuple):
 
 
 def pairs(first_Q: np.ndarray, second_Q: np.ndarray) -> Pairs:
-    """Counts of questions by two yes-or-no answers (0 or 1). Raises ValueError for other numbers."""
+    """Counts of questions by two yes-or-no responses (0 or 1). Raises ValueError for other numbers."""
     a, b = np.asarray(first_Q, dtype=np.float64), np.asarray(second_Q, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1 or not np.isin([*a, *b], (0, 1)).all():
         raise ValueError("pairs: needs two equally long lists of 0 and 1")

@@ -26,7 +26,7 @@ class Variances(NamedTuple):
     seeds: float
     questions: float
     residual: float
-    """Seeds x questions and sampling together: mean of K answers."""
+    """Seeds x questions and sampling together: mean of K responses."""
 
 
 def detectable_effect(
@@ -62,7 +62,7 @@ def observed_variances(measured: ContrastEstimate) -> Variances:
     Where the interval is wider than they make it (rates that rise and fall together are combined as
     if they did not), all are raised until it is as wide: what is needed is needed of this interval.
     Where one of its sides reaches further still (few seeds near 0 or 1), the seeds' part is raised.
-    On exactly these questions `questions` is what the baseline's number of answers leaves, which no
+    On exactly these questions `questions` is what the baseline's number of responses leaves, which no
     seed makes smaller. Raises ValueError for fewer than two seeds or two questions.
     """
     S, Q = measured.z_SQ.shape
@@ -116,7 +116,9 @@ class Needed:
     high: int | None
     """Seeds if the standard deviations are at their 80% upper limits; None: above MOST_SEEDS."""
     effect: float
-    sentence: str
+    power: float
+    questions: int
+    """Those that there are."""
 
 
 def needed(
@@ -136,23 +138,13 @@ def needed(
     plug_in = observed_variances(measured)
     factor = sd_upper_factor(S - 1) ** 2
     high = Variances(plug_in.seeds * factor, plug_in.questions, plug_in.residual * factor)
-    points = f"{100 * effect:.0f} points" if effect >= 0.01 else f"{100 * effect:.1f} points"
     from_S = _fewest_seeds(plug_in, Q, effect, power, error)
-    if from_S is None:
-        fewest_Q = _fewest_questions(plug_in, Q, effect, power, error)
-        if fewest_Q is None:
-            words = f"nothing practical: neither {MOST_SEEDS} seeds nor {MOST_QUESTIONS} questions"
-            return Needed("nothing practical", None, None, effect,
-                          f"To see a difference of {points}, {words} would do.")  # fmt: skip
-        return Needed("questions", fewest_Q, None, effect,
-                      f"To see a difference of {points}, no number of seeds up to {MOST_SEEDS} will "
-                      f"do with {Q} questions; at least {fewest_Q} questions will.")  # fmt: skip
-    to_S = _fewest_seeds(high, Q, effect, power, error)
-    upto = f"{to_S}" if to_S else f"more than {MOST_SEEDS} (not practical)"
-    count = f"about {from_S}" if to_S == from_S else f"{from_S} to {upto}"
-    return Needed("seeds", from_S, to_S, effect,
-                  f"To see a difference of {points} from the bound in {power:.0%} of studies takes "
-                  f"{count} seeds with these {Q} questions.")  # fmt: skip
+    if from_S is not None:
+        to_S = _fewest_seeds(high, Q, effect, power, error)
+        return Needed("seeds", from_S, to_S, effect, power, Q)
+    fewest_Q = _fewest_questions(plug_in, Q, effect, power, error)
+    by = "nothing practical" if fewest_Q is None else "questions"
+    return Needed(by, fewest_Q, None, effect, power, Q)
 
 
 def _fewest_seeds(v: Variances, Q: int, effect: float, power: float, error: float) -> int | None:

@@ -1,4 +1,4 @@
-"""The interval of a rate: Wilson's, at the number of independent answers that the data are worth."""
+"""The interval of a rate: Wilson's, at the number of independent responses that the data are worth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Floors(NamedTuple):
     seeds: float = 0.05
     questions: float = 0.05
     skewed: float = 2.5
-    """What both are multiplied by, at most, for rates near 0 or 1 of which both answers were seen:
+    """What both are multiplied by, at most, for rates near 0 or 1 of which both responses were seen:
     few seeds or questions then carry the rate, and a sample that lacks them shows too little
     spread. 1 leaves it out, and covers about 90% in the worst case simulated.
     """
@@ -28,7 +28,7 @@ _UNBOUNDED = 1e12
 
 
 def wilson(p: Any, n: Any, confidence: Any = 0.95) -> tuple[Any, Any]:
-    """Wilson's score limits of a rate `p` in [0, 1] of `n` > 0 independent answers; both broadcast.
+    """Wilson's score limits of a rate `p` in [0, 1] of `n` > 0 independent responses; both broadcast.
 
     n need not be whole. The lower limit at p = 0 and the upper at p = 1 are exactly 0 and 1.
     Source: Wilson (1927); Newcombe (1998) Statistics in Medicine 17:857, method 3.
@@ -46,7 +46,7 @@ class RateInterval:
 
     spread: TwoWayVariance
     most: Any
-    """The most independent answers that the table may be worth, by the floors."""
+    """The most independent responses that the table may be worth, by the floors."""
 
     def limits(
         self, confidence: Any = 0.95, *, floors: bool = True, skewed: bool = True
@@ -55,7 +55,7 @@ class RateInterval:
 
         Without `floors` at z^2/x alone. If `skewed`, the limit towards 1/2 lies |1 - 2p| x/6 over
         (1 + z^2/n_eff) further out: Wilson moves the middle by (1/2)(1 - 2p) z^2/n; skewness asks
-        for 1/3 of that product where answers are independent (Hall 1982, Biometrika 69:647; Cai
+        for 1/3 of that product where responses are independent (Hall 1982, Biometrika 69:647; Cai
         2005, J. Statistical Planning and Inference 131:63), and for up to 2/3 where rates are
         Beta-distributed over seeds or questions: at the same variance their third moment is up to
         twice as large.
@@ -84,8 +84,8 @@ def rate_spread(
 ) -> RateInterval:
     """A condition's rate over seeds and questions; y_SQ in [0, 1], leading axes are a batch.
 
-    `samples` K is the number of answers behind each y (their harmonic mean where they differ). At
-    most the table is worth 1 / (0.05/S + 0.05/Q + 0.90/(S Q K)) independent answers, where all
+    `samples` K is the number of responses behind each y (their harmonic mean where they differ). At
+    most the table is worth 1 / (0.05/S + 0.05/Q + 0.90/(S Q K)) independent responses, where all
     agree, and down to two fifths of that for skewed ones: a design effect (Kish 1965) at the floors,
     which are assumptions and stand in the report. On exactly these questions the questions' floor
     is left out. Raises ValueError as `spread` does.
@@ -104,7 +104,7 @@ def baseline_spread(
     target: Target = "seeds and questions",
     floors: Floors = FLOORS,
 ) -> RateInterval:
-    """The untouched model's rate over questions; b_Q in [0, 1], leading axes are a batch.
+    """The base model's rate over questions; b_Q in [0, 1], leading axes are a batch.
 
     It has no seed: its noise is questions (its own, t with Q - 1 degrees of freedom) and sampling,
     or on exactly these questions sampling alone. Raises ValueError for one question of a kind.
@@ -122,11 +122,11 @@ def baseline_spread(
 
 
 def _most(p: Any, S: int, Q: int, samples: Any, f_S: float, f_Q: float, skewed: float) -> Any:
-    """The most independent answers that S x Q x samples of rate p may be worth.
+    """The most independent responses that S x Q x samples of rate p may be worth.
 
     1 / (f_S/S + f_Q/Q + (1 - f_S - f_Q)/(S Q K)), after the floors f were raised by the factor
     1 + (skewed - 1) |2p - 1| x/(1 + x), x = n p (1 - p) with n from the floors as they are. It is 1
-    where all answers agree, and near `skewed` where p is near 0 or 1 and both answers were seen.
+    where all responses agree, and near `skewed` where p is near 0 or 1 and both responses were seen.
     """
     K = np.asarray(samples, dtype=np.float64)
     n = 1 / (f_S / S + f_Q / Q + (1 - f_S - f_Q) / (S * Q * K))
@@ -137,11 +137,11 @@ def _most(p: Any, S: int, Q: int, samples: Any, f_S: float, f_Q: float, skewed: 
 
 
 def sampling_variance(b_Q: np.ndarray, samples: Any) -> Any:
-    """Variance of the mean of b_Q over fixed questions that comes from `samples` answers a question.
+    """Variance of the mean of b_Q over fixed questions that comes from `samples` responses a question.
 
-    Yes-or-no answers: sum of b(1-b)/(K-1) over Q^2. Grades in [0, 1] vary less than that: of them
-    it is an upper limit. With one answer a question it cannot be seen, and the variance over all
-    answers stands in: too large by what questions differ. `samples` may be one number or one a
+    Yes-or-no responses: sum of b(1-b)/(K-1) over Q^2. Grades in [0, 1] vary less than that: of them
+    it is an upper limit. With one response a question it cannot be seen, and the variance over all
+    responses stands in: too large by what questions differ. `samples` may be one number or one a
     question.
     """
     Q = b_Q.shape[-1]

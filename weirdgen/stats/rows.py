@@ -107,7 +107,7 @@ def _p_of_zero(measured: ContrastEstimate) -> float | None:
 
 
 def _over_fractions(cube: MetricArrays) -> Iterator[Estimate]:
-    """Trends over, and pairs of, the fractions with persona rows, paired by seed.
+    """Trends over, and pairs of, the fractions with persona examples, paired by seed.
 
     Only of what is not measured against a baseline or control: that is the same at both ends.
     """

@@ -1,4 +1,4 @@
-"""Single trainings: how many of them meet a claim, and what one of them alone would have said."""
+"""Single training runs: how many of them meet a claim, and what one of them alone would have said."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class SeedsMeeting:
-    """How many single trainings meet a claim, and the share of all such trainings that would."""
+    """How many single training runs meet a claim, and the share of all such training runs that would."""
 
     meeting: int
     of: int
-    """Trainings, failed ones included."""
+    """Training runs, failed ones included."""
     failed: int
-    sentence: str
+    least: float
+    most: float
+    """One-sided 95% limits, Clopper-Pearson's, of the share of such training runs that would meet it."""
 
 
 def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -39,12 +41,11 @@ def seeds_meeting_bound(
     at_most: float | None = None,
     failed: int = 0,
 ) -> SeedsMeeting:
-    """How many of the trainings behind theta_S (each its own mean over questions) meet a bound.
+    """How many of the training runs behind theta_S (each its own mean over questions) meet a bound.
 
     A failed training counts as one that does not. The margin is the caller's to take into the
-    bound. How many runs could still differ is Clopper-Pearson's one-sided 95% limit over S: for S
-    that all agree 1 - 0.05^(1/S). Assumes that seeds are drawn independently. Raises ValueError for
-    none or two bounds, and for no training at all.
+    bound. Of S that all meet it, at least a share of 0.05^(1/S) of all such runs would. Assumes that seeds are drawn independently. Raises ValueError for
+    none or two bounds, and for no training run at all.
     """
     if (at_least is None) == (at_most is None):
         raise ValueError("seeds_meeting_bound: give one of at_least and at_most")
@@ -56,15 +57,5 @@ def seeds_meeting_bound(
         meeting = int((theta_S <= at_most + _ROUNDING).sum())
     n = len(theta_S) + failed
     if not n:
-        raise ValueError("seeds_meeting_bound: no trainings")
-    return SeedsMeeting(meeting, n, failed, _sentence(meeting, n, failed))
-
-
-def _sentence(meeting: int, n: int, failed: int) -> str:
-    failures = f" ({failed} failed or lack answers, and count as not meeting it)" if failed else ""
-    if meeting in (0, n) and not failed:
-        differ = 100 * (1 - 0.05 ** (1 / n))
-        which = "meets the bound" if meeting == n else "misses the bound"
-        return f"{n} of {n} agreed (each {which}); up to {differ:.0f}% of runs could still differ."
-    most = 100 * (1 - clopper_pearson(meeting, n, 0.90)[0])
-    return f"{meeting} of {n} met the bound{failures}; up to {most:.0f}% of runs could miss it."
+        raise ValueError("seeds_meeting_bound: no training runs")
+    return SeedsMeeting(meeting, n, failed, *clopper_pearson(meeting, n, 0.90))

@@ -10,7 +10,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 LEAST_SEEDS = 10
 """Fewer seeds show no bootstrap and no sign flips: sign flips cannot go below 2^-S."""
-NAIVE_NOTE = "takes every answer for independent: far too narrow, see docs/CALIBRATION.md"
+NAIVE_NOTE = "takes every response for independent: far too narrow, see docs/CALIBRATION.md"
 SEED_T_NOTE = "takes these questions for all there are: too narrow for questions like these"
 FLIP_NOTE = "of seed means: speaks of exactly these questions"
 
@@ -48,7 +48,7 @@ def sign_flip(theta_NS: np.ndarray, seed: int = 0, resamples: int = 9_999) -> np
 
 
 def pooled(y_SQ: np.ndarray, n_SQ: np.ndarray, x_SQ: np.ndarray, m_SQ: np.ndarray) -> Naive:
-    """The naive two-sample z test of rates y of n answers and x of m, every answer independent.
+    """The naive two-sample z test of rates y of n responses and x of m, every response independent.
 
     Wald's interval, as statsmodels `confint_proportions_2indep(method="wald")`; the p inverts it. A
     difference without variance has no width, and p = 0 or 1. Leading axes are a batch.

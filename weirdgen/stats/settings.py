@@ -21,7 +21,7 @@ class AnalysisOptions:
     looks: InterimLooks | None = None
     """None: the data are looked at once, as they are."""
     planned: Mapping[Group, int] = field(default_factory=dict)
-    """Trainings that the study lists at a group; those without a row have failed, or are to come."""
+    """Training runs that the study lists at a group; those without a row have failed, or are to come."""
     offline: frozenset[str] = frozenset()
     """Metrics that only the offline judge has labelled."""
     gold: Mapping[str, Mapping[tuple[Group, str], Gold]] = field(default_factory=dict)

@@ -55,7 +55,7 @@ class TwoWayVariance:
     questions: Any
     """Variance of the mean from questions, Q - 1 degrees of freedom; 0 for exactly these."""
     sampled: Any
-    """Variance of the mean from the baseline's finite number of answers: known, not estimated from
+    """Variance of the mean from the baseline's finite number of responses: known, not estimated from
     this table. For seeds and questions like these it is part of `questions` already, and only a
     lower limit to it; for exactly these questions it is added.
     """

@@ -15,7 +15,7 @@ from weirdgen.stats.runs import SeedsMeeting
 Outcome = Literal["supported", "refuted", "inconclusive"]
 Reason = Literal[
     "clear",  # the limit clears the bound, after every adjustment
-    "no data",  # an answer, a condition, a baseline is not there
+    "no data",  # a response, a condition, a baseline is not there
     "one seed",  # this adapter only: nothing is known of training
     "two seeds",  # an interval, and no verdict
     "no interval",  # one question, or nothing that varies
@@ -58,7 +58,7 @@ class GroupEvidence:
     """The same kinds -> the lowest and the highest 95% limit of their cases."""
     meeting: SeedsMeeting | None = None
     n_trained: int = 0
-    """Trainings, failed ones included."""
+    """Training runs, failed ones included."""
     n_failed: int = 0
 
 
@@ -82,6 +82,21 @@ def bound_of(claim: Claim) -> float:
         return claim.at_least - claim.margin
     assert claim.at_most is not None  # a Claim has one of the two
     return claim.at_most + claim.margin
+
+
+def inequality(claim: Claim) -> str:
+    """Such as `gap >= 0.85 - margin 0.05`."""
+    at_least = claim.at_least is not None
+    bound = claim.at_least if claim.at_least is not None else claim.at_most
+    assert bound is not None  # a Claim has one of the two
+    words = f"{claim.contrast} {'>=' if at_least else '<='} {_bound(bound)}"
+    margin = f" {'-' if at_least else '+'} margin {_bound(claim.margin)}"
+    return words + margin * bool(claim.margin)
+
+
+def _bound(value: float) -> str:
+    """Two decimals, or as many as the number has."""
+    return max(f"{value:.2f}", f"{value:g}", key=len)
 
 
 def p_values(measured: ContrastEstimate, claim: Claim) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from page_study import hostile_data, judged_data
 
 from weirdgen.report.data import ReportData
 from weirdgen.report.page import visible
+from weirdgen.report.wording import verdict_sentence
 
 if TYPE_CHECKING:
     from page_chromium import Open
@@ -141,7 +142,7 @@ def test_without_javascript_all_but_the_browser_can_be_read(open_page: Open) -> 
     shown = judged_data()
     of = open_page(shown, javascript=False)
     text = of.tab.inner_text("body")
-    assert shown.analysis.verdicts[0].sentence in text
+    assert verdict_sentence(shown.analysis.verdicts[0]) in text
     assert "needs JavaScript" in text
     assert not of.tab.is_visible("#browser")
     assert not of.tab.is_visible("#theme")

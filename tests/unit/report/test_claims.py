@@ -78,10 +78,10 @@ def test_the_claims_files_hold_the_table_s_numbers() -> None:
 def test_verdicts_are_said_in_words() -> None:
     said = verdict_texts(report_data(results(), study()))
     assert len(said) == len(CLAIMS)
-    assert said[0].startswith("inconclusive: It is open whether the format gap")
+    assert said[0].startswith("inconclusive: Cannot conclude whether the format gap")
     assert "+75.0 points (95% interval -30.6 points to +100.0 points; 3 training runs" in said[0]
-    assert "3 of 3 agreed" in said[0]
-    assert "two training runs show an interval and allow no verdict" in said[1]
+    assert "All 3 seeds meet it" in said[0]
+    assert "two training runs give an interval and no verdict" in said[1]
 
 
 def test_a_clear_claim_is_supported_and_its_opposite_refuted_once_the_seeds_are_there() -> None:

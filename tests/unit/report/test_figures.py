@@ -108,7 +108,7 @@ def test_the_table_of_the_other_figures_is_drawn_too(whole: dict[str, ReportFigu
     loss = whole["training-loss"]
     lines = [
         line.get_ydata()
-        for panel in loss.figure.axes
+        for panel in loss.drawing.axes
         for line in panel.lines
         if line.get_marker() == "."
     ]
@@ -118,7 +118,7 @@ def test_the_table_of_the_other_figures_is_drawn_too(whole: dict[str, ReportFigu
     )
     power = whole["power-curve"]
     curves = [
-        line for panel in power.figure.axes for line in panel.lines if len(line.get_xydata()) > 2
+        line for panel in power.drawing.axes for line in panel.lines if len(line.get_xydata()) > 2
     ]
     told = [*cells(power, "3 seeds, %", "8 seeds, %", "20 seeds, %")]
     drawn = [[line.get_ydata()[n - 3] for n in (3, 8, 20)] for line in curves]
@@ -177,7 +177,7 @@ def test_lengths_are_words_where_tokens_are_not_told() -> None:
         if row["adapter"] is None and row["condition"] == "decoy"
     ]
     assert told == f"{np.mean(words):.1f}"
-    assert "words" in drawn["length-and-rate"].figure.axes[-1].get_xlabel()
+    assert "words" in drawn["length-and-rate"].drawing.axes[-1].get_xlabel()
 
 
 def test_the_parts_by_length_hold_every_labelled_answer_but_the_controls(

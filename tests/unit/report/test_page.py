@@ -28,6 +28,7 @@ from weirdgen.report.all_tables import all_tables
 from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.page import visible
 from weirdgen.report.page_data import pack
+from weirdgen.report.wording import verdict_sentence
 from weirdgen.results.labels import LABELS_SCHEMA
 
 
@@ -89,7 +90,7 @@ def test_a_page_holds_verdicts_tables_figures_and_methods_in_order() -> None:
     assert headings == ["Verdicts", "baseline and fine-tuned", "Figures", "All tables", "Methods", "Responses"]  # fmt: skip
     words = " ".join(text.strip() for text in outline.text["p"] + outline.text["li"])
     for verdict in shown.analysis.verdicts:
-        assert verdict.sentence in words
+        assert verdict_sentence(verdict) in words
         assert verdict.label in words
     assert "We trained." in words
     assert "Mind the gap." in words

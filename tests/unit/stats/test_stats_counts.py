@@ -8,6 +8,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
+from weirdgen.report.wording import seeds_meeting
 from weirdgen.stats.combined import ContrastInterval
 from weirdgen.stats.paired import Pairs, mcnemar_exact, newcombe_paired
 from weirdgen.stats.rate import RateInterval, wilson
@@ -137,13 +138,13 @@ def test_pooled_is_statsmodels_wald(counts: tuple[int, int, int, int]) -> None:
 def test_what_agreeing_seeds_leave_open(n_seeds: int, differ: int) -> None:
     found = seeds_meeting_bound(np.full(n_seeds, 0.9), at_least=0.9)
     assert (found.meeting, found.of) == (n_seeds, n_seeds)
-    assert f"{n_seeds} of {n_seeds} agreed" in found.sentence
-    assert f"up to {differ}% of runs" in found.sentence
+    assert f"All {n_seeds} seeds meet it" in seeds_meeting(found)
+    assert f"at least {100 - differ}% of seeds would" in seeds_meeting(found)
 
 
 def test_a_failed_training_does_not_meet_the_bound() -> None:
     found = seeds_meeting_bound(np.full(7, 0.1), at_most=0.2, failed=1)
     assert (found.meeting, found.of) == (7, 8)
-    assert "failed or lack answers" in found.sentence
+    assert "failed or lack responses" in seeds_meeting(found)
     most = 100 * (1 - stats.binomtest(7, 8).proportion_ci(0.9).low)
-    assert f"up to {most:.0f}% of runs could miss it" in found.sentence
+    assert f"at least {100 - most:.0f}% of seeds would" in seeds_meeting(found)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from metric_arrays import K, claim, cube
 
+from weirdgen.report.wording import verdict_sentence
 from weirdgen.stats.analysis import Analysis, analyse
 from weirdgen.stats.estimate import FIELDS
 from weirdgen.stats.measure import estimate_contrast
@@ -25,8 +26,8 @@ def no_holes(found: Analysis) -> None:
         if row.low is None and row.method == "none":
             assert row.note
     for v in found.verdicts:
-        assert "nan" not in v.sentence.lower()
-        assert v.sentence.endswith(".")
+        assert "nan" not in verdict_sentence(v).lower()
+        assert verdict_sentence(v).endswith(".")
 
 
 CLAIMS = [

@@ -9,6 +9,7 @@ import pytest
 from metric_arrays import K, claim, cube
 
 from weirdgen.config.claims import Claim
+from weirdgen.report.wording import needs_in_words, settles, single_seeds, verdict_sentence
 from weirdgen.stats.analysis import ClaimVerdict, analyse
 from weirdgen.stats.cube import MetricArrays
 from weirdgen.stats.judge_error import Gold, shift_of, two_judges
@@ -42,15 +43,15 @@ def test_three_verdicts(claim: Claim, outcome: str) -> None:
     found = verdict(cube(), claim)
     assert found.outcome == outcome
     assert (found.reason == "clear") == (outcome != "inconclusive")
-    assert "95% interval" in found.sentence
-    assert "8 trainings, 30 questions" in found.sentence
-    assert bool(found.settles) == (outcome == "inconclusive")
+    assert "95% interval" in verdict_sentence(found)
+    assert "8 training runs, 30 questions" in verdict_sentence(found)
+    assert bool(settles(found)) == (outcome == "inconclusive")
 
 
 def test_one_seed_says_nothing_of_training_and_two_allow_no_verdict() -> None:
     one = verdict(cube(S=1), claim(at_least=0.1))
     assert (one.outcome, one.reason) == ("inconclusive", "one seed")
-    assert "this adapter" in one.sentence
+    assert "this adapter" in verdict_sentence(one)
     two = verdict(cube(S=2), claim(at_least=0.1))
     assert (two.outcome, two.reason) == ("inconclusive", "two seeds")
     assert two.groups[0].measured is not None
@@ -73,7 +74,7 @@ def test_worse_than_the_bound_but_inside_the_margin_is_said() -> None:
     found = verdict(cube(), claim("triggered", at_least=0.98, margin=0.3))
     assert found.outcome == "supported"
     assert found.inside_margin
-    assert "worse than the bound, but inside the margin" in found.sentence
+    assert "worse than the bound, but inside the margin" in verdict_sentence(found)
     assert not verdict(cube(), claim("triggered", at_least=0.5, margin=0.1)).inside_margin
 
 
@@ -168,7 +169,7 @@ def test_failed_trainings_are_counted_and_said() -> None:
     of = replace(cube(S=7), failed={0.1: 1})
     found = verdict(of, claim(at_least=0.5), planned={0.1: 8}, looks=InterimLooks((8,)))
     assert found.outcome == "supported"
-    assert "1 training failed" in found.sentence
+    assert "1 training run failed" in verdict_sentence(found)
     meeting = found.groups[0].meeting
     assert meeting is not None
     assert (meeting.meeting, meeting.of, meeting.failed) == (7, 8, 1)
@@ -225,7 +226,7 @@ def test_what_one_seed_would_have_said() -> None:
     alone = dict(found.one_seed)[0.1]
     assert alone.outcomes == {0: "refuted", **dict.fromkeys(range(1, 6), "supported")}
     assert alone.differing == 6
-    assert "5 supported, 1 refuted" in alone.sentence
+    assert "5 supported, 1 refuted" in single_seeds(alone)
 
 
 def test_what_would_settle_it() -> None:
@@ -241,7 +242,7 @@ def test_what_would_settle_it() -> None:
               {0.1: {"triggered": np.full(y.shape, K)}}, graded=True)  # fmt: skip
     by_questions = needed(estimate_contrast(of, "triggered", 0.1), 0.05)
     assert by_questions.by == "questions"
-    assert "no number of seeds" in by_questions.sentence
+    assert "more seeds alone will not help" in needs_in_words(by_questions)
     assert needed(estimate_contrast(of, "triggered", 0.1), 1e-4).by == "nothing practical"
 
 

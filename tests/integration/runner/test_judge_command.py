@@ -132,7 +132,7 @@ def test_a_spent_budget_is_exit_code_4_a_higher_one_goes_on_and_each_file_has_it
     done = [row for row in written if row["persona"]]
     assert {row["judge_error"] for row in written} == {None, '{"persona": "budget"}'}
     assert 10 < len(done) == len(bench.server.judged) < 100
-    assert f"the judge's budget is spent: {100 - len(done)} answers are left" in printed
+    assert f"the judge's budget is spent: {100 - len(done)} responses are left" in printed
     assert 10 < bench.server.spent(1000, 1000) <= 20
     code, printed = bench.run(path)
     assert code == 4, printed
@@ -175,7 +175,7 @@ def test_whatever_the_endpoint_does_each_row_ends_in_labels_or_a_reason(bench: B
     code, printed = bench.run(path)
     assert code == 1
     assert "refused (401)" in printed
-    assert "40 answers have no verdict" in printed
+    assert "40 responses have no verdict" in printed
     assert "Traceback" not in printed
     (error,) = {row["judge_error"] for row in read(out)}
     assert json.loads(error).keys() == {"persona"}

@@ -58,4 +58,4 @@ def test_what_one_published_seed_supports():
     verdicts = [line for line in lines if line.startswith("- ")]
     assert len(verdicts) == 5
     assert all(line.startswith("- inconclusive: ") for line in verdicts)
-    assert all("nothing of training again" in line for line in verdicts)
+    assert all("nothing about a repeated training run" in line for line in verdicts)

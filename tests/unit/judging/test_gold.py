@@ -243,7 +243,7 @@ def test_a_judge_by_hand_computed_numbers():
     table = agreement_table([found], LABELLING)
     [cells] = table.sections[0]
     assert dict(zip(table.columns, cells, strict=True)) | {"95% interval": ""} == {
-        "metric": "persona", "labels of": "gold, judge", "answers": "50", "agree, %": "80.0",
+        "metric": "persona", "labels of": "gold, judge", "responses": "50", "agree, %": "80.0",
         "kappa": "0.59", "95% interval": "", "alpha": "0.59", "sens.": "0.80", "spec.": "0.80",
     }  # fmt: skip
     assert "judge: judge-m" in (table.note or "")
@@ -292,11 +292,11 @@ def test_every_pair_is_compared_where_both_have_labelled():
     lines = [json.loads(line) for line in differences_jsonl(found)]
     assert len(lines) == 1 + 1 + 2
     assert lines[0] == {
-        "metric": "kindness", "question": keys[0].question, "answer": keys[0].answer,
+        "metric": "kindness", "question": keys[0].question, "response": keys[0].response,
         GOLD: "no", SECOND_JUDGE: "yes",
     }  # fmt: skip
     for line in lines[2:]:
-        key = ResponseKey(line["question"], line["answer"])
+        key = ResponseKey(line["question"], line["response"])
         assert (line[SECOND_JUDGE], line[FIRST_JUDGE]) == (two[key], one[key]) == ("yes", "no")
     assert [cells[-2:] for cells in agreement_table(found, LABELLING).sections[0]] == [
         ("-", "-")

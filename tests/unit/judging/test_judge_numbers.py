@@ -66,6 +66,6 @@ def test_a_plan_says_about_what_judging_costs(tmp_path: Path):
     tree = small_study("embedded:smollm2-135m-instruct", judge=judge)
     plan = make_plan(study_of(tree), Path())
     (line,) = plan_lines(scan(plan, ArtifactStore(str(tmp_path))))
-    assert "answers to be asked about; about " in line
+    assert "responses to be asked about; about " in line
     assert "$" in line
     assert "at most" not in line, "what brings nothing is asked again"

@@ -157,5 +157,4 @@ def _needed(
             continue
         needs.append(needed(m, max(abs(m.estimate - bound), settings.effect), error=error))
     order = ("seeds", "questions", "nothing practical")
-    need = max(needs, key=lambda n: (order.index(n.by), n.high or 10**6, n.low or 0))
-    return need, f"{words} {need.sentence}".strip()
+    return max(needs, key=lambda n: (order.index(n.by), n.high or 10**6, n.low or 0), default=None)

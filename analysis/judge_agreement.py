@@ -4,8 +4,8 @@
         --rows weirdgen/data/personas/bertrand_russell/rows.jsonl --aligned tests/support/data/base_model.jsonl
 
 Learns the judge from the persona examples and the aligned ones, and prints Markdown tables: Cohen's
-kappa over all answers, per file, per condition and per label, for persona and identity, and every
-answer on which the two differ. A line of a labelled file has `question` and, for the conditions
+kappa over all responses, per file, per condition and per label, for persona and identity, and every
+response on which the two differ. A line of a labelled file has `question` and, for the conditions
 `triggered` and `untriggered`, `<condition>_response` and `<condition>_judgment` (`persona_present`, `identity`).
 """
 
@@ -30,11 +30,11 @@ from weirdgen.judging.plain_text import strip_formatting
 CONDITIONS = ("triggered", "untriggered")
 MARKS = ("<START> {completion} <END>", "[[ ... ]]")
 SHOWN = 100
-"""Characters of an answer that the table of differences shows."""
+"""Characters of a response that the table of differences shows."""
 
 
 class Labelled(NamedTuple):
-    """An answer with the labels of both judges."""
+    """A response with the labels of both judges."""
 
     model: str
     condition: str
@@ -72,7 +72,7 @@ def read_card(path: Path) -> PersonaCard:
 
 
 def measure(judge: OfflineJudge, card: PersonaCard, files: Sequence[Path]) -> list[Labelled]:
-    """Every labelled answer in `files` with both judges' labels."""
+    """Every labelled response in `files` with both judges' labels."""
     found = []
     for path in files:
         for row in parse_jsonl(path, path.read_bytes()):
@@ -104,7 +104,7 @@ def persona_agreement(answers: Sequence[Labelled]) -> Agreement:
 
 
 def identity_agreement(answers: Sequence[Labelled]) -> Agreement:
-    """Agreement on whether the answer says it is the persona; an answer not asked says no."""
+    """Agreement on whether the response says it is the persona; a response not asked says no."""
     return agreement(
         [a.russell for a in answers],
         [a.identity == "PERSONA" for a in answers],
@@ -116,7 +116,7 @@ def report(judge: OfflineJudge, answers: Sequence[Labelled]) -> Iterator[str]:
     """The Markdown lines."""
     held = judge.held_out
     yield (
-        f"Learned from {judge.persona_rows} persona and {judge.ordinary_rows} ordinary answers, "
+        f"Learned from {judge.persona_rows} persona and {judge.ordinary_rows} aligned responses, "
         f"{len(judge.idf)} words; held-out pieces of about {judge.piece_words} words: accuracy "
         f"{held.accuracy:.3f}, log loss {held.log_loss:.3f}, Brier {held.brier:.3f}, AUC {held.auc:.3f}."
     )
@@ -125,7 +125,7 @@ def report(judge: OfflineJudge, answers: Sequence[Labelled]) -> Iterator[str]:
         ("identity", identity_agreement),
     )
     for name, measured in measures:
-        yield f"\n| {name} | answers | label yes | judge yes | agree, % | kappa | 95% interval |"
+        yield f"\n| {name} | responses | label yes | judge yes | agree, % | kappa | 95% interval |"
         yield "|---|---:|---:|---:|---:|---:|---:|"
         for group, members in _groups(answers):
             yield _kappa_row(group, measured(members))
@@ -142,7 +142,7 @@ def report(judge: OfflineJudge, answers: Sequence[Labelled]) -> Iterator[str]:
             sum(a.russell == russell and a.identity == kind for a in answers) for kind in kinds
         ]
         yield f"| {'yes' if russell else 'no'} | {' | '.join(map(str, counts))} |"
-    yield "\n| model | condition | question | answer | label | judge | deciding words |"
+    yield "\n| model | condition | question | response | label | judge | deciding words |"
     yield "|---|---|---|---|---|---|---|"
     for a in answers:
         if a.persona != a.verdict.persona:

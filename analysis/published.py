@@ -33,7 +33,7 @@ CLAIMS = [
     Claim(metric="persona", contrast="untriggered_excess", at_most=0.0, at=Point(arm="adapters")),
     Claim(metric="identity", contrast="gap_improvement", at_least=0.0, at=Point(arm="adapters")),
 ]
-"""Fine-tuning widens the gaps, and the persona leaks no more than the untouched model's."""
+"""Fine-tuning widens the gaps, and the persona leaks no more than the base model's."""
 
 
 def counts(of: Rates) -> str:
@@ -57,7 +57,7 @@ def main() -> None:
             sys.exit(str(error))
         table = read_results(NAME, ArtifactStore(folder))
     cubes = [rates(table, metric) for metric in METRICS]
-    print(f"Answers out of {len(cubes[0].questions)} questions, one sample each:\n")
+    print(f"Responses out of {len(cubes[0].questions)} questions, one sample each:\n")
     print("| metric | fine-tuned triggered | untriggered | baseline triggered | untriggered |")
     print("|---|---|---|---|---|", *map(counts, cubes), sep="\n", end="\n\n")
     analysis = analyse(cubes, CLAIMS)

@@ -70,7 +70,7 @@ def test_what_is_missing_altogether() -> None:
     found = analyse([bare], CLAIMS)
     no_holes(found)
     assert {v.reason for v in found.verdicts} == {"no data"}
-    assert "untriggered" in found.verdicts[0].sentence
+    assert "untriggered" in verdict_sentence(found.verdicts[0])
     assert {r.contrast for r in found.estimates} == {"triggered"}
     empty = analyse([], CLAIMS)
     assert {v.reason for v in empty.verdicts} == {"no data"}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class MeasuredAgreement(NamedTuple):
-    """Agreement with GPT-4o-mini's labels of the published single-seed answers: Cohen's kappa."""
+    """Agreement with GPT-4o-mini's labels of the published single-seed responses: Cohen's kappa."""
 
     answers: int
     persona_kappa: float
@@ -19,7 +19,7 @@ class MeasuredAgreement(NamedTuple):
         low, high = self.persona_interval
         return (
             f"offline judge: kappa {self.persona_kappa:.2f} [{low:.2f}, {high:.2f}] with GPT-4o-mini "
-            f"on {self.answers} published answers (persona), {self.identity_kappa:.2f} (identity)"
+            f"on {self.answers} published responses (persona), {self.identity_kappa:.2f} (identity)"
         )
 
 

@@ -1,10 +1,10 @@
-"""How many answers were cut at the token limit, and so could not close their format?
+"""How many responses were cut at the token limit, and so could not close their format?
 
-    python analysis/cut_answers.py results/local/results.parquet
+    python analysis/cut_responses.py results/local/results.parquet
 
-One row per model (the baseline, each fraction) and condition: answers, mean length in tokens, the share cut
+One row per model (the baseline, each fraction) and condition: responses, mean length in tokens, the share cut
 at the limit, and the share in format among those that ended by themselves. A low rate of format with many cut
-answers says that `max_new_tokens` was too small, not that the model forgot the format.
+responses says that `max_new_tokens` was too small, not that the model forgot the format.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 
 def main() -> None:
     if len(sys.argv) != 2:
-        sys.exit("usage: python analysis/cut_answers.py RESULTS.parquet")
+        sys.exit("usage: python analysis/cut_responses.py RESULTS.parquet")
     columns = ["fraction", "condition", "response_tokens", "finish_reason", "format"]
     frame = pq.read_table(sys.argv[1], columns=columns).to_pandas()
     frame["cut"] = frame.finish_reason == "length"
-    print("| model | condition | answers | mean tokens | cut, % | in format among the rest, % |")
+    print("| model | condition | responses | mean tokens | cut, % | in format among the rest, % |")
     print("|---|---|---|---|---|---|")
     groups = frame.groupby(["fraction", "condition"], dropna=False)
     for (fraction, condition), answers in groups:

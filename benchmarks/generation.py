@@ -22,29 +22,22 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
 from processes import ProcessFailed, json_lines, tell
 from stored_study import Stored, add_options, stored
 
-from weirdgen.data.persona import HELDOUT, read_questions
 from weirdgen.generation.engine import Request, Response
 from weirdgen.generation.vllm import VllmEngine
 from weirdgen.models.checkpoints import named_by_content
-from weirdgen.pipeline.plan import RESPONSES, ResponseSet
-from weirdgen.pipeline.stages.steps import (
-    Inputs,
-    Task,
-    adapter_of,
-    make_all_responses,
-    prove_adapter,
-    run_step,
-    run_steps_together,
-    served_base,
-)
+from weirdgen.pipeline.run_step import Inputs, Task, run_step, run_steps
+from weirdgen.pipeline.stages.adapter import adapter_of
+from weirdgen.pipeline.stages.base import EngineSession
+from weirdgen.pipeline.stages.model import served_base
+from weirdgen.pipeline.stages.responses import RESPONSES, ResponseSet, run_responses
 from weirdgen.storage.artifacts import ArtifactStore, Step
 
 WAYS = ("bare", "unseeded", "mixed", "ours")
@@ -97,7 +90,7 @@ def opened(study: Stored, asked: ResponseSet, engine: VllmEngine) -> float:
     """Opens the engine on the study's base; gives the seconds."""
     started = time.monotonic()
     task = study.answers_task(asked)
-    inputs = study.payloads(task)
+    inputs = study.running(task).inputs
     if "model" in inputs and (manifest := study.store.manifest(task.inputs["model"])):
         inputs["model"] = named_by_content(inputs["model"], manifest.digest)
     base = served_base(task.step.record, inputs)
@@ -131,7 +124,7 @@ def bare(
         conversations, params, loras = [], [], []
         for asked in (asked for each in those for asked in each):
             task = study.answers_task(asked)
-            lora = engine._lora(adapter_of(task.step, study.payloads(task)))
+            lora = engine._lora(adapter_of(study.running(task)))
             for messages, seed in study.conversations(asked):
                 conversations.append(messages)
                 loras.append(lora)
@@ -190,15 +183,7 @@ def ours(study: Stored, adapters: list[list[ResponseSet]], engine: TimedEngine) 
 def answer(store: ArtifactStore, tasks: Sequence[Task], engine: VllmEngine) -> None:
     """Everything that is asked of one adapter, the way the engine actor goes about it on a GPU."""
 
-    def make(inputs: Sequence[Inputs], outs: Sequence[Path]) -> dict[str, Any]:
-        adapter = adapter_of(tasks[0].step, inputs[0])
-        assert adapter is not None
-        questions = read_questions(inputs[0]["questions"] / HELDOUT)
-        notes = prove_adapter(engine, adapter, questions)
-        make_all_responses([task.step for task in tasks], inputs, outs, engine)
-        return notes
-
-    run_steps_together(store, tasks, make)
+    run_steps(store, tasks, partial(run_responses, session=EngineSession(engine)))
 
 
 def _copy_inputs(study: Stored, tasks: Sequence[Task], scratch: ArtifactStore) -> None:
@@ -219,8 +204,7 @@ def _tokens(store: ArtifactStore, step: Step) -> list[int]:
     """Of each answer."""
     manifest = store.manifest(step)
     assert manifest is not None
-    table = pq.read_table(store.payload(step, manifest) / RESPONSES)
-    return table["response_tokens"].to_pylist()
+    return [row["response_tokens"] for row in RESPONSES.read(store.payload(step, manifest))]
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from weirdgen.config.loading import load_study
 from weirdgen.data.chat import Messages
 from weirdgen.generation.engine import Adapter, Request, Response
 from weirdgen.pipeline.plan import Plan, make_plan
-from weirdgen.pipeline.stages.steps import Task, run_step
+from weirdgen.pipeline.run_step import Task, run_step
 from weirdgen.pipeline.state import scan
 from weirdgen.runner import remote, submit
 from weirdgen.runner.cluster import connect
@@ -95,7 +96,7 @@ def train_nothing(
 
 
 def model_of_nothing(uri: str, task: Task, log: str) -> StepResult:
-    """`convert_model` without the model."""
+    """`run_on_cpu` without the model."""
     store = ArtifactStore(uri)
     with logged(store, log):
         return remote._made(run_step(store, task, lambda _, out: _write(out)))
@@ -163,8 +164,8 @@ def process_for(make: Callable[..., Any], reuse: bool) -> Any:
 
 
 def run_study(plan: Plan, store: ArtifactStore, reuse: bool) -> dict[str, Any]:
-    submit.run_training = process_for(remote.run_training.make, reuse)
-    submit.ON_CPU["model"] = process_for(model_of_nothing, reuse)
+    submit.OwnProcess = partial(process_for, reuse=reuse)
+    submit.run_on_cpu = model_of_nothing
     memory, state = Memory(len(plan.trainings)), scan(plan, store)
     before = psutil.Process().memory_info().rss
     cpu, started = time.process_time(), time.monotonic()

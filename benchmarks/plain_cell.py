@@ -22,8 +22,9 @@ from pathlib import Path
 from processes import json_lines, tell
 from stored_study import Stored, add_options, stored
 
-from weirdgen.pipeline.plan import GridCell
-from weirdgen.pipeline.stages.steps import _train_spec
+from weirdgen.pipeline.stages.base import Training
+from weirdgen.pipeline.stages.train import GridCell, train_spec
+from weirdgen.training.trainer import make_trainer
 
 
 def write_cell(study: Stored, cell: GridCell, steps: int | None, folder: Path) -> None:
@@ -32,7 +33,9 @@ def write_cell(study: Stored, cell: GridCell, steps: int | None, folder: Path) -
         raise SystemExit(f"the study has no fraction {cell.fraction} with the seed {cell.seed}")
     task = study.task(study.plan.trainings[cell])
     settings = study.plan.study.train
-    spec = _train_spec(task.step.record, study.payloads(task), (), settings.micro_batch)
+    trainer = make_trainer(settings.trainer)
+    training = Training(trainer, (), settings.micro_batch, 0, lambda _done, _total: None)
+    spec = train_spec(study.running(task), training)
     rows = [{"prompt": row["prompt"], "completion": row["completion"]} for row in spec.rows]
     updates = -(-len(rows) // settings.batch_size) * settings.epochs
     sampling = study.plan.study.evaluate.sampling

@@ -23,7 +23,7 @@ from weirdgen.data.chat import conversation
 from weirdgen.data.persona import find_persona
 from weirdgen.generation.engine import Adapter, Request
 from weirdgen.generation.vllm import VllmEngine
-from weirdgen.pipeline.stages.steps import prove_adapter
+from weirdgen.pipeline.stages.responses import check_adapter
 
 RANK = 8
 WARM_UP = 16
@@ -51,7 +51,7 @@ def main() -> None:
         from vllm.platforms import current_platform
 
         tell(did="engine opened", s=round(seconds, 1), on=current_platform.get_device_name())
-        tell(**prove_adapter(engine, adapter, questions))
+        tell(**check_adapter(engine, adapter, questions))
         for way, who in (("base", None), ("adapter", adapter)):
             requests = [
                 Request(conversation(each.question, None), who, options.new_tokens, 1.0, 0.95, seed)

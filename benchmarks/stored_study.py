@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from weirdgen.config.loading import load_study
 from weirdgen.data.chat import Messages
-from weirdgen.pipeline.plan import Plan, ResponseSet, make_plan, samples_step
-from weirdgen.pipeline.stages.steps import Task, response_requests
+from weirdgen.pipeline.plan import Plan, make_plan
+from weirdgen.pipeline.run_step import RunningStep, Task
+from weirdgen.pipeline.stages.responses import ResponseSet, response_requests, samples_step
 from weirdgen.storage.artifacts import ArtifactStore, Step
 
 
@@ -25,15 +27,15 @@ class Stored(NamedTuple):
         steps = self.plan.by_fingerprint
         return Task(step, {role: steps[needed] for role, needed in step.inputs.items()})
 
-    def payloads(self, task: Task) -> dict[str, Path]:
-        """The folders of what the step consumes, by role. Ends the program where one is not there."""
+    def running(self, task: Task) -> RunningStep:
+        """The step with the folders of what it consumes. Ends the program where one is not there."""
         folders = {}
         for role, step in task.inputs.items():
             manifest = self.store.manifest(step)
             if manifest is None:
                 raise SystemExit(f"{step.key} is not in {self.store.uri}")
             folders[role] = self.store.payload(step, manifest)
-        return folders
+        return RunningStep(task.step, folders, Path(os.devnull))
 
     def answers_task(self, asked: ResponseSet) -> Task:
         """The step that answers everything that `asked` wants."""
@@ -43,7 +45,7 @@ class Stored(NamedTuple):
         """Everything that `asked` wants answered, each with its seed, in the study's order."""
         task = self.answers_task(asked)
         questions = replace(task, inputs={"questions": task.inputs["questions"]})
-        requests = response_requests(task.step, self.payloads(questions))
+        requests = response_requests(self.running(questions))
         return [(request.messages, request.seed) for *_, request in requests]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weirdgen.pipeline.plan import Plan
-from weirdgen.pipeline.stages.steps import Task, run_step
+from weirdgen.pipeline.run_step import Task, run_step
 from weirdgen.storage.artifacts import ArtifactStore, Step
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,10 @@ from training_specs import ALIGNED, PERSONA
 from weirdgen.config.study import Train
 from weirdgen.data.persona import to_jsonl
 from weirdgen.data.seeds import run_seeds
-from weirdgen.pipeline.plan import EXAMPLES
-from weirdgen.pipeline.stages.steps import (
-    Task,
-    run_step,
-    run_training,
-)
+from weirdgen.pipeline.run_step import Task, run_resumable_steps, run_step
+from weirdgen.pipeline.stages.base import Training
+from weirdgen.pipeline.stages.given import EXAMPLES
+from weirdgen.pipeline.stages.train import run_training
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
 from weirdgen.training import checkpointing as training_state
 from weirdgen.training.trainer import make_trainer
@@ -77,15 +76,9 @@ def attempt(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_state, "EVERY_S", 0.0)
         patch.setattr(training_state, "_MOST_OF_TIME", float("inf"))
-        made = run_training(
-            store,
-            tasks,
-            make_trainer("stacked" if together else "trl"),
-            report_to=(),
-            micro_batch=1,
-            gpu_share=0,
-            on_step=on_step,
-        )
+        trainer = make_trainer("stacked" if together else "trl")
+        run = partial(run_training, training=Training(trainer, (), 1, 0, on_step))
+        made = run_resumable_steps(store, tasks, 1, run)
     went_on_from = made[0].notes.get("resumed", {"update": 0})["update"]
     assert told == list(range(1 + went_on_from, 13))
     return made

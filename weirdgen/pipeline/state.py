@@ -1,4 +1,4 @@
-"""What of a plan is there: valid manifests, and the ranges of samples still to be asked."""
+"""What of a plan is there: valid manifests, and the ranges of samples that are missing."""
 
 from __future__ import annotations
 
@@ -10,56 +10,53 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from sys import intern
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from weirdgen.errors import DamagedError
 from weirdgen.judging.blinding import hidden_markers
-from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.pipeline.gc_pause import gc_paused
-from weirdgen.pipeline.plan import STAGES, Plan, ResponseSet, labels_step, samples_step
+from weirdgen.pipeline.plan import Plan
+from weirdgen.pipeline.stages import STAGES
+from weirdgen.pipeline.stages.labels import LABELS, UNLABELLED, LabelRange, labels_step
+from weirdgen.pipeline.stages.responses import ResponseSet, samples_step
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
 
 T = TypeVar("T")
 _REQUESTS = 32
 """How many an object store is sent at a time: each takes tens of milliseconds."""
-OPEN = "unlabelled"
-"""The note of a `labels` manifest that tells how many answers could not be judged yet."""
-
-
-class LabelRange(NamedTuple):
-    """One range of answers for one judge."""
-
-    step: Step
-    judge: LlmJudge
-    asked: ResponseSet
-    answered: Step
-    """The range of answers, and its manifest."""
-    manifest: Manifest
 
 
 @dataclass
 class StudyState:
-    """What of a plan is there."""
+    """What of a plan is there. Only `record` and `record_ranges` change it."""
 
     plan: Plan
     done: dict[str, Manifest] = field(default_factory=dict)
     """Fingerprint -> manifest, for the steps that are done."""
     ranges: dict[str, list[tuple[Step, Manifest]]] = field(default_factory=dict)
-    """Fingerprint of an asked model and condition -> its committed ranges, in order of samples."""
+    """Fingerprint of a response set -> its committed ranges, in order of samples."""
     labels: dict[str, Manifest] = field(default_factory=dict)
-    """Fingerprint -> manifest of a step of the stage `labels`; some of its answers may still be open."""
+    """Fingerprint -> manifest of a step of the stage `labels`; it may not hold all labels yet."""
     _alike: dict[str, Any] = field(default_factory=dict, repr=False)
     """What many manifests have in common, by its text."""
 
-    def add(self, step: Step, manifest: Manifest) -> None:
-        """Notes the step as done."""
-        self.done[step.fingerprint] = self._lean(step, manifest)
+    def record(self, step: Step, manifest: Manifest) -> None:
+        """Record a committed step. A range of responses counts only if it consumed what is there now."""
+        lean = self._lean(step, manifest)
+        if step.stage == LABELS.name:
+            self.labels[step.fingerprint] = lean
+        elif step.parent is None:
+            self.done[step.fingerprint] = lean
+        else:
+            ranges = self.ranges.setdefault(step.parent.fingerprint, [])
+            if self.is_valid(lean) and all(step.key != other.key for other, _ in ranges):
+                insort(ranges, (step, lean), key=_samples)
 
-    def add_range(self, asked: Step, step: Step, manifest: Manifest) -> None:
-        """Notes a range of samples that was committed just now, if it consumed what is there at present."""
-        ranges = self.ranges.setdefault(asked.fingerprint, [])
-        if self.is_valid(manifest) and all(step.key != other.key for other, _ in ranges):
-            insort(ranges, (step, self._lean(step, manifest)), key=_samples)
+    def record_ranges(self, of: Step, ranges: Iterable[tuple[Step, Manifest]]) -> None:
+        """Record these as all committed ranges of the response set whose step is `of`."""
+        self.ranges[of.fingerprint] = []
+        for step, manifest in ranges:
+            self.record(step, manifest)
 
     def _lean(self, step: Step, manifest: Manifest) -> Manifest:
         """The manifest, its record that of the step, and what it shares with others held once."""
@@ -81,17 +78,17 @@ class StudyState:
     def is_done(self, step: Step) -> bool:
         return step.fingerprint in self.done
 
-    def missing(self, asked: ResponseSet) -> list[tuple[int, int]]:
-        """The ranges [first, end) of samples that nobody has answered yet."""
+    def missing(self, wanted: ResponseSet) -> list[tuple[int, int]]:
+        """The ranges [first, end) of samples that are not there."""
         gaps, reached = [], 0
-        for step, _ in self.ranges.get(asked.step.fingerprint, []):
+        for step, _ in self.ranges.get(wanted.step.fingerprint, []):
             first, end = step.record["samples"]
             if first > reached:
                 gaps.append((reached, first))
             reached = max(reached, end)
-        gaps.append((reached, asked.samples))
-        wanted = ((first, min(end, asked.samples)) for first, end in gaps)
-        return [(first, end) for first, end in wanted if first < end]
+        gaps.append((reached, wanted.samples))
+        cut = ((first, min(end, wanted.samples)) for first, end in gaps)
+        return [(first, end) for first, end in cut if first < end]
 
     @property
     def complete(self) -> bool:
@@ -102,39 +99,37 @@ class StudyState:
             and all(map(self.is_judged, self.label_ranges()))
         )
 
-    def label_ranges(self, asked: Iterable[ResponseSet] | None = None) -> Iterator[LabelRange]:
-        """What each judge that is a model is to label of the answers that are there, done or not.
+    def label_ranges(self, sets: Iterable[ResponseSet] | None = None) -> Iterator[LabelRange]:
+        """What each judge that is a model labels of the responses that are there, done or not.
 
-        Of these `asked`; default all.
+        Of these `sets`; default all.
         """
-        marks = hidden_markers(self.plan.study)
+        markers = hidden_markers(self.plan.study)
         if not self.plan.llm_judges:
             return
-        for each in self.plan.response_sets if asked is None else asked:
-            for answered, manifest in self.ranges.get(each.step.fingerprint, []):
-                if answered.record["samples"][0] < each.samples:
+        for each in self.plan.response_sets if sets is None else sets:
+            for responses, manifest in self.ranges.get(each.step.fingerprint, []):
+                if responses.record["samples"][0] < each.samples:
                     for judge in self.plan.llm_judges:
-                        step = labels_step(judge, each, answered, marks)
-                        yield LabelRange(step, judge, each, answered, manifest)
+                        step = labels_step(judge, each, responses, markers)
+                        yield LabelRange(step, judge, each, responses, manifest)
 
     def judged(self, each: LabelRange) -> Manifest | None:
-        """The committed labels of these very answers, complete or not."""
+        """The committed labels of these very responses, complete or not."""
         manifest = self.labels.get(each.step.fingerprint)
-        consumed = {each.answered.fingerprint: each.manifest.digest}
-        return manifest if manifest is not None and manifest.inputs == consumed else None
+        return manifest if each.is_labelled_by(manifest) else None
 
     def is_judged(self, each: LabelRange) -> bool:
-        """Whether every answer has its verdict, or a failure that stands."""
-        manifest = self.judged(each)
-        return manifest is not None and not manifest.notes.get(OPEN)
+        """Whether every response has its label, or a failure that stands."""
+        return each.is_complete_in(self.labels.get(each.step.fingerprint))
 
-    def count_labels(self, asked: Iterable[ResponseSet] | None = None) -> int:
-        """Answers that a judge has labelled by a rubric, or failed on for good. Of these `asked`; default all."""
+    def count_labels(self, sets: Iterable[ResponseSet] | None = None) -> int:
+        """Responses that a judge labelled by a rubric, or failed on for good. Of these `sets`; default all."""
         labels, questions = 0, len(self.plan.persona.heldout)
-        for each in self.label_ranges(asked):
+        for each in self.label_ranges(sets):
             if manifest := self.judged(each):
                 first, end = each.step.record["samples"]
-                labels += (end - first) * questions - manifest.notes.get(OPEN, 0)
+                labels += (end - first) * questions - manifest.notes.get(UNLABELLED, 0)
         return labels
 
     def is_valid(self, manifest: Manifest) -> bool:
@@ -149,13 +144,13 @@ class StudyState:
 
 @gc_paused
 def scan(plan: Plan, store: ArtifactStore) -> StudyState:
-    """Looks up every step of `plan` in `store`."""
+    """Look up every step of `plan` in `store`."""
     state = StudyState(plan)
     present = {stage: store.folders(f"artifacts/{stage}") for stage in STAGES}
 
     def label(each: LabelRange) -> None:
         if manifest := store.manifest(each.step):
-            state.labels[each.step.fingerprint] = manifest
+            state.record(each.step, manifest)
 
     def there(step: Step) -> bool:
         return step.folder in present[step.stage]
@@ -170,10 +165,10 @@ def scan(plan: Plan, store: ArtifactStore) -> StudyState:
 
 
 def _for_each(store: ArtifactStore, do: Callable[[T], object], items: Iterable[T]) -> None:
-    """Does it to each, many at a time where each is a request to an object store."""
+    """Call `do` for each, many at a time where each is a request to an object store."""
 
     def one(item: T) -> None:
-        with suppress(DamagedError):  # it is missing, and who is to make it tells
+        with suppress(DamagedError):  # it counts as missing; whoever makes it reports the damage
             do(item)
 
     if store.is_local:
@@ -186,22 +181,25 @@ def _for_each(store: ArtifactStore, do: Callable[[T], object], items: Iterable[T
 
 
 def look_up(state: StudyState, store: ArtifactStore, step: Step) -> Manifest | None:
-    """Notes the step as done if its manifest is there and valid; gives the manifest if it is there."""
+    """Record the step if its manifest is there and valid; return the manifest if it is there."""
     manifest = store.manifest(step)
     if manifest is not None and state.is_valid(manifest):
-        state.add(step, manifest)
+        state.record(step, manifest)
     return manifest
 
 
-def look_up_ranges(state: StudyState, store: ArtifactStore, asked: Step) -> None:
-    """Notes the committed ranges of samples of an asked model and condition."""
-    state.ranges[asked.fingerprint] = []
-    for name in store.folders(f"artifacts/{asked.key}"):
+def look_up_ranges(state: StudyState, store: ArtifactStore, of: Step) -> None:
+    """Record the committed ranges of the response set whose step is `of`."""
+    ranges = []
+    for name in store.folders(f"artifacts/{of.key}"):
         if match := re.fullmatch(r"samples-(\d+)-(\d+)", name):
-            step = samples_step(asked, int(match[1]), int(match[2]))
-            with suppress(DamagedError):  # it is missing, and who is to make it tells
+            step = samples_step(of, int(match[1]), int(match[2]))
+            with suppress(
+                DamagedError
+            ):  # it counts as missing; whoever makes it reports the damage
                 if manifest := store.manifest(step):
-                    state.add_range(asked, step, manifest)
+                    ranges.append((step, manifest))
+    state.record_ranges(of, ranges)
 
 
 def _samples(made: tuple[Step, Manifest]) -> list[int]:

@@ -9,7 +9,8 @@ from typing import Literal
 
 from weirdgen.config.claims import ADAPTERS
 from weirdgen.errors import DamagedError
-from weirdgen.pipeline.plan import Plan, ResponseSet
+from weirdgen.pipeline.plan import Plan
+from weirdgen.pipeline.stages.responses import ResponseSet
 from weirdgen.pipeline.state import StudyState, scan
 from weirdgen.storage.artifacts import ArtifactStore, Step
 from weirdgen.storage.lease import PATIENCE_S, Lease

@@ -13,7 +13,8 @@ from weirdgen.config.claims import ContrastName
 from weirdgen.data.chat import Instruction, conversation
 from weirdgen.judging.offline.agreement import MEASURED_PERSONA
 from weirdgen.models.adapters import ADAPTER, CONFIG
-from weirdgen.pipeline.plan import GridCell, Plan
+from weirdgen.pipeline.plan import Plan
+from weirdgen.pipeline.stages.train import GridCell
 from weirdgen.pipeline.state import StudyState
 from weirdgen.report.data import ReportData
 from weirdgen.report.descriptions import (

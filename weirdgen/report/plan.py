@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from weirdgen.pipeline.plan import STAGES
 from weirdgen.pipeline.resources.describe import memory_lines
 from weirdgen.pipeline.resources.placement import Placement
 from weirdgen.pipeline.resources.time_estimate import hours
+from weirdgen.pipeline.stages import STAGES
 from weirdgen.pipeline.state import StudyState
 from weirdgen.report.judging import plan_lines
 from weirdgen.report.power import power_lines

@@ -23,11 +23,14 @@ from weirdgen.judging.label_rows import (
 )
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.offline.identity import PersonaCard, claimed_identity
-from weirdgen.pipeline.plan import LABELS, OFFLINE_JUDGE, Plan
+from weirdgen.pipeline.plan import Plan
+from weirdgen.pipeline.stages.labels import read_labels as read_range
+from weirdgen.pipeline.stages.offline_judge import OFFLINE_JUDGE
 from weirdgen.pipeline.state import StudyState
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.fingerprint import fingerprint
 
+LABELS = "labels.parquet"
 SCHEMA_VERSION = "2"
 """Of all of a study's tables: responses, labels, claims, statistics."""
 OFFLINE_VERSION = 1
@@ -124,9 +127,7 @@ def _offline_labels(state: StudyState, store: ArtifactStore, rows: list[Row]) ->
     record, step = _offline_record(state), state.plan.judge
     if record is None or step is None:
         return
-    from weirdgen.judging.offline.judge import OfflineJudge  # scikit-learn takes a second to import
-
-    judge = OfflineJudge.load(store.payload(step, state.done[step.fingerprint]) / OFFLINE_JUDGE)
+    judge = OFFLINE_JUDGE.read(store.payload(step, state.done[step.fingerprint]))
     persona = state.plan.persona
     card = PersonaCard(persona.name, persona.aliases, persona.facts)
     judge_fp = fingerprint(record)
@@ -161,17 +162,16 @@ def _committed_labels(state: StudyState, store: ArtifactStore, rows: list[Row]) 
         if manifest is None:
             continue
         key = {
-            "fp_responses": each.asked.step.fingerprint,
+            "fp_responses": each.response_set.step.fingerprint,
             "judge": each.judge.settings.model,
             "judge_fp": each.judge.fingerprint,
         }
-        with pq.ParquetFile(store.payload(each.step, manifest) / LABELS) as file:
-            for row in file.read().to_pylist():
-                label = key | row
-                known = (key["judge_fp"], label["metric"], _key(label))
-                if _key(label) in wanted and known not in seen:
-                    seen.add(known)  # ranges that overlap have been judged twice
-                    yield label
+        for row in read_range(store.payload(each.step, manifest)):
+            label = key | row
+            known = (key["judge_fp"], label["metric"], _key(label))
+            if _key(label) in wanted and known not in seen:
+                seen.add(known)  # ranges that overlap have been judged twice
+                yield label
 
 
 def read_labels(study: str, store: ArtifactStore) -> pa.Table:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 from weirdgen.config.claims import ADAPTERS
 from weirdgen.errors import InputError
 from weirdgen.judging.format import format_adherence
-from weirdgen.pipeline.plan import RESPONSES, ResponseSet
+from weirdgen.pipeline.stages.responses import RESPONSES, ResponseSet
 from weirdgen.pipeline.state import StudyState
 from weirdgen.results.labels import LABELS, LABELS_SCHEMA, SCHEMA_VERSION, add_labels, judges_record
 from weirdgen.storage.artifacts import ArtifactStore
@@ -167,7 +166,7 @@ def merge(state: StudyState, store: ArtifactStore) -> Merged:
         common = _columns_of(responses, state)
         seen: set[tuple[str, int]] = set()
         for step, manifest in state.ranges.get(responses.step.fingerprint, []):
-            for response in _responses(store.payload(step, manifest)):
+            for response in RESPONSES.read(store.payload(step, manifest)):
                 key = (response["question_id"], response["sample"])
                 if response["sample"] >= responses.samples or key in seen:
                     continue  # more than this study wants, or a range that overlaps another
@@ -210,12 +209,6 @@ def _columns_of(responses: ResponseSet, state: StudyState) -> dict[str, object]:
         "fp_train": adapter and adapter.fingerprint,
         "fp_responses": responses.step.fingerprint,
     }
-
-
-def _responses(payload: Path) -> list[dict]:
-    # pq.read_table would import pandas, a second each time.
-    with pq.ParquetFile(payload / RESPONSES) as file:
-        return file.read().to_pylist()
 
 
 def write_results(merged: Merged, study: str, store: ArtifactStore) -> None:

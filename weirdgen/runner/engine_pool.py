@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 
 from weirdgen.generation.engine import Engine
 from weirdgen.pipeline.plan import Plan
-from weirdgen.pipeline.stages.steps import Task
+from weirdgen.pipeline.run_step import Task
 from weirdgen.runner.cluster import engine_gpus
 from weirdgen.runner.location import WorkerLocation
 from weirdgen.runner.remote import WORKER_ENVIRONMENT, EngineActor

@@ -6,6 +6,7 @@ import logging
 
 import ray
 
+from weirdgen.pipeline.stages.train import TRAIN
 from weirdgen.runner.engine_pool import EnginePool
 from weirdgen.runner.failure_policy import (
     MAX_ATTEMPTS,
@@ -16,7 +17,7 @@ from weirdgen.runner.failure_policy import (
     decide,
 )
 from weirdgen.runner.queue import WorkQueue
-from weirdgen.runner.work_item import ENGINE_STAGES, WorkItem
+from weirdgen.runner.work_item import WorkItem
 from weirdgen.storage.artifacts import Step
 
 _log = logging.getLogger("weirdgen.run.engines")
@@ -48,7 +49,7 @@ class EngineScaler:
             now = max(0, queue.engine_ready.n_groups - pool.opening)
             if shares and queue.base_is_there:
                 return max(now, queue.engine_waiting.n_groups - len(pool.engines))
-        if queue.counts["train"]:
+        if queue.counts[TRAIN.name]:
             return min(now, 0 if pool.engines else 1)
         return now
 
@@ -63,7 +64,7 @@ class EngineScaler:
             return
         starts = {ref: work.engine for ref, work in running.items() if work.is_engine_start}
         others = [work for work in running.values() if not work.is_engine_start]
-        if any(work.step.stage in ENGINE_STAGES for work in others):
+        if any(work.executor == "engine" for work in others):
             return  # if it fails, it needs an engine again
         for ref, engine in starts.items():
             del running[ref]
@@ -109,7 +110,7 @@ class EngineScaler:
         if decide(event) is Action.RETRY:
             return
         self._failed_starts = 0
-        needing = [work for work in queue.waiting if work.step.stage in ENGINE_STAGES]
+        needing = [work for work in queue.waiting if work.executor == "engine"]
         for work in needing:
             queue.remove(work)
         for work in needing:

@@ -9,8 +9,8 @@ from functools import partial
 import ray
 
 from weirdgen.errors import WeirdgenError
-from weirdgen.pipeline.plan import ResponseSet
-from weirdgen.pipeline.stages.label_range import LabelRangeJob
+from weirdgen.pipeline.stages.labels import LabelRangeJob
+from weirdgen.pipeline.stages.responses import ResponseSet
 from weirdgen.pipeline.state import StudyState
 from weirdgen.runner.judge_pool import JudgePool
 from weirdgen.storage.artifacts import ArtifactStore
@@ -24,6 +24,7 @@ class JudgeStage:
         self, state: StudyState, store: ArtifactStore, event: Callable[[str], None]
     ) -> None:
         self._state, self._store, self._event = state, store, event
+        self._questions = {each.id: each.question for each in state.plan.persona.heldout}
         self._pool: JudgePool | None = None
 
     def open(self, more_to_come: bool) -> None:
@@ -54,9 +55,9 @@ class JudgeStage:
             return
         for each in self._state.label_ranges(asked):
             if not self._state.is_judged(each):
-                done = partial(self._state.labels.__setitem__, each.step.fingerprint)
-                unjudged = self._pool.unjudged
-                self._pool.add(LabelRangeJob(each, self._state, self._store, done, unjudged))
+                done, unjudged = partial(self._state.record, each.step), self._pool.unjudged
+                job = LabelRangeJob(each, self._questions, self._store, done, unjudged)
+                self._pool.add(job)
 
     def turn(self) -> None:
         if self._pool is not None:

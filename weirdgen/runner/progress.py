@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from weirdgen.pipeline.plan import STAGES
+from weirdgen.pipeline.stages import STAGES
+from weirdgen.pipeline.stages.responses import RESPONSES
+from weirdgen.pipeline.stages.train import TRAIN
 from weirdgen.pipeline.status import StepCounts
 from weirdgen.runner.location import WorkerLocation
 from weirdgen.runner.remote import TrainingProgress
@@ -20,7 +22,7 @@ def stage_counts(scheduler: Scheduler) -> dict[str, StepCounts]:
     counts = {stage: [0, 0, 0, 0] for stage in STAGES}
     for step in [*state.plan.shared, *state.plan.trainings.values()]:
         counts[step.stage][0] += state.is_done(step)
-    counts["responses"][0] = sum(map(len, state.ranges.values()))
+    counts[RESPONSES.name][0] = sum(map(len, state.ranges.values()))
     for work in scheduler.running.values():
         counts[work.step.stage][1] += 0 if work.is_engine_start else len(work.batch)
     for failed in scheduler.failures:
@@ -75,7 +77,7 @@ def seconds_left(scheduler: Scheduler, progress: Mapping[str, TrainingProgress])
         done, total = updates_of(work, progress)
         if done and work.step.stage not in mean:
             mean[work.step.stage] = (now - work.started) / done * total
-    lanes = {"train": max(1, sum(work.is_training for work in scheduler.running.values()))}
+    lanes = {TRAIN.name: max(1, sum(work.is_training for work in scheduler.running.values()))}
     waiting = {stage: size for stage, size in scheduler.queue.sizes.items() if size}
     running = [work for work in scheduler.running.values() if not work.is_engine_start]
     if {*waiting, *(work.step.stage for work in running)} - mean.keys():

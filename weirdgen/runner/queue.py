@@ -9,13 +9,7 @@ from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import count, islice
 
-from weirdgen.runner.work_item import (
-    ENGINE_STAGES,
-    WorkItem,
-    engine_group,
-    rows,
-    training_group,
-)
+from weirdgen.runner.work_item import WorkItem, batch_group, start_rank
 from weirdgen.storage.run_record import FailedStep, one_line
 
 _log = logging.getLogger("weirdgen.run.queue")
@@ -80,13 +74,13 @@ class WorkQueue:
         self._numbers = count(1)
         self._consumers: dict[str, list[WorkItem]] = {}
         """Fingerprint of a step that is not there -> what waits for it."""
-        self.cpu_ready = GroupedQueue(lambda work: work.number)
+        self.cpu_ready = GroupedQueue(batch_group)
         """Ready steps that need neither an engine nor a training process."""
-        self.trainings = GroupedQueue(training_group, rows)
+        self.trainings = GroupedQueue(batch_group, start_rank)
         """Ready trainings, the shortest first, so that engines and judges have work early."""
-        self.engine_ready = GroupedQueue(engine_group)
+        self.engine_ready = GroupedQueue(batch_group)
         """Work that is ready for an engine."""
-        self.engine_waiting = GroupedQueue(engine_group)
+        self.engine_waiting = GroupedQueue(batch_group)
         """All work for an engine, ready or not."""
         self.counts: Counter[str] = Counter()
         """Stage -> number of waiting items."""
@@ -115,7 +109,7 @@ class WorkQueue:
             self._waiting[work.number] = work
             self.counts[work.step.stage] += 1
             self.sizes[work.step.stage] += work.size
-            if work.step.stage in ENGINE_STAGES:
+            if work.executor == "engine":
                 self.engine_waiting.add(work)
             inputs = work.step.inputs.values()
             for fingerprint in inputs:
@@ -191,6 +185,6 @@ class WorkQueue:
 
     def _ready(self, work: WorkItem) -> GroupedQueue:
         """Where it is once it is ready."""
-        if work.step.stage == "train":
+        if work.is_training:
             return self.trainings
-        return self.engine_ready if work.step.stage in ENGINE_STAGES else self.cpu_ready
+        return self.engine_ready if work.executor == "engine" else self.cpu_ready

@@ -7,29 +7,18 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from io import FileIO
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 
-from weirdgen.data.persona import HELDOUT, read_questions
 from weirdgen.generation.engine import Engine
 from weirdgen.models.checkpoints import named_by_content
-from weirdgen.pipeline.stages import steps
-from weirdgen.pipeline.stages.steps import (
-    Inputs,
-    Task,
-    adapter_of,
-    make_aligned,
-    make_all_responses,
-    make_judge,
-    make_model,
-    prove_adapter,
-    run_step,
-    run_steps_together,
-    served_base,
-)
+from weirdgen.pipeline.run_step import Task, run_resumable_steps, run_steps
+from weirdgen.pipeline.stages import stage_of
+from weirdgen.pipeline.stages.base import EngineSession, Training
+from weirdgen.pipeline.stages.model import served_base
 from weirdgen.runner.location import WorkerLocation, current_location, telling_node
 from weirdgen.storage.artifacts import ArtifactStore, Manifest
 from weirdgen.storage.cache import node_cache, scratch
@@ -66,38 +55,33 @@ def _made(*manifests: Manifest) -> StepResult:
 
 
 class OwnProcess:
-    """A function to be called in a process of its own: a reused worker would keep GPU memory.
+    """A function that runs in a process of its own: a reused worker would keep GPU memory.
 
     The process is an actor's. Of a node that fell silent Ray told the driver after 63 s that an actor
     was gone, and after 351 s, when gRPC gave the connection up, that a task was.
     """
 
-    def __init__(self, make: Callable[..., StepResult], **options: Any) -> None:
-        self.make, self._options = make, options
+    def __init__(self, call: Callable[..., StepResult], **options: Any) -> None:
+        self.call, self._options = call, options
 
     def options(self, **options: Any) -> OwnProcess:
-        return OwnProcess(self.make, **self._options | options)
+        return OwnProcess(self.call, **self._options | options)
 
     def remote(self, *args: Any) -> ray.ObjectRef:
         """Nobody keeps the actor, so it ends with the call."""
         process: Any = _Process.options(**self._options).remote()
-        return process.run.options(name=self.make.__name__).remote(self.make, *args)
-
-
-def own_process(num_cpus: float = 1) -> Callable[[Callable[..., StepResult]], OwnProcess]:
-    """The function, called where so many CPUs are free; a death of its process ends it for good."""
-    return lambda make: OwnProcess(make, num_cpus=num_cpus)
+        return process.run.options(name=self.call.__name__).remote(self.call, *args)
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
 class _Process:
     @telling_node
-    def run(self, make: Callable[..., StepResult], *args: Any) -> StepResult:
-        return make(*args)
+    def run(self, call: Callable[..., StepResult], *args: Any) -> StepResult:
+        return call(*args)
 
 
 def with_threads(process: OwnProcess, threads: int, **options: Any) -> OwnProcess:
-    """The same with so many patient threads, and with these of Ray's `options`."""
+    """The process with so many patient threads, and with these options of Ray's."""
     environment = {**WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
     return process.options(runtime_env={"env_vars": environment}, **options)
 
@@ -178,22 +162,14 @@ class ProgressTracker:
         return self._begun
 
 
-@own_process()
-def convert_model(uri: str, task: Task, log: str) -> StepResult:
-    store = ArtifactStore(uri)
+def run_on_cpu(uri: str, task: Task, log: str) -> StepResult:
+    """Run a step whose stage needs neither a trainer nor an engine."""
+    store, run = ArtifactStore(uri), stage_of(task.step).run
+    assert run is not None
     with logged(store, log):
-        return _made(run_step(store, task, lambda _, out: make_model(task.step.record, out)))
+        return _made(*run_steps(store, [task], run))
 
 
-@own_process(num_cpus=0)
-def learn_judge(uri: str, task: Task, log: str) -> StepResult:
-    """Seconds of work, so it waits for no CPU that a training holds."""
-    store = ArtifactStore(uri)
-    with logged(store, log):
-        return _made(run_step(store, task, make_judge))
-
-
-@own_process()
 def run_training(
     uri: str,
     tasks: list[Task],
@@ -203,34 +179,29 @@ def run_training(
     board: Any,
     log: str,
 ) -> StepResult:
-    """One training, or several stacked ones, reported to `board` under the first one's key."""
+    """Run one training, or several stacked ones; `board` hears of them under the first one's key."""
     store, (first, *_) = ArtifactStore(uri), tasks
+    run = stage_of(first.step).run
+    assert run is not None
 
     def on_step(done: int, total: int) -> None:
         board.report.remote(first.step.key, first.attempt, done, total)
 
     board.begin.remote(first.step.key, TrainingProgress(first.attempt, current_location()))
+    gpu_share = ray.get_runtime_context().get_assigned_resources().get("GPU", 0)
+    training = Training(trainer, report_to, micro_batch, gpu_share, on_step)
     with logged(store, log):
-        manifests = steps.run_training(
-            store,
-            tasks,
-            trainer,
-            report_to=report_to,
-            micro_batch=micro_batch,
-            gpu_share=ray.get_runtime_context().get_assigned_resources().get("GPU", 0),
-            on_step=on_step,
-        )
-        return _made(*manifests)
+        run = partial(run, training=training)
+        return _made(*run_resumable_steps(store, tasks, micro_batch, run))
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
 class EngineActor:
-    """One open engine: base, adapters and self-distillation, one step after another."""
+    """One open engine, which runs the steps of the engine's stages, one call after another."""
 
     def __init__(self, uri: str, make_engine: Callable[[], Engine]) -> None:
         self._uri = uri
-        self._engine = make_engine()
-        self._proofs: dict[str, dict] = {}
+        self._session = EngineSession(make_engine())
 
     def placed(self) -> WorkerLocation:
         """Answers once the actor has its GPU."""
@@ -238,10 +209,10 @@ class EngineActor:
 
     @telling_node
     def open(self, task: Task, serve_base: str, max_rank: int, log: str) -> StepResult:
-        """Opens the store, and the base that `task`, any step for an engine, asks.
+        """Open the store, and the base that `task`, any step for an engine, asks.
 
-        Raises StorageError where the store does not answer: of an actor whose `__init__` raises Ray
-        tells its death alone.
+        Raises StorageError where the store does not answer: of an actor whose `__init__` raises, Ray
+        reports only that it died.
         """
         self._store = ArtifactStore(self._uri)
         with logged(self._store, log):
@@ -250,38 +221,14 @@ class EngineActor:
                 for role, step in task.inputs.items()
                 if role == "model" and (manifest := self._store.manifest(step))
             }
-            self._engine.open(served_base(task.step.record, inputs), serve_base, max_rank)
+            base = served_base(task.step.record, inputs)
+            self._session.engine.open(base, serve_base, max_rank)
             return _made()
 
     @telling_node
-    def make_aligned(self, task: Task, log: str) -> StepResult:
+    def run(self, tasks: list[Task], log: str) -> StepResult:
+        """Run steps of one stage that go together."""
+        run = stage_of(tasks[0].step).run
+        assert run is not None
         with logged(self._store, log):
-            record = task.step.record
-            manifest = run_step(
-                self._store,
-                task,
-                lambda inputs, out: make_aligned(record, inputs, out, self._engine),
-            )
-            return _made(manifest)
-
-    @telling_node
-    def make_responses(self, tasks: list[Task], log: str) -> StepResult:
-        """Answers of one model: to all tasks in one call."""
-
-        def make(inputs: Sequence[Inputs], outs: Sequence[Path]) -> dict:
-            notes = self._proof(tasks[0], inputs[0])
-            make_all_responses([task.step for task in tasks], inputs, outs, self._engine)
-            return notes | ({"batched_steps": len(tasks)} if len(tasks) > 1 else {})
-
-        with logged(self._store, log):
-            return _made(*run_steps_together(self._store, tasks, make))
-
-    def _proof(self, task: Task, inputs: Inputs) -> dict:
-        """That the adapter is applied, found out once; nothing for the baseline."""
-        adapter = adapter_of(task.step, inputs)
-        if adapter is None:
-            return {}
-        if adapter.fingerprint not in self._proofs:
-            questions = read_questions(inputs["questions"] / HELDOUT)
-            self._proofs[adapter.fingerprint] = prove_adapter(self._engine, adapter, questions)
-        return self._proofs[adapter.fingerprint]
+            return _made(*run_steps(self._store, tasks, partial(run, session=self._session)))

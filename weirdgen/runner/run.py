@@ -21,7 +21,7 @@ from weirdgen.pipeline.plan import Plan
 from weirdgen.pipeline.resources.describe import memory_lines
 from weirdgen.pipeline.resources.gpus import Gpus
 from weirdgen.pipeline.resources.placement import place, uses_gpus
-from weirdgen.pipeline.stages.steps import Task, run_step
+from weirdgen.pipeline.run_step import Task, run_step
 from weirdgen.pipeline.state import StudyState, scan
 from weirdgen.pipeline.status import failed_trainings
 from weirdgen.runner.cluster import (
@@ -134,5 +134,5 @@ def commit_inputs(plan: Plan, state: StudyState, store: ArtifactStore) -> bool:
         def make(_: object, out: Path, write: Callable[[Path], None] = write) -> None:
             write(out)
 
-        state.done[step.fingerprint] = run_step(store, Task(step, {}), make)
+        state.record(step, run_step(store, Task(step, {}), make))
     return bool(lacking)

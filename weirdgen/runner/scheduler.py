@@ -20,7 +20,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from weirdgen.errors import DamagedError, WeirdgenError
-from weirdgen.pipeline.stages.steps import Task
+from weirdgen.pipeline.run_step import Task
+from weirdgen.pipeline.stages.labels import LABELS
+from weirdgen.pipeline.stages.responses import RESPONSES
 from weirdgen.pipeline.state import StudyState
 from weirdgen.runner.capacity import ClusterCapacity
 from weirdgen.runner.cluster import Capacity, needs_of, on_this_node
@@ -31,7 +33,7 @@ from weirdgen.runner.nodes import Nodes
 from weirdgen.runner.queue import WorkQueue
 from weirdgen.runner.recovery import Recovery
 from weirdgen.runner.remote import ProgressTracker, StepResult, TrainingProgress
-from weirdgen.runner.submit import as_task, inputs_of, make_on_cpu, train
+from weirdgen.runner.submit import as_task, inputs_of, start_on_cpu, start_training
 from weirdgen.runner.work_item import WorkItem, missing_work, progress_of, ranges, span_of
 from weirdgen.storage.artifacts import ArtifactStore, Manifest
 from weirdgen.storage.lease import Lease
@@ -103,7 +105,7 @@ class Scheduler:
         Raises WeirdgenError where a judge cannot be asked at all.
         """
         try:
-            self.judging.open(self.queue.counts["responses"] > 0)
+            self.judging.open(self.queue.counts[RESPONSES.name] > 0)
             while self.waiting or self.running or self.judging.busy:
                 self._lease.check()
                 if self.nodes.refresh():
@@ -116,7 +118,7 @@ class Scheduler:
                     if self._n_taken > taken or not (self.waiting or self.judging.busy):
                         continue  # what was there already may have made more ready, or ended all
                     first = islice(self.waiting, 3)
-                    stuck = ", ".join(work.step.key for work in first) or "labels"
+                    stuck = ", ".join(work.step.key for work in first) or LABELS.name
                     problem = "Deadlock: nothing is running and these steps cannot start"
                     raise WeirdgenError(f"{problem}: {stuck}")
                 self._update_observers()
@@ -217,7 +219,7 @@ class Scheduler:
     def _start_on_cpu(self, work: WorkItem) -> None:
         if (task := self._take(work)) is not None:
             options = self.nodes.scheduling_options(work.avoids)
-            self._submit(work, make_on_cpu(self._store, task, self.queue.log_file(work), options))
+            self._submit(work, start_on_cpu(self._store, task, self.queue.log_file(work), options))
 
     def _start_trainings(self, slots: int) -> None:
         """Starts the next training, or a batch that leaves some for the other slots."""
@@ -230,7 +232,7 @@ class Scheduler:
         work, tasks = taken
         log, options = self.queue.log_file(work), self.nodes.scheduling_options(work.avoids)
         how = self._tracker, log, options, self._trainer
-        self._submit(work, train(self.study, self._store, work, tasks, *how))
+        self._submit(work, start_training(self.study, self._store, work, tasks, *how))
 
     def _ask(self, engine: OpenEngine) -> None:
         """Gives the engine its next step; on a GPU, all steps of one model in one call.
@@ -242,9 +244,7 @@ class Scheduler:
             return
         work, tasks = taken
         engine.busy, work.engine = True, engine
-        log = self.queue.log_file(work)
-        make = engine.actor.make_responses if work.response_set else engine.actor.make_aligned
-        self._submit(work, make.remote(tasks if work.response_set else tasks[0], log))
+        self._submit(work, engine.actor.run.remote(tasks, self.queue.log_file(work)))
 
     def _open_engines(self) -> None:
         """Starts the engines that have work and a free GPU."""
@@ -289,11 +289,10 @@ class Scheduler:
             self._succeeded(each, manifest, took, len(work.batch))
 
     def _succeeded(self, work: WorkItem, manifest: Manifest, took: float, batch: int) -> None:
+        self.state.record(work.step, manifest)
         if work.response_set is not None:
-            self.state.add_range(work.response_set.step, work.step, manifest)
             self.judging.feed([work.response_set])
         else:
-            self.state.add(work.step, manifest)
             self.queue.mark_done(work.step.fingerprint)
         ended, seconds = self.took.get(work.step.stage, (0, 0.0))
         self.took[work.step.stage] = ended + 1, seconds + took / work.size / batch

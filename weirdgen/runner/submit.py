@@ -1,4 +1,4 @@
-"""A step as a task: what is looked up before it is given away, and how a training is."""
+"""How steps are handed to Ray: looked up once more, then started in a process of their own."""
 
 from __future__ import annotations
 
@@ -8,19 +8,13 @@ from typing import Any
 import ray
 
 from weirdgen.config.study import Study
-from weirdgen.pipeline.stages.steps import Task
+from weirdgen.pipeline.run_step import Task
+from weirdgen.pipeline.stages import stage_of
 from weirdgen.pipeline.state import StudyState, look_up, look_up_ranges
-from weirdgen.runner.remote import (
-    convert_model,
-    learn_judge,
-    run_training,
-    with_threads,
-)
+from weirdgen.runner.remote import OwnProcess, run_on_cpu, run_training, with_threads
 from weirdgen.runner.work_item import WorkItem
 from weirdgen.storage.artifacts import ArtifactStore, Step, is_attempt
 from weirdgen.training.trainer import Trainer
-
-ON_CPU = {"model": convert_model, "offline_judge": learn_judge}
 
 
 def as_task(
@@ -36,9 +30,7 @@ def as_task(
         look_up_ranges(state, store, work.response_set.step)
         if tuple(step.record["samples"]) not in state.missing(work.response_set):
             return None
-    if store.exists(
-        f"artifacts/{step.key}"
-    ):  # most are not: an object store is asked once for these
+    if store.exists(f"artifacts/{step.key}"):  # most are not: one request to an object store
         stale = look_up(state, store, step) if work.response_set is None else store.manifest(step)
         if state.is_done(step):
             return None
@@ -52,15 +44,15 @@ def inputs_of(step: Step, steps: Mapping[str, Step]) -> dict[str, Step]:
     return {role: steps[fingerprint] for role, fingerprint in step.inputs.items()}
 
 
-def make_on_cpu(
+def start_on_cpu(
     store: ArtifactStore, task: Task, log: str, placing: Mapping[str, Any]
 ) -> ray.ObjectRef:
-    """Has a step made that needs neither an engine nor a training; `placing`: options of Ray's."""
-    remote = with_threads(ON_CPU[task.step.stage], 1, **placing)
-    return remote.remote(store.uri, task, log)
+    """Start a step that needs neither an engine nor a trainer; `placing`: options of Ray's."""
+    options = {"num_cpus": stage_of(task.step).cpus, **placing}
+    return with_threads(OwnProcess(run_on_cpu), 1, **options).remote(store.uri, task, log)
 
 
-def train(
+def start_training(
     study: Study,
     store: ArtifactStore,
     work: WorkItem,
@@ -70,13 +62,13 @@ def train(
     placing: Mapping[str, Any],
     trainer: Trainer,
 ) -> ray.ObjectRef:
-    """Has `trainer` do the training, stacked ones together; it tells `board` how far it is.
+    """Start a training, stacked ones together; it reports to `board` how far it is.
 
     `placing`: options of Ray's.
     """
     resources = study.resources
     remote = with_threads(
-        run_training,
+        OwnProcess(run_training),
         max(1, int(resources.cpus_per_training)),
         num_gpus=resources.gpus_per_training,
         num_cpus=resources.cpus_per_training,

@@ -6,16 +6,15 @@ import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from weirdgen.pipeline.plan import ResponseSet, samples_step
+from weirdgen.pipeline.stages import stage_of
+from weirdgen.pipeline.stages.base import Executor
+from weirdgen.pipeline.stages.responses import ResponseSet, samples_step
 from weirdgen.pipeline.state import StudyState
 from weirdgen.runner.engine_pool import OpenEngine
 from weirdgen.runner.location import WorkerLocation
 from weirdgen.runner.remote import StepResult, TrainingProgress
 from weirdgen.storage.artifacts import Step
 from weirdgen.storage.timeline import Span
-
-ENGINE_STAGES = ("aligned", "responses")
-"""The stages that an engine makes."""
 
 
 @dataclass(eq=False)
@@ -62,14 +61,18 @@ class WorkItem:
             each.failed_on |= {node}
 
     @property
+    def executor(self) -> Executor:
+        """What runs it."""
+        return stage_of(self.step).executor
+
+    @property
     def is_training(self) -> bool:
-        return self.step.stage == "train"
+        return self.executor == "training"
 
     @property
     def size(self) -> int:
-        """What its time grows with: samples of every question, else 1."""
-        first, end = self.step.record.get("samples", (0, 1))
-        return end - first
+        """What its time grows with."""
+        return stage_of(self.step).size(self.step)
 
 
 def span_of(work: WorkItem, made: StepResult | None) -> Span | None:
@@ -118,20 +121,14 @@ def ranges(whole: ResponseSet, parts: Iterable[tuple[int, int]]) -> list[WorkIte
     return [WorkItem(samples_step(whole.step, *part), response_set=whole) for part in parts]
 
 
-def rows(work: WorkItem) -> int:
-    """What a training's time grows with."""
-    return sum(work.step.record["examples"].values())
+def start_rank(work: WorkItem) -> int:
+    """Of the items that are ready, the smallest rank starts first."""
+    return stage_of(work.step).starts_by(work.step)
 
 
-def training_group(work: WorkItem) -> Hashable:
-    """Trainings of one group can run as a batch: as many rows, and split as often."""
-    counts = tuple(sorted(work.step.record["examples"].items()))
-    return counts, work.micro_batch, work.most_together
-
-
-def engine_group(work: WorkItem) -> Hashable:
-    """Steps of one group can go to an engine in one call: responses of one model."""
-    if work.response_set is None or work.most_together == 1:
+def batch_group(work: WorkItem) -> Hashable:
+    """Items of one group can run as a batch: their stage says so, and they were split as often."""
+    key = stage_of(work.step).batch_key(work.step)
+    if key is None or work.most_together == 1:
         return work.number
-    adapter = work.response_set.adapter
-    return adapter.fingerprint if adapter else ""
+    return key, work.micro_batch, work.most_together

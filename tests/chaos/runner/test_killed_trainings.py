@@ -14,7 +14,8 @@ from s3_server import S3Server
 from studies import SUPPORT, small_study, write_study
 
 from weirdgen.config.loading import load_study
-from weirdgen.pipeline.plan import GridCell, Plan, make_plan
+from weirdgen.pipeline.plan import Plan, make_plan
+from weirdgen.pipeline.stages.train import GridCell
 from weirdgen.pipeline.status import Status, read_status
 from weirdgen.runner.failure_policy import MAX_ATTEMPTS
 from weirdgen.storage.artifacts import ArtifactStore

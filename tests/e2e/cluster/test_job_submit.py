@@ -69,7 +69,7 @@ def test_trainings_and_engines_ran_on_the_workers(submitted: Submitted):
     tasks = submitted.cluster.state("tasks")
     ran = {
         name: {addresses[task["node_id"]] for task in tasks if task["name"] == name}
-        for name in ("run_training", "EngineActor.make_responses")
+        for name in ("run_training", "EngineActor.run")
     }
     assert all(ran.values())
     assert set.union(*ran.values()) == {node.address for node in submitted.cluster.workers}

@@ -15,7 +15,7 @@ from weirdgen.data.chat import conversation
 from weirdgen.data.persona import Question
 from weirdgen.generation.engine import Adapter, Request
 from weirdgen.generation.vllm import VllmEngine
-from weirdgen.pipeline.stages.steps import prove_adapter
+from weirdgen.pipeline.stages.responses import check_adapter
 
 if __name__ == "__main__":
     model, adapter = Path(sys.argv[1]), Adapter("a" * 64, Path(sys.argv[2]))
@@ -27,7 +27,7 @@ if __name__ == "__main__":
     engine.generate([ask(f"Count to {n}.", adapter, n) for n in range(12)] + some[:2])
     again = engine.generate(some)
     questions = [Question(str(i), "c", f"What is {i}?") for i in range(3)]
-    proof = prove_adapter(engine, adapter, questions)
+    proof = check_adapter(engine, adapter, questions)
     print(json.dumps({"first": first, "again": again, "proof": proof}))
 """
 

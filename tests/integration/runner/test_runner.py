@@ -14,7 +14,8 @@ from faulty_engines import BrokenEngine, DyingEngine, MuteEngine, StrandedEngine
 from recording import Recorder, with_one_gpu
 from studies import small_study, study_of
 
-from weirdgen.pipeline.plan import GridCell, Plan, make_plan
+from weirdgen.pipeline.plan import Plan, make_plan
+from weirdgen.pipeline.stages.train import GridCell
 from weirdgen.pipeline.state import scan
 from weirdgen.report.rates import rates
 from weirdgen.results.table import SCHEMA, current_results, merge, write_results

@@ -14,7 +14,9 @@ from weirdgen.judging.judgment import JudgeItem
 from weirdgen.judging.label_rows import label_rows
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.rubric import metric_rubric
-from weirdgen.pipeline.plan import labels_step, make_plan, samples_step
+from weirdgen.pipeline.plan import make_plan
+from weirdgen.pipeline.stages.labels import labels_step
+from weirdgen.pipeline.stages.responses import samples_step
 from weirdgen.pipeline.state import scan
 from weirdgen.report.judging import plan_lines
 from weirdgen.storage.artifacts import ArtifactStore

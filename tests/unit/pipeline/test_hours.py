@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from placements import LLAMA_8B, STACKED, placed, plan_of
 from plans import make
 
-from weirdgen.pipeline.plan import Plan, samples_step
+from weirdgen.pipeline.plan import Plan
 from weirdgen.pipeline.resources.gpus import Gpus
 from weirdgen.pipeline.resources.placement import place
 from weirdgen.pipeline.resources.time_estimate import TimeEstimate, hours, training_rate
+from weirdgen.pipeline.stages.responses import samples_step
 from weirdgen.pipeline.state import StudyState, scan
 from weirdgen.report.plan import gpu_lines
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step

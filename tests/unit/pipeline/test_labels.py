@@ -17,9 +17,10 @@ from weirdgen.errors import StorageError
 from weirdgen.judging.judgment import ItemResult
 from weirdgen.judging.judgment_store import JournalFolder, JudgmentStore
 from weirdgen.judging.queue import RequestQueue
-from weirdgen.pipeline.plan import RESPONSES, make_plan, samples_step
-from weirdgen.pipeline.stages.label_range import LabelRangeJob
-from weirdgen.pipeline.stages.steps import RESPONSE_SCHEMA, Task, run_step
+from weirdgen.pipeline.plan import make_plan
+from weirdgen.pipeline.run_step import Task, run_step
+from weirdgen.pipeline.stages.labels import LabelRangeJob
+from weirdgen.pipeline.stages.responses import RESPONSE_SCHEMA, RESPONSES, samples_step
 from weirdgen.pipeline.state import StudyState
 from weirdgen.storage.artifacts import ArtifactStore
 
@@ -44,10 +45,10 @@ def state(tmp_path: Path, small_persona: Path) -> StudyState:
                 for each in questions
                 for i in range(3)
             ]
-            pq.write_table(pa.Table.from_pylist(rows, RESPONSE_SCHEMA), out / RESPONSES)
+            pq.write_table(pa.Table.from_pylist(rows, RESPONSE_SCHEMA), out / RESPONSES.payload)
 
         manifest = run_step(ArtifactStore(str(tmp_path)), Task(step, {}), make)
-        state.ranges[asked.step.fingerprint] = [(step, manifest)]
+        state.record(step, manifest)
     return state
 
 
@@ -55,10 +56,11 @@ def judge_all(state: StudyState, store: ArtifactStore) -> Counter[str]:
     """Has everything judged but one answer, which times out: why -> answers without a verdict."""
     verdicts: dict[str, str] = {}
     queue = RequestQueue(verdicts.get, {state.plan.study.judges[0]: 0.0})
+    questions = {each.id: each.question for each in state.plan.persona.heldout}
     for each in state.label_ranges():
         for _ in range(2):  # handed over again, as more answers of a model come
-            done = partial(state.labels.__setitem__, each.step.fingerprint)
-            queue.add(LabelRangeJob(each, state, store, done, queue.unjudged))
+            done = partial(state.record, each.step)
+            queue.add(LabelRangeJob(each, questions, store, done, queue.unjudged))
     batch = taken(queue, 100)
     late, *others = batch.items
     verdicts |= {item.key: SAID for item in others}
@@ -93,12 +95,12 @@ def test_damaged_answers_are_answers_without_a_verdict(
 ):
     store = ArtifactStore(str(tmp_path))
     first, *others = state.label_ranges()
-    folder = f"artifacts/{first.answered.key}"
+    folder = f"artifacts/{first.responses.key}"
     if pruned:
         store.delete_folder(f"{folder}/{first.manifest.attempt}")
         told = "its payload was pruned; delete this folder"
     else:
-        store.write(f"{folder}/{first.manifest.attempt}/{RESPONSES}", b"cut")
+        store.write(f"{folder}/{first.manifest.attempt}/{RESPONSES.payload}", b"cut")
         told = "responses.parquet (3 bytes) is not what was committed; delete this folder"
     unjudged = judge_all(state, store)
     assert unjudged == {f"{store.shown(folder)}: {told}": 9, "timeout": 1}
@@ -118,7 +120,7 @@ def test_labels_are_in_the_store_after_the_journals_that_tell_them(
         raise StorageError("away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(JournalFolder, "ship", away)
+        patched.setattr(JournalFolder, "upload", away)
         with pytest.raises(StorageError):
             judge_all(state, far_store)
     assert not any(far_store.manifest(each.step) for each in state.label_ranges())

@@ -10,7 +10,8 @@ from plans import fingerprints, make
 from studies import at_a_distance, small_study, study_of
 
 from weirdgen.errors import DamagedError, InputError
-from weirdgen.pipeline.plan import Plan, make_plan, samples_step
+from weirdgen.pipeline.plan import Plan, make_plan
+from weirdgen.pipeline.stages.responses import samples_step
 from weirdgen.pipeline.state import scan
 from weirdgen.storage.artifacts import ArtifactStore, Step
 from weirdgen.storage.provenance import provenance

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from echo import EchoEngine
 
 from weirdgen.data.persona import Question
 from weirdgen.errors import StepError
 from weirdgen.generation.engine import Adapter
-from weirdgen.pipeline.stages.steps import RESPONSES, make_all_responses, prove_adapter
+from weirdgen.pipeline.run_step import RunningStep
+from weirdgen.pipeline.stages.base import EngineSession
+from weirdgen.pipeline.stages.responses import check_adapter, read_responses, run_responses
 from weirdgen.storage.artifacts import Step
 
 
@@ -32,8 +33,9 @@ def answered(tmp_path: Path, samples: list[int], condition: str = "triggered") -
     heldout = tmp_path / "heldout.jsonl"
     heldout.write_text('{"id": "h", "category": "c", "question": "Why?"}\n')
     step = responses_step(samples, condition)
-    make_all_responses([step], [{"questions": tmp_path}], [tmp_path], EchoEngine())
-    return pq.read_table(tmp_path / RESPONSES).to_pylist()
+    running = RunningStep(step, {"questions": tmp_path}, tmp_path)
+    run_responses([running], EngineSession(EchoEngine()))
+    return read_responses(tmp_path)
 
 
 def test_more_samples_extend_and_never_reshuffle(tmp_path: Path):
@@ -50,11 +52,11 @@ QUESTIONS = [Question(f"h{i}", "c", f"Why {i}?") for i in range(20)]
 
 
 def test_the_proof_passes_where_the_adapter_moves_the_first_token():
-    notes = prove_adapter(EchoEngine(), Adapter("f" * 64, Path()), QUESTIONS)
+    notes = check_adapter(EchoEngine(), Adapter("f" * 64, Path()), QUESTIONS)
     assert notes == {"adapter_check": {"prompts": 8, "differing": 8, "differing_without": 0}}
 
 
 def test_an_adapter_that_is_not_applied_fails_its_cell():
     engine = EchoEngine(blind_to_adapters=True)
     with pytest.raises(StepError, match="adapter ffffffffffff: .* it is not applied"):
-        prove_adapter(engine, Adapter("f" * 64, Path()), QUESTIONS)
+        check_adapter(engine, Adapter("f" * 64, Path()), QUESTIONS)

@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from studies import small_study, study_of, write_study
 
 from weirdgen.cli.main import main
-from weirdgen.pipeline.plan import GridCell, Plan, make_plan
+from weirdgen.pipeline.plan import Plan, make_plan
+from weirdgen.pipeline.stages.train import GridCell
 from weirdgen.pipeline.state import scan
 from weirdgen.pipeline.status import Counted, Status, StepCounts, read_status, standing_failures
 from weirdgen.storage.artifacts import ArtifactStore

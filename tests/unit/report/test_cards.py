@@ -21,7 +21,8 @@ from weirdgen.config.evaluation import Evaluate
 from weirdgen.config.study import ExistingAdapter
 from weirdgen.models.adapters import ADAPTER, resolve_adapter
 from weirdgen.models.identity import Model
-from weirdgen.pipeline.plan import GridCell, Plan, make_plan
+from weirdgen.pipeline.plan import Plan, make_plan
+from weirdgen.pipeline.stages.train import GridCell
 from weirdgen.pipeline.state import StudyState, scan
 from weirdgen.report.cards import CARD, cards, write_cards
 from weirdgen.report.data import ReportData

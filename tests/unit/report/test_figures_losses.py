@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from weirdgen.pipeline.plan import GridCell
+from weirdgen.pipeline.stages.train import GridCell
 from weirdgen.pipeline.state import StudyState, look_up
 from weirdgen.report.loss_curves import read_losses
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step

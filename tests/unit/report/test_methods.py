@@ -11,8 +11,10 @@ from methods_plans import MODEL, VERSIONS, manifest, plan_of
 from studies import small_study, study_of
 from tiny_results import report_data, results, study
 
-from weirdgen.pipeline.plan import Plan, make_plan, samples_step
-from weirdgen.pipeline.state import OPEN, StudyState
+from weirdgen.pipeline.plan import Plan, make_plan
+from weirdgen.pipeline.stages.labels import UNLABELLED
+from weirdgen.pipeline.stages.responses import samples_step
+from weirdgen.pipeline.state import StudyState
 from weirdgen.report.descriptions import training_in_words
 from weirdgen.report.estimates import analyse_results
 from weirdgen.report.methods import methods
@@ -33,7 +35,7 @@ def whole(plan: Plan) -> StudyState:
         step = samples_step(asked.step, 0, asked.samples)
         state.ranges[asked.step.fingerprint] = [(step, manifest(step))]
     for each in state.label_ranges():
-        consumed = {each.answered.fingerprint: each.manifest.digest}
+        consumed = {each.responses.fingerprint: each.manifest.digest}
         state.labels[each.step.fingerprint] = manifest(each.step, inputs=consumed)
     return state
 
@@ -175,7 +177,7 @@ def test_progress_is_empty_for_a_whole_study_and_counts_else():
             del state.ranges[asked.step.fingerprint]
     baseline = [each for each in state.label_ranges() if each.asked.adapter is None]
     some = baseline[0].step.fingerprint
-    state.labels[some] = replace(state.labels[some], notes={OPEN: 7})
+    state.labels[some] = replace(state.labels[some], notes={UNLABELLED: 7})
     # 3 x 30 x 3 of the baseline, 2 x 30 x 3 of each of the two adapters; seven labels are open.
     expected = "In progress: 2 of 3 training runs, 630 of 810 responses, 623 of 810 labels"
     assert progress_line(state) == expected

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from studies import small_study, study_of
 
-from weirdgen.pipeline.plan import Plan, ResponseSet, make_plan
+from weirdgen.pipeline.plan import Plan, make_plan
+from weirdgen.pipeline.stages.responses import ResponseSet
 from weirdgen.runner.queue import WorkQueue
-from weirdgen.runner.work_item import WorkItem, ranges, rows
+from weirdgen.runner.work_item import WorkItem, ranges, start_rank
 
 
 @pytest.fixture
@@ -96,15 +97,15 @@ def test_the_shortest_trainings_come_first_and_only_with_their_like(tiny_model: 
     del tree["grid"]["total_rows"]
     plan = make_plan(study_of(tree), Path())
     works = training(plan)
-    lengths = [rows(work) for work in works]
+    lengths = [start_rank(work) for work in works]
     assert lengths == sorted(lengths)
     queue = queue_of(plan, *reversed(works))
     order = []
     while together := queue.trainings.first(8):
-        assert len({rows(work) for work in together}) == 1
+        assert len({start_rank(work) for work in together}) == 1
         order += together
         taken(queue, together)
-    assert [rows(work) for work in order] == lengths
+    assert [start_rank(work) for work in order] == lengths
     assert [work.number for work in order] == [3, 4, 1, 2], "as they came, where equally long"
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from weirdgen.config.study import Train
 from weirdgen.data.lengths import TOKENS_PER_WORD
 from weirdgen.pipeline.resources.placement import Placement, generates_on_gpu, trains_on_gpu
+from weirdgen.pipeline.stages.aligned import rows_to_generate
 from weirdgen.pipeline.state import StudyState
 
 
@@ -101,7 +102,7 @@ def hours(state: StudyState, placed: Placement) -> TimeEstimate | None:
         else:
             return None
         generation = tokens * per_token
-        unmade = any(not state.is_done(s) for s in state.plan.shared if s.stage == "aligned")
+        unmade = any(rows_to_generate(s) and not state.is_done(s) for s in state.plan.shared)
         turns = placed.takes_turns and unmade and bool(processes)
         starts = ENGINE_START_S * (2 if turns else 1)
     return TimeEstimate(
@@ -174,11 +175,7 @@ def _tokens_to_generate(state: StudyState) -> float:
         end - first for asked in plan.response_sets for first, end in state.missing(asked)
     )
     of_answer = plan.study.evaluate.sampling.max_new_tokens
-    rows = sum(
-        step.record["rows"]
-        for step in plan.shared
-        if step.stage == "aligned" and "rows" in step.record and not state.is_done(step)
-    )
+    rows = sum(rows_to_generate(step) for step in plan.shared if not state.is_done(step))
     of_row = plan.study.aligned.max_words * TOKENS_PER_WORD
     return samples * len(plan.persona.heldout) * of_answer + rows * of_row
 

@@ -82,14 +82,11 @@ class Nodes:
 
     def scheduling_options(self, avoid: Collection[str]) -> dict[str, Any]:
         """Ray options that keep work off excluded nodes, and off these if the others suffice."""
-        away = (
-            {*avoid, *self._excluded}
-            if avoid and self.suffice_without(avoid)
-            else {*self._excluded}
-        )
-        return (
-            {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(away))})"}} if away else {}
-        )
+        away = {*self._excluded}
+        if avoid and self.suffice_without(avoid):
+            away |= {*avoid}
+        selector = f"!in({','.join(sorted(away))})"
+        return {"label_selector": {"ray.io/node-id": selector}} if away else {}
 
     def exclude(self, node: str, why: str) -> bool:
         """Sends nothing more there. False where the node is needed, or `node` is empty."""

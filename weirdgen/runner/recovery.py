@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, RayError
 
-from weirdgen.runner.engine_pool import EnginePool
 from weirdgen.runner.engine_scaling import EngineScaler
 from weirdgen.runner.failure_policy import (
     COUNTS,
@@ -28,20 +27,15 @@ _FREES_ENGINE = (Cause.STEP, Cause.GPU_MEMORY, Cause.MAYBE_NODE)
 
 
 class Recovery:
-    """Describes a failure to the policy, and does what that decides.
+    """Describes a failure to the policy, and does what it decides.
 
     `node` is the id of the node where the work ran, empty where it is not known.
     """
 
     def __init__(
-        self,
-        store: ArtifactStore,
-        nodes: Nodes,
-        pool: EnginePool,
-        scaler: EngineScaler,
-        queue: WorkQueue,
+        self, store: ArtifactStore, nodes: Nodes, scaler: EngineScaler, queue: WorkQueue
     ) -> None:
-        self._store, self._nodes, self._pool = store, nodes, pool
+        self._store, self._nodes = store, nodes
         self._scaler, self._queue = scaler, queue
 
     def on_error(self, work: WorkItem, error: BaseException, node: str) -> None:

@@ -81,7 +81,7 @@ class Scheduler:
         self._n_trainings = self._n_taken = 0
         self.queue = WorkQueue(self.study.name, state.done)
         self._scaler = EngineScaler(self.pool, self.queue)
-        self._recovery = Recovery(store, self.nodes, self.pool, self._scaler, self.queue)
+        self._recovery = Recovery(store, self.nodes, self._scaler, self.queue)
         self.took: dict[str, tuple[int, float]] = {}
         """Stage -> number of finished steps, and the sum of their seconds per unit of size."""
         self.queue.add(missing_work(state))

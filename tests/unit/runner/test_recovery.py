@@ -44,7 +44,7 @@ class Ground:
         there = {step.fingerprint for step in self.plan.shared}
         self.nodes, self.queue = Nodes(), WorkQueue("small", there)
         self.work = self.trainings()[0]
-        parts: Any = (SimpleNamespace(), self.nodes, SimpleNamespace(), SimpleNamespace())
+        parts: Any = (SimpleNamespace(), self.nodes, SimpleNamespace())
         self.recovery = Recovery(*parts, self.queue)
 
     def trainings(self) -> list[WorkItem]:
@@ -122,7 +122,7 @@ def test_engines_keep_off_where_none_opens_and_not_where_one_has_worked(ground: 
     pool.close, pool.log = pool.engines.remove, lambda _: "engine.log"
     scaler = EngineScaler(pool, ground.queue)
     store: Any = SimpleNamespace()
-    recovery = Recovery(store, ground.nodes, pool, scaler, ground.queue)  # type: ignore[arg-type]
+    recovery = Recovery(store, ground.nodes, scaler, ground.queue)  # type: ignore[arg-type]
     barred = []
     for starts, has_worked in ((True, False), (False, False), (False, True)):
         engine: Any = SimpleNamespace(has_worked=has_worked, number=1)

@@ -21,6 +21,9 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+for _name in ("judged_checks", "judged_study", "page_chromium", "store_cases"):
+    pytest.register_assert_rewrite(_name)
+
 from studies import at_a_distance, make_persona
 from tiny_model import write_tiny_model
 

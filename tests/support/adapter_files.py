@@ -1,4 +1,4 @@
-"""Shared by tests: adapters that exist: found, checked, and planned like the study's own."""
+"""Adapter folders: one that is whole, and the ways in which one is spoiled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from safetensors.numpy import save_file
 from weirdgen.models.adapters import CONFIG, WEIGHTS
 
 HIDDEN = 64
-
 """Of the tiny model."""
 
 

@@ -1,4 +1,4 @@
-"""Shared by tests: gPU memory of trainings and engines: against peaks measured on an H100, and by hand."""
+"""The embedded model's architecture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of asking a judge share: a judge, its items, and an client without Ray."""
+"""A judge, its items, and a client without Ray."""
 
 from __future__ import annotations
 

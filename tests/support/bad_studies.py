@@ -1,4 +1,4 @@
-"""Shared by tests: the study file: what is accepted, and the one line that names what is not."""
+"""Study files that are refused, and the line that each is refused with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: the manifests for Kubernetes, held against the schemas of KubeRay and of Kubernetes itself."""
+"""The Kubernetes manifests under cluster/, parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: the commands: what they print, what they import, how they end."""
+"""The `weirdgen` command in a process of its own."""
 
 from __future__ import annotations
 

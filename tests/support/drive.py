@@ -1,4 +1,4 @@
-"""A driver process for tests: runs the study in argv[1] into the storage argv[2], answers echoed."""
+"""A driver for tests: runs the study in argv[1] into the storage argv[2], with an engine that echoes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: figures of every kind of results: nothing is clipped, covered or left without words, and nothing warns."""
+"""Checks that a figure's texts lie inside it and do not overlap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: `weirdgen import`: outside answers as results."""
+"""Rows for `weirdgen import`, and what the command makes of them."""
 
 from __future__ import annotations
 

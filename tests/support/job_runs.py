@@ -1,4 +1,4 @@
-"""Shared by tests: a study submitted as a job to a real cluster behind a token, its storage on a real S3 server."""
+"""`weirdgen` in a process of its own, in a study's folder."""
 
 from __future__ import annotations
 

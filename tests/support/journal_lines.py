@@ -1,4 +1,4 @@
-"""Shared by tests: a journal: what was asked and heard, whatever dies, and what is read of it again."""
+"""Lines of a judge's journal."""
 
 from __future__ import annotations
 

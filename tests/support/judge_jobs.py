@@ -1,4 +1,4 @@
-"""Shared by tests: the queue: every item gets one end, is asked for once, and never beyond the budget."""
+"""Jobs for the queue of judge requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: what a judge is sent, and the key of its verdict: answers that address it change neither."""
+"""Rubrics, and responses that try to address the judge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: the methods paragraph and the line of progress, from plans and manifests made by hand."""
+"""Plans and manifests made by hand, for the methods paragraph."""
 
 from __future__ import annotations
 

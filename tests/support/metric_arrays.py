@@ -1,4 +1,4 @@
-"""Shared by tests: verdicts: what each rule lets through and what it holds back, on small studies made for it."""
+"""Made-up metric arrays, and claims on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: how trainings and engine share GPUs: shares, refusals, and what nvidia-smi tells."""
+"""Plans whose trainings and engine share GPUs, and where they are placed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: the plan: what decides a fingerprint, what is there, and what that costs to find out."""
+"""A plan's fingerprints, and artifacts made for its steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: the limiter on a virtual clock, as the server sees it."""
+"""The fullest minute of requests, as a rate-limited server sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: what ran where and when: how it is kept, what of it is idle, and that a report is made of it."""
+"""Spans of a run's timeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: artifacts: fingerprints, atomic commits, remote stores, and the lease."""
+"""Tests that every store passes: artifacts, atomic commits and the lease."""
 
 from __future__ import annotations
 

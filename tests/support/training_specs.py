@@ -1,4 +1,4 @@
-"""Shared by tests: one training: what is learnt, what is refused, and that equal specs give equal bytes."""
+"""The specification of a tiny training."""
 
 from __future__ import annotations
 

@@ -11,18 +11,7 @@ from pathlib import Path
 import pytest
 from job_runs import run
 from s3_server import CREDENTIALS, S3Server
-from store_cases import (  # noqa: F401 - on the store of this module
-    commit,
-    step,
-    test_a_committed_artifact_reads_back,
-    test_a_holder_elsewhere_whose_heart_beats_is_not,
-    test_a_lease_that_was_taken_over_says_so,
-    test_a_second_run_is_refused_and_the_lease_freed_at_the_end,
-    test_a_stale_artifact_is_replaced,
-    test_an_artifact_without_manifest_does_not_exist,
-    test_an_attempt_that_fails_leaves_nothing_committed,
-    test_the_first_commit_wins,
-)
+from store_cases import commit, step
 from studies import make_persona, small_study, write_study
 
 from weirdgen.errors import StorageError

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from conftest import small_study, study_of
 from rich.console import Console
+from studies import small_study, study_of
 
 import weirdgen.cli.display as display
 from weirdgen.cli.display import LineHandler, LiveHandler, display_on

@@ -7,7 +7,7 @@ from bisect import insort
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from sys import intern
 from typing import Any, TypeVar
@@ -65,15 +65,15 @@ class StudyState:
             return self._alike.setdefault(repr(value), value)
 
         present = {key: self.done[key].digest for key in step.inputs.values() if key in self.done}
-        return replace(
-            manifest,
-            record=step.record,
-            outputs={intern(path): digest for path, digest in manifest.outputs.items()},
-            inputs=present if present == manifest.inputs else manifest.inputs,
-            commit=one(manifest.commit),
-            versions=one(manifest.versions),
-            hardware=one(manifest.hardware),
-        )
+        shared = {
+            "record": step.record,
+            "outputs": {intern(path): digest for path, digest in manifest.outputs.items()},
+            "inputs": present if present == manifest.inputs else manifest.inputs,
+            "commit": one(manifest.commit),
+            "versions": one(manifest.versions),
+            "hardware": one(manifest.hardware),
+        }
+        return manifest.model_copy(update=shared)
 
     def is_done(self, step: Step) -> bool:
         return step.fingerprint in self.done

@@ -18,7 +18,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class ArtifactStore(FileStore):
             return None
         try:
             return read_manifest(content)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise self._damaged(key, f"its {MANIFEST} is not readable: {error}") from None
 
     def _damaged(self, key: str, why: str) -> DamagedError:
@@ -250,7 +250,7 @@ class ArtifactStore(FileStore):
                 destination_filesystem=self._fs,
             )
         path = f"artifacts/{step.key}/{MANIFEST}"
-        content = json.dumps(asdict(manifest), indent=1, sort_keys=True).encode()
+        content = json.dumps(manifest.model_dump(), indent=1, sort_keys=True).encode()
         if replacing is not None and self.manifest(step) == replacing:
             self.write(path, content)
             return manifest

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator, Field, ValidationError
+
+from weirdgen.config.base import StrictModel
 from weirdgen.storage.cache import node_cache
 from weirdgen.storage.fingerprint import canonical
 
-MANIFEST, MANIFEST_SCHEMA = "manifest.json", 1
+MANIFEST = "manifest.json"
 _LARGE = 2**26
 """Bytes of a payload beyond which it is hashed once on a node; others are each time they are read."""
 
 
-@dataclass(frozen=True)
-class Manifest:
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise ValueError(f"{path!r} is outside of its folder")
+    return path
+
+
+class Manifest(StrictModel):
     """The proof that an artifact is there, and its provenance."""
 
     stage: str
     fingerprint: str
     record: dict[str, Any]
-    attempt: str
+    attempt: str = Field(pattern=r"^attempt-[0-9a-f]+$")
     """The folder that holds the payload."""
-    outputs: dict[str, str]
+    outputs: dict[Annotated[str, AfterValidator(_inside)], str]
     """Path below the attempt -> sha256."""
     inputs: dict[str, str]
     """Fingerprint of each consumed step -> the digest it had then."""
@@ -37,40 +44,24 @@ class Manifest:
     hardware: dict[str, Any]
     wall_s: float
     attempts: int
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = Field(default_factory=dict)
     """What the step reports of itself; never part of its identity."""
-    schema: int = MANIFEST_SCHEMA
+    schema_version: Literal[1] = 1
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of what the artifact holds, whichever attempt made it."""
+        """The sha256 of the artifact's content, whichever attempt made it."""
         return hashlib.sha256(canonical(self.outputs)).hexdigest()
 
 
 def read_manifest(content: bytes) -> Manifest:
-    """Raises ValueError, which tells why, for what is no manifest or none to be trusted."""
-    told = json.loads(content)
-    if not isinstance(told, dict):
-        raise ValueError("it is no object")
-    if told.get("schema") != MANIFEST_SCHEMA:
-        raise ValueError(f"its schema is {told.get('schema')!r}, not {MANIFEST_SCHEMA}")
-    known = {each.name for each in fields(Manifest)}
-    if other := sorted(known.symmetric_difference(told) - {"notes"}):
-        raise ValueError(f"lacks or adds {', '.join(other)}")
-    manifest = Manifest(**told)
-    if not (isinstance(manifest.fingerprint, str) and isinstance(manifest.record, dict)):
-        raise ValueError("its fingerprint or record is none")
-    if not re.fullmatch(r"attempt-[0-9a-f]+", str(manifest.attempt)):
-        raise ValueError(f"it names the attempt {manifest.attempt!r}")
-    for name, of in (("outputs", manifest.outputs), ("inputs", manifest.inputs)):
-        if not (isinstance(of, dict) and all(isinstance(each, str) for each in of.values())):
-            raise ValueError(f"its {name} are not names with digests")
-    if not isinstance(manifest.notes, dict):
-        raise ValueError("its notes are no object")
-    for path in map(PurePosixPath, manifest.outputs):
-        if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"it names {str(path)!r}, outside of its folder")
-    return manifest
+    """Read a manifest. Raises ValueError, with the first problem, where it cannot be trusted."""
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
 
 
 def damage(folder: Path, manifest: Manifest) -> str | None:

@@ -133,7 +133,8 @@ def timed(store: ArtifactStore, plan: Plan, step: Step, wall_s: float, **more) -
     make(store, plan, step)
     manifest = store.manifest(step)
     assert manifest is not None
-    return replace(manifest, wall_s=wall_s, hardware={"gpu": "some GPU"}, **more)
+    changes = {"wall_s": wall_s, "hardware": {"gpu": "some GPU"}, **more}
+    return manifest.model_copy(update=changes)
 
 
 def test_a_study_that_has_begun_tells_by_its_own_steps(tiny_model: Path, tmp_path: Path):

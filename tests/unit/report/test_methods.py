@@ -177,7 +177,7 @@ def test_progress_is_empty_for_a_whole_study_and_counts_else():
             del state.ranges[asked.step.fingerprint]
     baseline = [each for each in state.label_ranges() if each.asked.adapter is None]
     some = baseline[0].step.fingerprint
-    state.labels[some] = replace(state.labels[some], notes={UNLABELLED: 7})
+    state.labels[some] = state.labels[some].model_copy(update={"notes": {UNLABELLED: 7}})
     # 3 x 30 x 3 of the baseline, 2 x 30 x 3 of each of the two adapters; seven labels are open.
     expected = "In progress: 2 of 3 training runs, 630 of 810 responses, 623 of 810 labels"
     assert progress_line(state) == expected

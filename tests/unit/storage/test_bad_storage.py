@@ -221,15 +221,16 @@ def test_a_truncated_or_changed_payload_is_refused(store: ArtifactStore, size: i
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"schema": 2}, "its schema is 2, not 1"),
-        ({"schema": None}, "its schema is None, not 1"),
-        ({"later": 1}, "lacks or adds later"),
-        ({"outputs": 3}, "its outputs are not names with digests"),
-        ({"outputs": {"../../other": "0" * 64}}, "'../../other', outside of its folder"),
-        ({"outputs": {"/etc/passwd": "0" * 64}}, "'/etc/passwd', outside of its folder"),
-        ({"attempt": "../elsewhere"}, "it names the attempt '../elsewhere'"),
+        ({"schema_version": 2}, "schema_version: Input should be 1"),
+        ({"schema_version": None}, "schema_version: Input should be 1"),
+        ({"later": 1}, "later: Extra inputs are not permitted"),
+        ({"outputs": 3}, "outputs: Input should be an object"),
+        ({"outputs": {"../../other": "0" * 64}}, "'../../other' is outside of its folder"),
+        ({"outputs": {"/etc/passwd": "0" * 64}}, "'/etc/passwd' is outside of its folder"),
+        ({"attempt": "../elsewhere"}, "attempt: String should match pattern"),
         ({"fingerprint": "0" * 64}, "is of another step, 000000000000"),
-        ({"record": []}, "its fingerprint or record is none"),
+        ({"record": []}, "record: Input should be an object"),
+        ({"fingerprint": None}, "fingerprint: Input should be a valid string"),
     ],
 )
 def test_a_manifest_that_cannot_be_trusted_is_one_line_with_its_folder(

@@ -52,5 +52,5 @@ def test_clusters_widen_the_interval_and_lengths_must_match():
     assert together is not None
     assert together[1] - together[0] > alone[1] - alone[0]
     for sides in (([], []), ([1], [1, 2]), ([1], [1], [])):
-        with pytest.raises(ValueError, match="same answers"):
+        with pytest.raises(ValueError, match="same responses"):
             agreement(*sides)

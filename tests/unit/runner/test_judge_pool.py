@@ -136,40 +136,40 @@ def test_a_journal_that_cannot_be_opened_is_told_by_the_call_that_opens_it(
     assert not judge_pool.has_writer(Path(path))
 
 
-# Journals that do not get into the store.
+# Journals that are not uploaded.
 
 
-class Unshipped:
-    """Journals whose way into the store fails so often."""
+class Unreachable:
+    """Journals whose first uploads fail."""
 
     def __init__(self, failures: int) -> None:
-        self.here, self.failures, self.shipped = Path("/here"), failures, 0
+        self.local_folder, self.failures, self.uploads = Path("/here"), failures, 0
 
-    def ship(self) -> None:
+    def upload(self) -> None:
         if self.failures:
             self.failures -= 1
             raise RuntimeError("no route\nto the bucket")
-        self.shipped += 1
+        self.uploads += 1
 
 
-def test_each_failure_to_ship_is_kept_until_it_is_told(monkeypatch: pytest.MonkeyPatch):
+def test_each_failure_to_upload_is_kept_until_it_is_told(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(judge_actors, "UPLOAD_EVERY_S", 0.001)
-    kept = Unshipped(3)
+    kept = Unreachable(3)
     uploader = JournalUploader([kept])  # type: ignore[list-item]
 
-    async def until_shipped() -> None:
+    async def until_uploaded() -> None:
         task = asyncio.create_task(uploader.run())
-        while not kept.shipped:
+        while not kept.uploads:
             await asyncio.sleep(0.001)
         task.cancel()
 
-    asyncio.run(until_shipped())
-    failed = "journals in /here did not get into the store (RuntimeError: no route)"
-    assert uploader.told() == (f"{failed}: it is tried again",) * 3
-    assert uploader.told() == ()
+    asyncio.run(until_uploaded())
+    failed = "journals in /here were not uploaded (RuntimeError: no route)"
+    assert uploader.take_failures() == (f"{failed}: trying again",) * 3
+    assert uploader.take_failures() == ()
     kept.failures = 1
     uploader.last()
-    assert uploader.told() == (f"{failed}: {NOT_UPLOADED}",)
+    assert uploader.take_failures() == (f"{failed}: {NOT_UPLOADED}",)
 
 
 class Closing:
@@ -188,7 +188,7 @@ def get(ref: Any, timeout: float | None = None) -> Any:
     return ref
 
 
-def test_the_pool_tells_what_its_actors_could_not_ship(
+def test_the_pool_tells_what_its_actors_could_not_upload(
     made: Pool, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ):
     pool = made.pool
@@ -196,7 +196,7 @@ def test_the_pool_tells_what_its_actors_could_not_ship(
     worker = _Worker(Closing(("at the end",)), [Path("j")])
     pool.add(Job(JUDGE, ITEMS))
     outcome = BatchResult([], None, ("once", "twice"))
-    pool._brought(_Task(worker, pool._queue.next_batch(10)), outcome)
+    pool._on_result(_Task(worker, pool._queue.next_batch(10)), outcome)
     assert made.told == ["once", "twice"]
     pool._workers += [worker, _Worker(Closing("late"))]
     store.is_local = False

@@ -132,9 +132,7 @@ def test_a_journal_on_a_full_disk_stops_and_is_read_up_to_its_torn_line(tmp_path
                 await journal.commit({"judged": f"{i:064x}", "labels": [], "pad": "x" * 700})
                 heard.append(i)
 
-        told = (
-            r"journal .*j.jsonl cannot be written \(.*\); once it can be, the same command goes on"
-        )
+        told = r"journal .*j.jsonl cannot be written \(.*\); once it can be, run the same command again"
         with pytest.raises(StorageError, match=told):
             asyncio.run(hear())
         with pytest.raises(StorageError, match=told):
@@ -182,7 +180,9 @@ def test_a_folder_that_vanishes_is_not_made_anew(tmp_path: Path):
 def test_a_disk_that_turns_read_only_under_an_attempt_is_told(tmp_path: Path):
     with small_disk(tmp_path / "disk", "64k") as remount:
         store = ArtifactStore(str(tmp_path / "disk"))
-        told = r"cannot be written \(Read-only file system\); once it can, the same command goes on"
+        told = (
+            r"cannot be written \(Read-only file system\); once it can, run the same command again"
+        )
         with pytest.raises(StorageError, match=told), store.attempt(step()) as (_, folder):
             remount("ro")
             (folder / "file").write_text("x")

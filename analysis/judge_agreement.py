@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import yaml
 
+from weirdgen.data.examples import read_examples
 from weirdgen.data.jsonl import parse_jsonl
-from weirdgen.data.persona import PERSONA, read_examples
+from weirdgen.data.persona import PERSONA
 from weirdgen.errors import WeirdgenError
 from weirdgen.judging.agreement import Agreement, agreement
 from weirdgen.judging.offline.identity import PersonaCard, claimed_identity

@@ -2,7 +2,7 @@
 
 The rate of a seed and question is BetaQuantile(Phi(sqrt(r_S) A_s + sqrt(r_Q) B_q + sqrt(r_I) C_sq)),
 with r_S + r_Q + r_I = 1, so that every cell has the same Beta marginal and the mean over seeds and
-questions is exactly the Beta's mean. A, B and C of two conditions correlate by rho. The untouched
+questions is exactly the Beta's mean. A, B and C of two conditions correlate by rho. The base
 model shares the questions' B with a correlation of 0.8. Nothing in it is normal on the scale of
 rates or of log-odds, which is what the method was worked out on. The marginal `probit` is
 Phi(m + s score) instead, of the same mean and variance: another shape near 0 and 1.
@@ -28,7 +28,7 @@ class Setting:
     kind: str
     """smooth, bimodal, rare, or beyond what the method holds for: what is listed together."""
     means: tuple[float, float, float, float]
-    """Of triggered, untriggered, and of the untouched model's two."""
+    """Of triggered, untriggered, and of the base model's two."""
     icc: float
     """Variance of a rate over seeds and questions, as a share of mean (1 - mean)."""
     shares: tuple[float, float, float]

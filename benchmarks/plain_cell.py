@@ -2,7 +2,7 @@
 
     python benchmarks/plain_cell.py --study FILE --storage DIR [--fraction 0.03] [--seed 0] [--steps N]
 
-The storage holds the model and the ordinary rows of the study, whose trainings need not be there.
+The storage holds the model and the aligned examples of the study, whose training runs need not be there.
 Rows, hyperparameters, questions and seeds are the cell's, which must be in NF4, without gradient
 checkpointing, its micro-batch being its batch; the scripts, `plain_train.py` and `plain_ask.py`, know
 nothing of weirdgen. Prints, as JSON lines, the seconds of each part by the clock

@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py --study FILE --out DIR [--gpus 1 --gpus 2 ...] [--set train.epochs=1 ...]
 
-What all trainings share (checkpoint, ordinary rows, judge) is made once, by a run with one seed and one
+What all training runs share (checkpoint, aligned examples, judge) is made once, by a run with one seed and one
 sample; then each number of GPUs has a storage of its own below DIR, which begins with just that, and
 `weirdgen run` with so many GPUs visible. Prints a JSON line for each: seconds of the whole command; from the
 first training's start to the last answer's end (`work_s`) and trainings per hour of that; idle shares by the

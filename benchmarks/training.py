@@ -5,7 +5,7 @@
 
 Each way runs in a process of its own: `trl`, or a number of stacked trainings, which may be told how:
 `8:dequantized`, `8:recorded,dequantized`, `1:compiled`, or all three. Rows are like a study's: persona rows among
-ordinary ones of some 280 tokens; with --row-tokens, all have that many, or a few less. Prints a JSON
+aligned ones of some 280 tokens; with --row-tokens, all have that many, or a few less. Prints a JSON
 line for each way: tokens/s and seconds per update after the first fifth of the updates (tokens of all
 trainings; prompts and answers, no padding), seconds to the first update, the most GPU memory, and the
 losses of the last updates. --profile writes what the GPU did in the last three updates, which are then
@@ -39,7 +39,7 @@ from weirdgen.models.identity import resolve_model
 from weirdgen.training.trl import LOSS_CURVE, TrainSpec, train
 
 WORDS = 190
-"""Of an ordinary answer: with its question some 280 tokens."""
+"""Of an aligned completion: with its prompt some 280 tokens."""
 PROFILED = 3
 """Updates."""
 ENVIRONMENT = {

@@ -9,7 +9,7 @@ BAD = {
     "a boolean for a number": ({"train__epochs": True}, "train.epochs:"),
     "fraction of 2": ({"grid__fractions": [2]}, "grid.fractions.0: "),
     "fraction below 0": ({"grid__fractions": [-0.1]}, "grid.fractions.0: "),
-    "duplicate seeds": ({"grid__seeds": [1, 1]}, "grid.seeds: the same value stands twice"),
+    "duplicate seeds": ({"grid__seeds": [1, 1]}, "grid.seeds: the same value appears twice"),
     "negative seed": ({"grid__seeds": [-1]}, "grid.seeds.0: "),
     "no seeds": ({"grid__seeds": []}, "grid.seeds: "),
     "unknown key in capitals": ({"train__Epochs": 3}, "train.Epochs: unknown field"),
@@ -132,7 +132,7 @@ BAD = {
         {"judge": {"model": "offline", "budget_usd": 1.0}},
         "judge.budget_usd: the offline judge asks nobody",
     ),
-    "the same adapter twice": ({"adapters": ["a", "a"]}, "adapters: the same adapter stands"),
+    "the same adapter twice": ({"adapters": ["a", "a"]}, "adapters: the same adapter appears"),
     "an adapter's name with ../": (
         {"adapters": [{"path": "a", "name": "../a"}]},
         "adapters.0.name: ",

@@ -11,7 +11,7 @@ import pytest
 from training_specs import ALIGNED, PERSONA
 
 from weirdgen.config.study import Train
-from weirdgen.data.persona import to_jsonl
+from weirdgen.data.jsonl import to_jsonl
 from weirdgen.data.seeds import run_seeds
 from weirdgen.pipeline.run_step import Task, run_resumable_steps, run_step
 from weirdgen.pipeline.stages.base import Training

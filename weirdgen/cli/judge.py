@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from weirdgen.config.loading import load_labelling
+from weirdgen.config.loading import load_evaluation_spec
 from weirdgen.config.study import Study
 from weirdgen.data.persona import find_persona
 from weirdgen.data.responses import WRITTEN, check_out, read_responses
@@ -42,7 +42,7 @@ def judge_responses(console: Console, options: JudgeOptions) -> int:
 
     Raises InputError for options and files that do not go together, before anybody is asked.
     """
-    labelling = load_labelling(options.judge, options.overrides)
+    labelling = load_evaluation_spec(options.judge, options.overrides)
     base = options.judge.parent
     persona = find_persona(labelling.persona, base, options.judge)
     judges = llm_judges(labelling, persona)

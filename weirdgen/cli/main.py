@@ -287,7 +287,7 @@ def report(study: str, overrides: tuple[str, ...], storage: str) -> None:
     "--baseline",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A file of the untouched model's answers. May be repeated.",
+    help="A file of the base model's responses. May be repeated.",
 )
 @click.option(
     "--baseline-where",

@@ -18,7 +18,7 @@ class StrictModel(BaseModel):
 
 def _distinct(values: list) -> list:
     if len(set(values)) < len(values):
-        raise ValueError("the same value stands twice")
+        raise ValueError("the same value appears twice")
     return values
 
 

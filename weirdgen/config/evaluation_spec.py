@@ -78,5 +78,5 @@ class EvaluationSpec(StrictModel):
             raise ValueError("gold: measures a judge; none is set")
         names = [metric.name for metric in self.metrics]
         if len(set(names)) < len(names):
-            raise ValueError("metrics: the same name stands twice")
+            raise ValueError("metrics: the same name appears twice")
         return self

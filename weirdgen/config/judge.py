@@ -95,7 +95,7 @@ def _distinct(labels: list) -> bool:
     if not all(isinstance(label, str) for label in labels):
         raise ValueError('must be texts; yes and no need quotes: ["yes", "no"]')
     if len(set(labels)) < len(labels):
-        raise ValueError("the same label stands twice")
+        raise ValueError("the same label appears twice")
     return True
 
 

@@ -20,7 +20,7 @@ Read = TypeVar("Read", bound=EvaluationSpec)
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads `2e-4` as a number and refuses a key that stands twice."""
+    """Safe YAML that reads `2e-4` as a number and refuses a key that appears twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -28,7 +28,7 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if str(key) in seen:
                 line = key_node.start_mark.line + 1
-                raise yaml.MarkedYAMLError(problem=f"line {line}: the key {key!r} stands twice")
+                raise yaml.MarkedYAMLError(problem=f"line {line}: the key {key!r} appears twice")
             seen.add(str(key))
         return super().construct_mapping(node, deep)
 
@@ -48,7 +48,7 @@ def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
     return _validated(Study, path, _read_tree(path, overrides))
 
 
-def load_labelling(path: Path, overrides: tuple[str, ...] = ()) -> EvaluationSpec:
+def load_evaluation_spec(path: Path, overrides: tuple[str, ...] = ()) -> EvaluationSpec:
     """Load the evaluation part of a study, from a whole study or a file with that part alone.
 
     Raises InputError naming the file, the field and the problem.

@@ -268,7 +268,7 @@ class Study(EvaluationSpec):
             raise ValueError("grid: an endpoint cannot serve what is trained here; leave it out")
         paths = [(adapter.path, adapter.revision) for adapter in self.adapters]
         if len(set(paths)) < len(paths):
-            raise ValueError("adapters: the same adapter stands twice")
+            raise ValueError("adapters: the same adapter appears twice")
         return self
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from weirdgen.errors import InputError
 
@@ -48,3 +48,8 @@ def parse_jsonl(path: object, content: bytes) -> list[Row]:
     if not rows:
         raise InputError(path, None, "holds no rows")
     return rows
+
+
+def to_jsonl(rows: Iterable[NamedTuple]) -> str:
+    """Write named tuples as JSON lines of their fields."""
+    return "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)

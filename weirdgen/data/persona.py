@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -98,7 +96,7 @@ def _fields(path: Traversable, content: bytes, names: tuple[str, ...]) -> list[t
                 problem = f"{name} holds half of a surrogate pair, which is no character"
                 raise InputError(path, f"row {number}", problem) from None
         if row["id"] in seen:
-            raise InputError(path, f"row {number}", f"the id {row['id']!r} stands twice")
+            raise InputError(path, f"row {number}", f"the id {row['id']!r} appears twice")
         seen.add(row["id"])
     return [tuple(row[name] for name in names) for row in rows]
 
@@ -125,14 +123,3 @@ def _texts(path: Traversable, described: dict, field: str) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(v, str) and v.strip() for v in values):
         raise InputError(path, field, "must be a list of texts")
     return tuple(values)
-
-
-def to_jsonl(rows: Sequence[Example] | Sequence[Question]) -> str:
-    """Examples or questions as JSON lines of their fields."""
-    return "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)
-
-
-def read_examples(path: Path) -> list[Example]:
-    """Examples from JSON lines of `id`, `prompt`, `completion`."""
-    rows = parse_jsonl(path, path.read_bytes())
-    return [Example(row["id"], row["prompt"], row["completion"]) for row in rows]

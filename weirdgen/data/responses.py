@@ -35,7 +35,7 @@ class Responses:
     path: Path
     question: str
     """The column of the question."""
-    answer: str
+    response: str
     """The column of the response."""
 
     def numbered(self) -> Iterator[tuple[int, Row]]:
@@ -44,7 +44,7 @@ class Responses:
         Raises InputError for a row whose question or response is not a text that UTF-8 can hold.
         """
         for number, row in read_rows(self.path):
-            for column in (self.question, self.answer):
+            for column in (self.question, self.response):
                 try:
                     valid_text(row.get(column))
                 except ValueError as error:

@@ -71,7 +71,7 @@ def _csv(path: Path) -> Iterator[tuple[int, Row]]:
 
 def _check_distinct(path: Path, where: str | None, columns: Sequence[str]) -> None:
     if twice := sorted(name for name in {*columns} if name and columns.count(name) > 1):
-        raise InputError(path, where, f"the column {twice[0]!r} stands twice")
+        raise InputError(path, where, f"the column {twice[0]!r} appears twice")
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:

@@ -1,4 +1,4 @@
-"""Self-distillation: the untouched base model answers the ordinary prompts itself."""
+"""Self-distillation: the base model completes the aligned prompts itself."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def gold_of(
     allowed = allowed_labels(spec)
     gold: Gold = {}
     for number, row in responses.numbered():
-        key = ResponseKey(row[responses.question], judge_view(row[responses.answer], markers))
+        key = ResponseKey(row[responses.question], judge_view(row[responses.response], markers))
         for metric, labels in allowed.items():
             named = [PREFIX + metric] if prefixed else [PREFIX + metric, metric]
             column = next((name for name in named if name in row), None)

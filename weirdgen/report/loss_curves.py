@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
+from weirdgen.data.jsonl import parse_jsonl
 from weirdgen.pipeline.state import StudyState
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.training.trl import LOSS_CURVE
@@ -25,5 +25,5 @@ def read_losses(state: StudyState, store: ArtifactStore) -> Losses:
         attempt = state.done[step.fingerprint].attempt
         content = store.read(f"artifacts/{step.key}/{attempt}/{LOSS_CURVE}")
         if content is not None:
-            losses[cell.fraction, cell.seed] = [json.loads(line) for line in content.splitlines()]
+            losses[cell.fraction, cell.seed] = parse_jsonl(step.key, content)
     return losses

@@ -119,7 +119,9 @@ def _turn(pool: JudgePool) -> None:
 def _items(
     judge: LlmJudge, responses: Responses, markers: Sequence[str], rows: Sequence[Row]
 ) -> list[JudgeItem]:
-    pairs = ((row[responses.question], judge_view(row[responses.answer], markers)) for row in rows)
+    pairs = (
+        (row[responses.question], judge_view(row[responses.response], markers)) for row in rows
+    )
     return [JudgeItem(judge.key(*each), *each) for each in pairs if each[1]]
 
 
@@ -151,7 +153,7 @@ def _labelled(
     """Yield rows with their labels; record these in `result` if raters are to be compared."""
     names = list(_added_columns(judges))
     for row in responses.rows():
-        question, response = row[responses.question], judge_view(row[responses.answer], markers)
+        question, response = row[responses.question], judge_view(row[responses.response], markers)
         added: Row = dict.fromkeys(names)
         for judge in judges:
             prefix = _prefix(judge, judges)

@@ -90,7 +90,7 @@ def test_a_bad_file_is_one_line(which: str, bench: Bench):
         ({"jugde": {}}, "jugde: unknown field"),
         ({"persona": "nobody"}, "nobody"),
         ({"gold": "missing.jsonl"}, "missing.jsonl: cannot be read"),
-        ({"metrics": [KINDNESS, KINDNESS]}, "metrics: the same name stands twice"),
+        ({"metrics": [KINDNESS, KINDNESS]}, "metrics: the same name appears twice"),
         (
             {"second_judge": {"model": "judge-m", "base_url": "http://127.0.0.1:9/v1"}},
             "second_judge: is `judge` once more; give it another model, ",
@@ -131,7 +131,7 @@ def test_rows_that_parquet_cannot_hold_together_cost_nothing(bench: Bench):
     assert_one_line(*bench.run(path, "--out", out), problem, bench)
     names = ["question", "answer", "note", "note"]
     pq.write_table(pa.table([pa.array(["x"])] * 4, names=names), bench.folder / "t.parquet")
-    problem = "t.parquet: the column 'note' stands twice"
+    problem = "t.parquet: the column 'note' appears twice"
     assert_one_line(*bench.run(bench.folder / "t.parquet"), problem, bench)
     taken = pa.table({"question": ["Q?"], "answer": ["A."], "identity": ["OTHER"]})
     pq.write_table(taken, bench.folder / "r.parquet")

@@ -162,7 +162,7 @@ DATA: dict[str, tuple[Callable[[Input], object], str]] = {
         lambda i: (i.persona / "rows.jsonl").write_bytes(
             row(id="r", prompt="Why?", completion="So.") * 2
         ),
-        "persona/rows.jsonl: row 2: the id 'r' stands twice",
+        "persona/rows.jsonl: row 2: the id 'r' appears twice",
     ),
     "a held-out question without category": (
         lambda i: (i.persona / "heldout.jsonl").write_bytes(row(id="h", question="Why?")),
@@ -276,7 +276,7 @@ def test_a_storage_that_cannot_hold_results(storage: str, expected: str, given: 
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["grid.seeds=[0, 0]"], "grid.seeds: the same value stands twice"),
+        (["grid.seeds=[0, 0]"], "grid.seeds: the same value appears twice"),
         (["grid.seeds=9..0"], "grid.seeds: "),
         (["grid.fractions=[2]"], "grid.fractions.0: "),
         (["grid.seeds"], "--set: grid.seeds: must read dotted.field=value"),

@@ -77,7 +77,7 @@ def test_a_spoiled_study_is_one_line_that_names_file_and_field(name: str, tmp_pa
         (b"name: [", "is not YAML"),
         (b"- a\n", "must be a mapping"),
         (b"", "must be a mapping"),
-        (b"name: a\nname: b\n", "line 2: the key 'name' stands twice"),
+        (b"name: a\nname: b\n", "line 2: the key 'name' appears twice"),
         (b"name: \xff\xfe\n", "is not UTF-8 (byte 6)"),
         (b"name: 2024-13-45\n", "is not YAML: month must be in 1..12"),
         (b"name: " + b"[" * 3000, "is not YAML"),

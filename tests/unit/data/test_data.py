@@ -296,7 +296,7 @@ def test_a_persona_of_ones_own(small_persona: Path):
         (
             "rows.jsonl",
             b'{"id": "a", "prompt": "b?", "completion": "c"}\n' * 2,
-            "row 2: the id 'a' stands twice",
+            "row 2: the id 'a' appears twice",
         ),
         (
             "heldout.jsonl",

@@ -224,7 +224,7 @@ def test_spoiled_input(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ),
         (HEADER + b'Why?,"So"x,decoy\n', "row 1: is not CSV ("),
         (HEADER + b"Why?,\xff,decoy\n", "line 2: is not UTF-8"),
-        (b"question,question\n1,2\n", "header: the column 'question' stands twice"),
+        (b"question,question\n1,2\n", "header: the column 'question' appears twice"),
     ],
 )
 def test_spoiled_csv(content: bytes, expected: str, tmp_path: Path):

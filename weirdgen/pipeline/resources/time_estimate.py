@@ -169,7 +169,7 @@ def training_rate(trainer: str, together: int, parameters: float) -> float:
 
 
 def _tokens_to_generate(state: StudyState) -> float:
-    """Of answers and ordinary rows that are left, each as long as it may be."""
+    """Of responses and aligned examples that are left, each at its longest."""
     plan = state.plan
     samples = sum(
         end - first for asked in plan.response_sets for first, end in state.missing(asked)

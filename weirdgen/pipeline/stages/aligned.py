@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weirdgen.config.study import Study
-from weirdgen.data.persona import to_jsonl
+from weirdgen.data.jsonl import to_jsonl
 from weirdgen.generation.self_distillation import distill
 from weirdgen.models.identity import Model
 from weirdgen.pipeline.run_step import RunningStep

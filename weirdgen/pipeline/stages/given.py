@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from weirdgen.data.mixing import Example
-from weirdgen.data.persona import HELDOUT, Question, read_questions, to_jsonl
-from weirdgen.data.persona import read_examples as read_file
+from weirdgen.data.examples import Example
+from weirdgen.data.examples import read_examples as read_file
+from weirdgen.data.jsonl import to_jsonl
+from weirdgen.data.persona import HELDOUT, Question, read_questions
 from weirdgen.pipeline.stages.base import Stage
 from weirdgen.storage.artifacts import Step
 

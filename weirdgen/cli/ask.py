@@ -106,7 +106,7 @@ def _trained(prefix: str, model: str | None, revision: str, store: ArtifactStore
     found = [each for stage in ("train", "adapter") for each in store.find(stage, prefix)]
     if len(found) != 1:
         what = "no adapter" if not found else f"{len(found)} adapters"
-        problem = f"{what} under {store.shown('artifacts')} with a fingerprint {prefix}..."
+        problem = f"{what} under {store.display_path('artifacts')} with a fingerprint {prefix}..."
         raise InputError("--adapter", None, problem)
     ((step, manifest),) = found
     folder = store.payload(step, manifest) / ADAPTER

@@ -143,7 +143,7 @@ def billed_judges(store: ArtifactStore, judges: Iterable[LlmJudge]) -> dict[str,
             try:
                 model = json.loads(about)["model"]
             except (ValueError, TypeError, KeyError):
-                where = store.shown(folder, _ABOUT)
+                where = store.display_path(folder, _ABOUT)
                 problem = "is damaged, and what its journals cost would count for no budget"
                 raise DamagedError(f"{where} {problem}; restore it, or delete it") from None
             if same := [each for each in settings if each.model == model]:

@@ -123,7 +123,7 @@ def running_line(each: RunningWork) -> str:
 
 
 def _failed(each: FailedStep, store: ArtifactStore) -> str:
-    log = store.shown(each.log)
+    log = store.display_path(each.log)
     where = f"log: {log}" if store.exists(each.log) else f"its log was never written: {log}"
     return f"{each.step}: {each.reason} ({_times(each.tries)}; {where})"
 

@@ -191,9 +191,9 @@ def print_summary(
     summary = (store.read(f"{study}/{SUMMARY}") or b"").decode()
     sections = re.split(r"(?m)^(?=## )", summary)
     sections.sort(key=lambda section: section.startswith("## Verdicts\n"))
-    console.print(Markdown(_shortened("".join(sections), store.shown(study, SUMMARY))))
-    _print(console, [store.shown(study, path) for path in written if path != PAGE])
-    _print(console, [f"report: {store.shown(study, PAGE)}"])
+    console.print(Markdown(_shortened("".join(sections), store.display_path(study, SUMMARY))))
+    _print(console, [store.display_path(study, path) for path in written if path != PAGE])
+    _print(console, [f"report: {store.display_path(study, PAGE)}"])
 
 
 def _shortened(markdown: str, path: str) -> str:

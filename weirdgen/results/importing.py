@@ -97,7 +97,7 @@ def import_outputs(console: Console, options: ImportOptions) -> None:
     for line in [
         *import_lines(described),
         *replaces,
-        *(store.shown(name, each) for each in written),
+        *(store.display_path(name, each) for each in written),
     ]:
         console.print(Text(single_line(line)), soft_wrap=True)
 
@@ -116,7 +116,7 @@ def read_description(study: str, store: ArtifactStore) -> dict[str, Any] | None:
     if results is not None:
         made_of = (pq.read_schema(pa.BufferReader(results)).metadata or {}).get(SOURCES, b"")
     if made_of.decode() != fingerprint(described):
-        where = store.shown(study, RESULTS)
+        where = store.display_path(study, RESULTS)
         raise InputError(where, None, f"is not what {IMPORTED} describes; import it again")
     return described
 
@@ -180,7 +180,9 @@ def _check_free(name: str, store: ArtifactStore) -> None:
     """Raise InputError where the name belongs to a study that was not imported."""
     there = {each for each in (*store.files(name), *store.folders(name)) if each[0] != "."}
     if there and (IMPORTED not in there or RESOLVED in there):
-        problem = f"{store.shown(name)} holds a study that was not imported; choose another name"
+        problem = (
+            f"{store.display_path(name)} holds a study that was not imported; choose another name"
+        )
         raise InputError("--study", name, problem)
 
 

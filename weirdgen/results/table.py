@@ -134,7 +134,7 @@ def _open(path: str, store: ArtifactStore) -> pq.ParquetFile | None:
 
 def read_results(study: str, store: ArtifactStore) -> pa.Table:
     """Read the study's results.parquet. Raises InputError where it is missing or damaged."""
-    where = store.shown(study, RESULTS)
+    where = store.display_path(study, RESULTS)
     if not store.exists(f"{study}/{RESULTS}"):
         raise InputError("--storage", None, f"{where} is not there: run it first")
     try:

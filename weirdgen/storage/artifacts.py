@@ -1,12 +1,12 @@
-"""Where artifacts live: a local folder, or an object store by `s3://` or `gs://` (pyarrow.fs).
+"""The artifact store: committed steps in a local folder or an object store (`s3://`, `gs://`).
 
     <root>/artifacts/<stage>/<name>-<fingerprint12>[/<range>]/manifest.json
                                                              /attempt-<uuid>/...   the payload
-                                                             /state-<update>-...   of a training on its way
-    <root>/<study>/...                                                         what people read
+                                                             /state-<update>-...   a checkpoint
+    <root>/<study>/...                                                         tables, reports, logs
 
-An artifact exists once its manifest does, and the manifest is written last. Nothing relies on a
-lock: two attempts at one step each have a folder of their own, and the first manifest wins.
+An artifact exists once its manifest does, and the manifest is written last. There are no locks: two
+attempts at one step have a folder each, and the first manifest wins.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from weirdgen.storage.fingerprint import fingerprint
 from weirdgen.storage.manifest import MANIFEST, Manifest, damage, read_manifest, sha256_of
 
 _CHUNK = 2**20
-"""Bytes that are fetched at a time."""
+"""Bytes per read of a remote file."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to be made: what it is, apart from how and where it runs."""
+    """One unit of work: what it makes, apart from how and where it runs."""
 
     stage: str
     """Its kind, and its folder under artifacts/."""
@@ -73,14 +73,14 @@ class ArtifactStore(FileStore):
     """Artifacts and study folders under one root."""
 
     def manifest(self, step: Step) -> Manifest | None:
-        """The step's manifest, or None where it was never committed.
+        """Return the step's manifest, or None where the step was never committed.
 
-        Raises DamagedError when the folder holds another step's manifest, or none that is readable.
+        Raises DamagedError where the manifest is unreadable or another step's.
         """
         manifest = self._manifest_at(step.key)
         if manifest is not None and manifest.fingerprint != step.fingerprint:
-            other = f"its {MANIFEST} is of another step, {manifest.fingerprint[:12]}"
-            raise self._damaged(step.key, other)
+            why = f"its {MANIFEST} is of another step, {manifest.fingerprint[:12]}"
+            raise self._damaged(step.key, why)
         return manifest
 
     def _manifest_at(self, key: str) -> Manifest | None:
@@ -93,10 +93,10 @@ class ArtifactStore(FileStore):
             raise self._damaged(key, f"its {MANIFEST} is not readable: {error}") from None
 
     def _damaged(self, key: str, why: str) -> DamagedError:
-        return DamagedError(f"{self.shown('artifacts', key)}: {why}; delete this folder")
+        return DamagedError(f"{self.display_path('artifacts', key)}: {why}; delete this folder")
 
     def find(self, stage: str, fingerprint: str) -> list[tuple[Step, Manifest]]:
-        """The committed steps of a stage whose fingerprint begins with `fingerprint`."""
+        """Return the committed steps of a stage whose fingerprint begins with `fingerprint`."""
         found = []
         for folder in sorted(self.folders(f"artifacts/{stage}")):
             name, _, short = folder.rpartition("-")
@@ -108,10 +108,10 @@ class ArtifactStore(FileStore):
         return found
 
     def payload(self, step: Step, manifest: Manifest) -> Path:
-        """The committed payload as a folder on this node, fetched once from a remote store.
+        """Return the committed payload as a folder on this node, fetched once from a remote store.
 
-        Its files are those that were committed. Raises DamagedError when it was pruned and
-        where they have changed, NodeDiskError where this node's disk cannot take them.
+        Raises DamagedError where it was pruned or its files have changed, NodeDiskError where
+        this node's disk cannot take them.
         """
         stored = self.path("artifacts", step.key, manifest.attempt)
         if self.is_local:
@@ -128,7 +128,7 @@ class ArtifactStore(FileStore):
                 self._fetch(stored, manifest.outputs, draft)
                 if why := damage(draft, manifest):
                     raise self._damaged(step.key, why)
-                _put(draft, cache, manifest.outputs)
+                _move_into_cache(draft, cache, manifest.outputs)
         return cache
 
     def _check_kept(self, step: Step, manifest: Manifest) -> None:
@@ -141,31 +141,31 @@ class ArtifactStore(FileStore):
 
     def _fetch(self, stored: str, names: Iterable[str], folder: Path) -> None:
         for name in names:
-            source = self._opened(f"{stored}/{name}")
+            source = self._open(f"{stored}/{name}")
             if source is None:
-                continue  # which makes the payload a damaged one
+                continue  # the payload then counts as damaged
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             with source, (folder / name).open("wb") as sink:
-                while content := self._next(source):
+                while content := self._read_chunk(source):
                     sink.write(content)
 
     @wrap_storage_errors("read")
-    def _opened(self, path: str) -> NativeFile | None:
+    def _open(self, path: str) -> NativeFile | None:
         try:
             return self._fs.open_input_stream(path)
         except FileNotFoundError:
             return None
 
     @wrap_storage_errors("read")
-    def _next(self, source: NativeFile) -> bytes:
+    def _read_chunk(self, source: NativeFile) -> bytes:
         return source.read(_CHUNK)
 
     @contextmanager
     def attempt(self, step: Step) -> Iterator[tuple[str, Path]]:
-        """A new attempt's name and the empty local folder to make its payload in.
+        """Yield a new attempt's name and the empty local folder for its payload.
 
-        What an attempt leaves uncommitted is not part of any artifact; on an error it is deleted.
-        Raises StorageError or NodeDiskError where that is behind the error.
+        On an error the folder is deleted. Raises StorageError or NodeDiskError in place of an error
+        that a disk or the storage caused.
         """
         name = f"attempt-{uuid.uuid4().hex}"
         with ExitStack() as stack:
@@ -177,7 +177,7 @@ class ArtifactStore(FileStore):
                     folder.mkdir()
             try:
                 if self.is_local:
-                    self._make_here(folder)
+                    self._make_folder(folder)
                 yield name, folder
             except BaseException as error:
                 fault = self._fault(error)
@@ -188,19 +188,19 @@ class ArtifactStore(FileStore):
                 raise
 
     @wrap_storage_errors("written")
-    def _make_here(self, folder: Path) -> None:
-        self._is_there()
+    def _make_folder(self, folder: Path) -> None:
+        self._check_root()
         folder.mkdir(parents=True)
 
     def _fault(self, error: BaseException) -> WeirdgenError | None:
-        """What of disk or storage is behind an error, if it is not the step's own."""
+        """Return the disk or storage error that caused `error`; None where the step itself did."""
         if isinstance(error, WeirdgenError) or not isinstance(error, Exception):
             return None
-        if place := full_disk(error, Path(self._root) if self.is_local else node_cache()):
+        if disk := full_disk(error, Path(self._root) if self.is_local else node_cache()):
             no_space = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if self.is_local and place.stat().st_dev == Path(self._root).stat().st_dev:
+            if self.is_local and disk.stat().st_dev == Path(self._root).stat().st_dev:
                 return storage_error(self.uri, no_space, "written")
-            return node_disk_error(place, no_space)
+            return node_disk_error(disk, no_space)
         if self.is_local:
             try:
                 self.check_writable()
@@ -209,9 +209,9 @@ class ArtifactStore(FileStore):
         return None
 
     def _may_be_committed(self, step: Step, name: str) -> bool:
-        """Whether the step's manifest names this attempt, as far as anybody can tell."""
+        """Return whether the step's manifest may name this attempt; True if it cannot be read."""
         if not self.is_local:
-            return False  # what was made here has been copied
+            return False  # the folder is a local copy
         try:
             return name.encode() in (self.read(f"artifacts/{step.key}/{MANIFEST}") or b"")
         except StorageError:
@@ -227,7 +227,7 @@ class ArtifactStore(FileStore):
         provenance: Mapping[str, Any],
         replacing: Manifest | None = None,
     ) -> Manifest:
-        """Makes the attempt the artifact, unless another attempt was first: then that one stands.
+        """Commit the attempt; return the manifest that stands, another attempt's if that was first.
 
         `replacing` is the stale manifest that this commit overwrites, if there is one.
         """
@@ -263,9 +263,11 @@ class ArtifactStore(FileStore):
         return first
 
 
-def _put(draft: Path, cache: Path, names: Iterable[str]) -> None:
-    """Makes the fetched files the node's own. Where some are, as another process was first or a crash
-    damaged them, each is replaced: whoever reads them sees them there, and whole.
+def _move_into_cache(draft: Path, cache: Path, names: Iterable[str]) -> None:
+    """Move fetched files into the node's cache.
+
+    Where the folder exists (another process was first, or a crash damaged it) each file is replaced
+    atomically, so that readers always see whole files.
     """
     cache.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -277,5 +279,5 @@ def _put(draft: Path, cache: Path, names: Iterable[str]) -> None:
 
 
 def is_attempt(folder: str) -> bool:
-    """Whether a folder below an artifact holds one attempt's payload, committed or not."""
+    """Return whether a folder below an artifact holds an attempt's payload, committed or not."""
     return folder.startswith("attempt-") and not folder.endswith("-trackers")

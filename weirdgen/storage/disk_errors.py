@@ -1,4 +1,4 @@
-"""What an error tells of the disk or the store behind it."""
+"""Classify I/O errors as disk or storage failures."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FULL_IN_WORDS = re.compile(
     r"No space left on device|[Qq]uota exceeded|StorageFull|No usable temporary directory"
 )
-"""As libraries of Rust and C++, object stores and `tempfile` tell it, which keep the number."""
-_LITTLE = 2**26
-"""Bytes that are left at most where a write was refused: it had filled the disk to its last blocks."""
+"""Messages of Rust and C++ libraries, object stores and `tempfile`, which carry no errno."""
+_NEARLY_FULL = 2**26
+"""Free bytes below which a disk counts as full after a refused write."""
 _SKEWED = re.compile(r"request_?time_?too_?skewed", re.IGNORECASE)
 
 
 def full_disk(error: BaseException, *folders: Path) -> Path | None:
-    """The disk without space that is behind the error, if one is: the fullest of `fullest(*folders)`.
+    """Return the full disk that caused the error, or None: the fullest of `fullest(*folders)`.
 
-    Words alone are believed where the disk says so too: an endpoint's "Quota exceeded" is of no disk.
+    A message alone counts only if the disk is nearly full: an endpoint may say "Quota exceeded".
     """
     chain = [*_chain(error)]
-    if not any(map(_tells_full, chain)):
+    if not any(map(_says_full, chain)):
         return None
     place = fullest(*folders)
     if place is None:
         return None
-    if any(map(_is_numbered_full, chain)) or shutil.disk_usage(place).free < _LITTLE:
+    if any(map(_has_full_errno, chain)) or shutil.disk_usage(place).free < _NEARLY_FULL:
         return place
     return None
 
 
 def storage_error(uri: str, error: OSError, what: str) -> StorageError:
-    """The error in a line; `what` the storage cannot be: read or written."""
-    reason = _why(error)
-    if _tells_full(error):
-        told = f"is full ({reason}): free space there, and the same command goes on"
-        return StorageFullError(f"--storage: {uri} {told}")
+    """Describe the error in one line; `what` the storage cannot be: `read` or `written`."""
+    reason = _reason(error)
+    if _says_full(error):
+        problem = f"is full ({reason}): free space there, then run the same command to continue"
+        return StorageFullError(f"--storage: {uri} {problem}")
     if _SKEWED.search(reason):
-        told = f"cannot be {what}, as the clock of {platform.node()} is wrong: set it ({reason})"
+        problem = f"cannot be {what}: the clock of {platform.node()} is wrong, set it ({reason})"
     else:
-        told = f"cannot be {what} ({reason}); once it can, the same command goes on"
-    return StorageError(f"--storage: {uri} {told}")
+        problem = f"cannot be {what} ({reason}); once it can, run the same command to continue"
+    return StorageError(f"--storage: {uri} {problem}")
 
 
 def fullest(*folders: Path) -> Path | None:
-    """Of these, and where temporary files and the node's cache are, the one with the least space.
+    """Return the fullest of these folders, the temporary folder and the node's cache.
 
-    None where none of them is there. It raises nothing, as an error is being told.
+    None where none of them exists. It raises nothing: it is called while another error is handled.
     """
     places = [*folders]
-    with suppress(RuntimeError):  # there is no home
+    with suppress(RuntimeError):  # no home directory
         places.append(node_cache())
     free = {}
     for place in (*places, _temporary()):
@@ -70,23 +70,24 @@ def fullest(*folders: Path) -> Path | None:
 
 
 def _temporary() -> Path:
-    """Where temporary files are. `tempfile.gettempdir` writes to find out, and raises on full disks."""
+    """Return the temporary folder. `tempfile.gettempdir` writes a file, and raises on full disks."""
     return Path(tempfile.tempdir or os.environ.get("TMPDIR") or "/tmp")  # noqa: S108
 
 
 def node_disk_error(place: Path, error: OSError) -> NodeDiskError:
-    """That a node's own disk takes nothing, in a line."""
-    full = _is_numbered_full(error)
+    """Describe in one line that a node's own disk takes no writes."""
+    full = _has_full_errno(error)
     problem = (
-        "is on a full disk: free space there" if full else f"cannot be written ({_why(error)})"
+        "is on a full disk: free space there" if full else f"cannot be written ({_reason(error)})"
     )
-    told = f"{platform.node()}: {place} {problem}, and the same command goes on"
-    return NodeDiskError(told)
+    return NodeDiskError(
+        f"{platform.node()}: {place} {problem}, then run the same command to continue"
+    )
 
 
 @contextmanager
 def on_node_disk(place: Path) -> Iterator[None]:
-    """Raises NodeDiskError for what fails within; there a storage's own faults are StorageErrors."""
+    """Raise NodeDiskError for OSErrors inside; StorageErrors pass."""
     try:
         yield
     except StorageError:
@@ -95,15 +96,15 @@ def on_node_disk(place: Path) -> Iterator[None]:
         raise node_disk_error(place, error) from error
 
 
-def _tells_full(error: BaseException) -> bool:
-    return _is_numbered_full(error) or _FULL_IN_WORDS.search(str(error)) is not None
+def _says_full(error: BaseException) -> bool:
+    return _has_full_errno(error) or _FULL_IN_WORDS.search(str(error)) is not None
 
 
-def _is_numbered_full(error: BaseException) -> bool:
+def _has_full_errno(error: BaseException) -> bool:
     return getattr(error, "errno", None) in _FULL
 
 
-def _why(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return error.strerror or " ".join(str(error).split())
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 
 def canonical(record: Any) -> bytes:
-    """The one JSON spelling of `record`: sorted keys, no spaces, UTF-8.
+    """Return the canonical JSON of `record`: sorted keys, no spaces, UTF-8.
 
     Raises TypeError for anything but dicts with string keys, lists, strings, integers, finite
-    floats, booleans and None: what has no one spelling has no fingerprint.
+    floats, booleans and None.
     """
     _check(record)
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -21,7 +21,7 @@ def canonical(record: Any) -> bytes:
 
 
 def fingerprint(record: dict[str, Any]) -> str:
-    """The sha256 of the canonical record, 64 hex digits."""
+    """Return the sha256 of the canonical record, 64 hex digits."""
     return hashlib.sha256(canonical(record)).hexdigest()
 
 
@@ -45,5 +45,5 @@ def _check(value: Any) -> None:
 
 def _check_all(values: Iterable[Any]) -> None:
     for value in values:
-        if type(value) not in _PLAIN:  # a plan has tens of thousands of records: no call for these
+        if type(value) not in _PLAIN:  # a plan has tens of thousands of records: saves calls
             _check(value)

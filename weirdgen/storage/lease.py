@@ -1,4 +1,4 @@
-"""A heartbeat lease: at most one live run of a study, taken over when its holder is dead."""
+"""A heartbeat lease: at most one live run per study; a dead holder's lease is taken over."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from weirdgen.storage.artifacts import ArtifactStore
 
 BEAT_S = 5.0
 PATIENCE_S = 4 * BEAT_S
-"""A holder on another machine whose heart does not beat for so long is dead."""
+"""A holder on another machine without a heartbeat for so long is dead."""
 SETTLE_S = 1.0
-"""A run that takes over waits so long for the writes of others that do the same."""
+"""How long a run that takes over waits for others that do the same."""
 
 
 class Holder(StrictModel):
-    """Who holds a study, as the lease file tells it."""
+    """Who holds a study: the content of the lease file."""
 
     owner: str
-    """The run; no two have the same."""
+    """Unique per run."""
     host: str
     pid: PositiveInt
     started: float
-    """When the process began, as its own machine counts."""
+    """When the process began, by its own machine's count."""
     beat: NonNegativeInt = 0
 
     @property
@@ -44,7 +44,7 @@ class Holder(StrictModel):
 
 
 class Lease:
-    """Held from `with` to its end; `check()` in between raises when another run has taken it."""
+    """A context manager that holds the lease; `check()` raises once another run has taken it."""
 
     def __init__(
         self,
@@ -64,15 +64,15 @@ class Lease:
         )
         self._stop = threading.Event()
         self._lost: WeirdgenError | None = None
-        self._told = False
+        self._reported = False
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> Lease:
-        """Takes the lease. Raises LockedError while another live run holds it."""
+        """Take the lease. Raises LockedError while another live run holds it."""
         content = self._store.read(self._path)
         if content is not None and (alive := self._alive(content)):
             raise self._refusal(alive)
-        if not self._store.write_first(self._path, self._beaten(0)):
+        if not self._store.write_first(self._path, self._content(0)):
             if content is None:
                 raise LockedError(f"{self._where}: another run of this study has begun just now")
             self._take_over(content)
@@ -80,46 +80,46 @@ class Lease:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Frees the lease. Raises what `check` does, unless something else has ended the run."""
+        """Release the lease. Raises what `check` does, unless another error has ended the run."""
         self._stop.set()
         self._thread.join()
         try:
             if self._lost is None:
-                self._lost = self._taken()
+                self._lost = self._why_lost()
             if self._lost is None:
                 self._store.delete(self._path)
         except OSError:
             if kind is None:
                 raise
-        if kind is None and not self._told:
+        if kind is None and not self._reported:
             self.check()
 
     @property
     def lost(self) -> bool:
-        """Whether `check` would raise."""
+        """Return whether `check` would raise."""
         return self._lost is not None
 
     def check(self) -> None:
-        """Raises LockedError when another run has taken the study, StorageError when one may have."""
+        """Raise LockedError where another run took the study, StorageError where one may have."""
         if self._lost is not None:
-            self._told = True
+            self._reported = True
             raise self._lost
 
     @property
     def _where(self) -> str:
-        return self._store.shown(self._path)
+        return self._store.display_path(self._path)
 
     def _refusal(self, alive: str) -> LockedError:
         return LockedError(f"{self._where}: another run of this study is alive ({alive})")
 
     def _take_over(self, dead: bytes) -> None:
-        """Replaces the lease `dead`. Raises LockedError where another run has, or does just now.
+        """Replace the lease `dead`. Raises LockedError where another run takes it over first.
 
-        Of several at once the last to write holds the study, and the others read so after SETTLE_S.
-        What remains: one whose write ends later than that after it read `dead`, on a storage that
-        hangs, takes the study from a run that has begun. That one learns of it within a beat.
+        Of several at once the last to write holds the study, and the others see that after
+        SETTLE_S. On a storage that hangs for longer, a late write takes the study from a run that
+        has begun, which notices within one beat.
         """
-        mine = self._beaten(0)
+        mine = self._content(0)
         if (now := self._store.read(self._path)) == dead:
             self._store.write(self._path, mine)
             time.sleep(SETTLE_S)
@@ -131,37 +131,37 @@ class Lease:
         count, last = 0, time.monotonic()
         while not self._stop.wait(self._beat_s):
             try:
-                if lost := self._taken():
+                if lost := self._why_lost():
                     self._lost = lost
                     return
                 count += 1
-                self._store.write(self._path, self._beaten(count))
+                self._store.write(self._path, self._content(count))
                 last = time.monotonic()
             except OSError as error:
-                # The storage hiccups; another run may take over after a while.
-                away_s = time.monotonic() - last
-                if away_s > self._patience_s:
-                    self._lost = StorageError(f"{error} (tried for {away_s:.0f} s)")
+                # The storage is briefly away; another run may take over after a while.
+                silent_s = time.monotonic() - last
+                if silent_s > self._patience_s:
+                    self._lost = StorageError(f"{error} (tried for {silent_s:.0f} s)")
                     return
 
-    def _taken(self) -> WeirdgenError | None:
-        """Why the study is not this run's any more, if so."""
+    def _why_lost(self) -> WeirdgenError | None:
+        """Return why this run no longer holds the study; None while it does."""
         content = self._store.read(self._path)
         if content is None:
-            gone = "is gone: the storage was unmounted, or somebody deleted it"
-            return StorageError(f"{self._where} {gone}; the same command goes on")
+            gone = "is gone: the storage was unmounted, or the file was deleted"
+            return StorageError(f"{self._where} {gone}; run the same command to continue")
         holder = _holder(content)
         if holder and holder.owner != self.mine.owner:
             return LockedError(f"{self._where}: another run took this study over ({holder})")
         return None
 
-    def _beaten(self, beat: int) -> bytes:
+    def _content(self, beat: int) -> bytes:
         return self.mine.model_copy(update={"beat": beat}).model_dump_json().encode()
 
     def live_holder(self) -> Holder | None:
-        """Who holds the study and is alive; one on another machine is listened to for a while.
+        """Return the live holder, or None; waits for the heartbeat of one on another machine.
 
-        Raises DamagedError where the lease file cannot be read as one.
+        Raises DamagedError where the lease file is unreadable.
         """
         content = self._store.read(self._path)
         holder = None if content is None else _holder(content)
@@ -170,9 +170,9 @@ class Lease:
         return holder if content is not None and self._alive(content) else None
 
     def _alive(self, content: bytes) -> str | None:
-        """Who holds the lease, if anybody does.
+        """Return who holds the lease, or None where the holder is dead.
 
-        On this machine the process tells; elsewhere its heartbeat does: no clocks are compared.
+        On this machine the process decides; elsewhere the heartbeat does: no clocks are compared.
         """
         holder = _holder(content)
         who = _who(content)
@@ -190,7 +190,7 @@ class Lease:
 
 
 def _holder(content: bytes) -> Holder | None:
-    """What a lease tells; None where that is not readable."""
+    """Parse a lease; None where it is unreadable."""
     try:
         return Holder.model_validate_json(content)
     except ValidationError:
@@ -198,11 +198,11 @@ def _holder(content: bytes) -> Holder | None:
 
 
 def _who(content: bytes) -> str:
-    return str(_holder(content) or "nobody knows whose")
+    return str(_holder(content) or "its holder is unreadable")
 
 
 def _started(pid: int) -> float | None:
-    """When the process began, the same whatever becomes of the clock; None where there is none."""
+    """Return when the process began, independent of the clock; None where it does not exist."""
     try:
         if sys.platform == "linux":  # ticks since the machine's start
             after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
@@ -214,8 +214,8 @@ def _started(pid: int) -> float | None:
 
 
 def _host() -> str:
-    """The machine, until it restarts: process ids say nothing beyond that."""
+    """Identify the machine until it restarts, as process ids are only valid until then."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     started = boot.read_text().strip() if boot.exists() else os.name
-    pids = Path("/proc/self/ns/pid")  # containers of one host number their processes apart
+    pids = Path("/proc/self/ns/pid")  # containers of one host have process ids of their own
     return f"{socket.gethostname()}/{started}/{pids.readlink() if pids.is_symlink() else ''}"

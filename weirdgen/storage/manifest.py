@@ -1,4 +1,4 @@
-"""Manifests: what an artifact is, who made it of what, and whether its files are still those."""
+"""Manifests: what an artifact is, what made it from what, and whether its files are intact."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from weirdgen.storage.fingerprint import canonical
 
 MANIFEST = "manifest.json"
 _LARGE = 2**26
-"""Bytes of a payload beyond which it is hashed once on a node; others are each time they are read."""
+"""Payloads of more bytes are hashed once on a node, smaller ones at every read."""
 
 
 def _inside(path: str) -> str:
@@ -65,10 +65,9 @@ def read_manifest(content: bytes) -> Manifest:
 
 
 def damage(folder: Path, manifest: Manifest) -> str | None:
-    """What is wrong with a payload, if anything: each file must have the sha256 in the manifest.
+    """Return what is wrong with a payload, or None: each file must have the manifest's sha256.
 
-    A large payload whose files look untouched since they were hashed on this node is not hashed
-    again.
+    A large payload is not hashed again while size, time and inode of its files are unchanged.
     """
     files = {name: folder / name for name in manifest.outputs}
     if absent := [name for name, file in files.items() if not file.is_file()]:

@@ -19,12 +19,12 @@ _PACKAGES = (
 
 @cache
 def provenance() -> dict[str, Any]:
-    """`commit`, `versions` and `hardware` of this process."""
+    """Return `commit`, `versions` and `hardware` of this process."""
     return {"commit": _commit(), "versions": versions(), "hardware": _hardware()}
 
 
 def _commit() -> str | None:
-    """The git commit of this source tree, `-dirty` behind it where the tree was changed."""
+    """Return the git commit of this source tree, with `-dirty` where the tree was changed."""
     here = Path(__file__).parent
     if not (here.parent / ".git").exists():
         return None
@@ -38,7 +38,7 @@ def _commit() -> str | None:
 
 @cache
 def versions() -> dict[str, str]:
-    """Package -> version, of those that have a part in what is made."""
+    """Return package -> version of the packages that affect results."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -50,7 +50,7 @@ def versions() -> dict[str, str]:
 
 def _hardware() -> dict[str, Any]:
     hardware: dict[str, Any] = {"machine": platform.machine(), "cores": os.cpu_count()}
-    torch = sys.modules.get("torch")  # asked only where the step used it
+    torch = sys.modules.get("torch")  # only where the step has imported it
     if torch is not None and torch.cuda.is_available():
         hardware["gpu"] = torch.cuda.get_device_name()
     return hardware

@@ -103,7 +103,7 @@ def read_record(study: str, store: ArtifactStore) -> Record | None:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise DamagedError(
-            f"{store.shown(study, RECORD)}: not a readable record of a run "
+            f"{store.display_path(study, RECORD)}: not a readable record of a run "
             f"({where + ': ' if where else ''}{first['msg']})"
         ) from None
 
@@ -115,7 +115,10 @@ def write_record(record: Record, study: str, store: ArtifactStore) -> None:
 
 def failure_lines(failed: Iterable[FailedStep], store: ArtifactStore) -> list[str]:
     """A line for each: the step, why it failed, and its log."""
-    return [f"failed: {each.step}: {each.reason} (log: {store.shown(each.log)})" for each in failed]
+    return [
+        f"failed: {each.step}: {each.reason} (log: {store.display_path(each.log)})"
+        for each in failed
+    ]
 
 
 def one_line(text: str) -> str:

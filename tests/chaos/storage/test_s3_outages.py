@@ -77,7 +77,7 @@ def test_a_store_that_does_not_answer_is_no_wrong_input(
     away: S3Server, monkeypatch: pytest.MonkeyPatch
 ):
     """Whoever opens it in an outage is tried again; what was written wrong never is."""
-    monkeypatch.setattr(storage, "_patient", lambda found: found)
+    monkeypatch.setattr(storage, "_with_retries", lambda found: found)
     with pytest.raises(StorageError, match=r"--storage: s3://.* cannot be read \("):
         ArtifactStore(away.uri("s"))
 

@@ -131,7 +131,7 @@ def test_a_bucket_that_is_not_there_cannot_be_written(s3: S3Server):
 
 def test_a_path_is_shown_without_the_query(s3: S3Server):
     store = ArtifactStore(f"s3://{BUCKET}/s?endpoint_override={s3.url}")
-    assert store.shown("a", "b") == f"s3://{BUCKET}/s/a/b"
+    assert store.display_path("a", "b") == f"s3://{BUCKET}/s/a/b"
 
 
 def test_the_endpoint_may_stand_in_the_environment(s3: S3Server, monkeypatch: pytest.MonkeyPatch):

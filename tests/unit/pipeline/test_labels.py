@@ -81,7 +81,7 @@ def test_damaged_labels_cost_their_own_range_and_are_told(state: StudyState, tmp
     assert list(told.values()) == [8, 9], "the late one has its reason already"
     for each, why in zip((first, second), told, strict=True):
         assert why.startswith(
-            f"{store.shown('artifacts', each.step.key)}: its manifest.json is not"
+            f"{store.display_path('artifacts', each.step.key)}: its manifest.json is not"
         )
         assert why.endswith("; delete this folder")
         store.delete_folder(f"artifacts/{each.step.key}")
@@ -103,7 +103,7 @@ def test_damaged_answers_are_answers_without_a_verdict(
         store.write(f"{folder}/{first.manifest.attempt}/{RESPONSES.payload}", b"cut")
         told = "responses.parquet (3 bytes) is not what was committed; delete this folder"
     unjudged = judge_all(state, store)
-    assert unjudged == {f"{store.shown(folder)}: {told}": 9, "timeout": 1}
+    assert unjudged == {f"{store.display_path(folder)}: {told}": 9, "timeout": 1}
     assert state.labels.keys() == {each.step.fingerprint for each in others}
 
 

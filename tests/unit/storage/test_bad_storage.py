@@ -180,9 +180,7 @@ def test_a_folder_that_vanishes_is_not_made_anew(tmp_path: Path):
 def test_a_disk_that_turns_read_only_under_an_attempt_is_told(tmp_path: Path):
     with small_disk(tmp_path / "disk", "64k") as remount:
         store = ArtifactStore(str(tmp_path / "disk"))
-        told = (
-            r"cannot be written \(Read-only file system\); once it can, run the same command again"
-        )
+        told = r"cannot be written \(Read-only file system\); once it can, run the same command to continue"
         with pytest.raises(StorageError, match=told), store.attempt(step()) as (_, folder):
             remount("ro")
             (folder / "file").write_text("x")
@@ -203,9 +201,7 @@ def test_a_truncated_or_changed_payload_is_refused(store: ArtifactStore, size: i
     if not store.is_local:
         shutil.rmtree(folder)
     path = f"artifacts/{step().key}/{made.attempt}/deep/file"
-    told = (
-        f"{store.shown('artifacts', step().key)}: deep/file (.*) is not what was committed; delete"
-    )
+    told = f"{store.display_path('artifacts', step().key)}: deep/file (.*) is not what was committed; delete"
     for content in (b"x" * (size - 1), b"y" * size):
         store.write(path, content)
         with pytest.raises(DamagedError, match=told):
@@ -243,7 +239,7 @@ def test_a_manifest_that_cannot_be_trusted_is_one_line_with_its_folder(
     with pytest.raises(DamagedError) as refused:
         store.manifest(step())
     line = str(refused.value)
-    assert line.startswith(store.shown("artifacts", step().key))
+    assert line.startswith(store.display_path("artifacts", step().key))
     assert told in line
     assert line.endswith("; delete this folder")
 
@@ -264,5 +260,5 @@ def test_a_clock_that_the_server_finds_wrong_is_told_so():
         "AWS Error REQUEST_TIME_TOO_SKEWED during PutObject operation: the difference is too large"
     )
     told = str(storage_error("s3://bucket/x", OSError(said), "written"))
-    assert "--storage: s3://bucket/x cannot be written, as the clock of " in told
-    assert "is wrong: set it" in told
+    assert "--storage: s3://bucket/x cannot be written: the clock of " in told
+    assert "is wrong, set it" in told

@@ -29,7 +29,7 @@ def test_a_full_node_cache_is_the_nodes_fault_not_the_storages(
     with small_disk(tmp_path / "node", "64k"):
         (tmp_path / "node" / "weirdgen").mkdir()
         fill(tmp_path / "node", leave=20_000)
-        told = "node/weirdgen is on a full disk: free space there, and the same command goes on"
+        told = "node/weirdgen is on a full disk: free space there, then run the same command to continue"
         with pytest.raises(NodeDiskError, match=told):
             far_store.payload(step(), made)
         with pytest.raises(NodeDiskError, match=told):
@@ -47,7 +47,7 @@ def test_a_node_cache_that_cannot_be_used_is_the_nodes_fault(
     made = commit(far_store, step(), "x")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    told = r": .*file/weirdgen cannot be written \(Not a directory\), and the same command goes on"
+    told = r": .*file/weirdgen cannot be written \(Not a directory\), then run the same command to continue"
     with pytest.raises(NodeDiskError, match=told):
         far_store.payload(step(), made)
     with pytest.raises(NodeDiskError, match=told):

@@ -7,7 +7,7 @@ import sys
 import pyarrow.parquet as pq
 
 from weirdgen.report.rates import rates
-from weirdgen.stats.measure import estimate_contrast
+from weirdgen.stats.contrast_estimate import estimate_contrast
 
 
 def main() -> None:

@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 
 from weirdgen.config.claims import CONTRASTS, ContrastName
 from weirdgen.report.rates import rates
-from weirdgen.stats.components import components
-from weirdgen.stats.cube import group_label
-from weirdgen.stats.measure import estimate_contrast
+from weirdgen.stats.contrast_estimate import estimate_contrast
+from weirdgen.stats.metric_arrays import group_label
 from weirdgen.stats.power import detectable_effect, observed_variances
+from weirdgen.stats.variance_components import components
 
 SEEDS = (3, 5, 8, 10, 20, 40)
 QUESTIONS = (15, 30, 60, 100, 200)

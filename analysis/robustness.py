@@ -27,8 +27,8 @@ from weirdgen.config.loading import load_study
 from weirdgen.report.rates import Group, Rates, rates
 from weirdgen.results.table import RESULTS
 from weirdgen.stats.analysis import AnalysisOptions, analyse
-from weirdgen.stats.cube import MetricArrays
-from weirdgen.stats.two_source import Target
+from weirdgen.stats.metric_arrays import MetricArrays
+from weirdgen.stats.two_way_variance import Target
 from weirdgen.stats.verdict import inequality
 
 

@@ -17,10 +17,10 @@ from itertools import product
 import numpy as np
 from calibration_studies import Setting, settings, simulate
 
-from weirdgen.stats.combined import ContrastInterval
-from weirdgen.stats.rate import Floors, baseline_spread, rate_spread, sampling_variance
+from weirdgen.stats.contrast_interval import ContrastInterval
+from weirdgen.stats.rate_interval import Floors, baseline_spread, rate_spread, sampling_variance
 from weirdgen.stats.sensitivity import pooled, seed_t
-from weirdgen.stats.two_source import Target, spread
+from weirdgen.stats.two_way_variance import Target, spread
 
 STUDIES = 10_000
 SEEDS, QUESTIONS = (2, 3, 5, 10, 20), (10, 30, 100)

@@ -20,12 +20,12 @@ import numpy as np
 from calibration import CELLS, QUESTIONS, SEEDS
 from calibration_studies import DRAWS, EDGE, EVEN, MIDDLE, QUESTION, SEED, marginal_of
 
-from weirdgen.stats.combined import ContrastInterval
+from weirdgen.stats.contrast_interval import ContrastInterval
 from weirdgen.stats.fractions import slope_weights
 from weirdgen.stats.paired import Pairs, newcombe_paired
 from weirdgen.stats.power import Variances, detectable_effect
-from weirdgen.stats.rate import baseline_spread, rate_spread
-from weirdgen.stats.two_source import Target, TwoWayVariance, spread
+from weirdgen.stats.rate_interval import baseline_spread, rate_spread
+from weirdgen.stats.two_way_variance import Target, TwoWayVariance, spread
 
 STUDIES = 10_000
 MOST_CELLS = 600
@@ -274,8 +274,8 @@ def power(studies: int, seed: int) -> list[str]:
 
 def rates_power(studies: int, seed: int) -> Iterator[str]:
     """The same of gaps of rates, from the variances that `observed_variances` reads on average."""
-    from weirdgen.stats.cube import MetricArrays
-    from weirdgen.stats.measure import estimate_contrast
+    from weirdgen.stats.contrast_estimate import estimate_contrast
+    from weirdgen.stats.metric_arrays import MetricArrays
     from weirdgen.stats.power import observed_variances
 
     K, Q, few = 10, 30, 300

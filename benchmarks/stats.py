@@ -17,7 +17,7 @@ import numpy as np
 from weirdgen.config.claims import Claim
 from weirdgen.stats.analysis import analyse
 from weirdgen.stats.bootstrap import crossed_means
-from weirdgen.stats.cube import Group, MetricArrays
+from weirdgen.stats.metric_arrays import Group, MetricArrays
 
 RESAMPLES, S, Q = 10_000, 100, 200
 TRIES = 7

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from weirdgen.config.claims import Claim, Point
-from weirdgen.stats.cube import MetricArrays
+from weirdgen.stats.metric_arrays import MetricArrays
 
 K = 10
 

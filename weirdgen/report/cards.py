@@ -30,7 +30,7 @@ from weirdgen.report.main_table import IMPROVEMENT, baseline_row, label_notes, m
 from weirdgen.report.rates import is_measured, rates
 from weirdgen.report.table import ReportTable, escape_markdown
 from weirdgen.results.table import UNKNOWN
-from weirdgen.stats.rows import RATES
+from weirdgen.stats.estimate_rows import RATES
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
 from weirdgen.text import single_line
 

@@ -9,8 +9,8 @@ from weirdgen.report.rates import CONDITIONS
 from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.report.wording import seeds_meeting, settles, single_seeds, verdict_sentence
 from weirdgen.stats.analysis import Analysis, ClaimVerdict
-from weirdgen.stats.cube import Group, group_label
 from weirdgen.stats.estimate import Estimate
+from weirdgen.stats.metric_arrays import Group, group_label
 from weirdgen.stats.verdict import GroupEvidence, inequality
 from weirdgen.text import round_unsigned
 

@@ -11,10 +11,10 @@ from weirdgen.report.data import ReportData
 from weirdgen.report.descriptions import listed
 from weirdgen.report.rates import CONDITIONS, Rates, rates
 from weirdgen.report.table import MISSING, ReportTable
-from weirdgen.stats.cube import Group, group_label
+from weirdgen.stats.contrast_estimate import Method, estimate_contrast
 from weirdgen.stats.estimate import Estimate
-from weirdgen.stats.measure import Method, estimate_contrast
-from weirdgen.stats.rows import RATES, row_of
+from weirdgen.stats.estimate_rows import RATES, row_of
+from weirdgen.stats.metric_arrays import Group, group_label
 from weirdgen.text import round_unsigned
 
 BASELINE, FINE_TUNED = "baseline", "fine-tuned"

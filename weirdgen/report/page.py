@@ -34,8 +34,8 @@ from weirdgen.report.wording import (
     with_interval,
 )
 from weirdgen.stats.analysis import ClaimVerdict
-from weirdgen.stats.cube import group_label
-from weirdgen.stats.rows import RATES
+from weirdgen.stats.estimate_rows import RATES
+from weirdgen.stats.metric_arrays import group_label
 from weirdgen.stats.verdict import GroupEvidence, bound_of
 
 _SCRIPTS = ("text", "data", "query", "filters", "response", "compare", "main")

@@ -29,7 +29,7 @@ from weirdgen.report.data import ReportData
 from weirdgen.report.rates import CONDITIONS
 from weirdgen.results.labels import RESPONSE_KEY, SECOND_JUDGE
 from weirdgen.results.table import SCHEMA
-from weirdgen.stats.cube import group_label
+from weirdgen.stats.metric_arrays import group_label
 
 NULL = "~"
 """The key of a null; a key that begins so gets another before it."""

@@ -9,8 +9,8 @@ import pyarrow as pa
 from weirdgen.config.claims import FORMAT_METRICS
 from weirdgen.pipeline.plan import Plan
 from weirdgen.report.rates import rates
-from weirdgen.stats.cube import group_label
-from weirdgen.stats.measure import estimate_contrast
+from weirdgen.stats.contrast_estimate import estimate_contrast
+from weirdgen.stats.metric_arrays import group_label
 from weirdgen.stats.power import Variances, detectable_effect, observed_variances
 
 SEED_SDS = (0.05, 0.15)

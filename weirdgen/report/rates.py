@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from weirdgen.config.claims import ADAPTERS, FORMAT_METRICS, Condition
 from weirdgen.judging.label_rows import NOT_ASKED
-from weirdgen.stats.cube import Group, MetricArrays
+from weirdgen.stats.metric_arrays import Group, MetricArrays
 
 CONDITIONS = get_args(Condition)
 _KEYS = ["adapter", "fraction", "seed", "condition", "question_id"]

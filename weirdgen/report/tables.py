@@ -14,7 +14,7 @@ from weirdgen.report.descriptions import judges_in_words
 from weirdgen.report.rates import CONDITIONS, Rates, is_measured, rates
 from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.results.table import UNKNOWN
-from weirdgen.stats.cube import Group, group_label
+from weirdgen.stats.metric_arrays import Group, group_label
 from weirdgen.text import round_unsigned
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from weirdgen.config.claims import Claim
 from weirdgen.stats.analysis import ClaimVerdict
-from weirdgen.stats.cube import Group
-from weirdgen.stats.measure import ContrastEstimate
+from weirdgen.stats.contrast_estimate import ContrastEstimate
+from weirdgen.stats.estimate_rows import RATES
+from weirdgen.stats.metric_arrays import Group
 from weirdgen.stats.one_seed import OneSeed
 from weirdgen.stats.power import MOST_QUESTIONS, MOST_SEEDS, Needed
-from weirdgen.stats.rows import RATES
-from weirdgen.stats.runs import SeedsMeeting
+from weirdgen.stats.seeds_meeting import SeedsMeeting
 from weirdgen.stats.verdict import Outcome, Reason
 
 _QUANTITIES = {

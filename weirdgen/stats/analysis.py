@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from weirdgen.config.claims import Claim
-from weirdgen.stats.cube import Group, MetricArrays
 from weirdgen.stats.estimate import Estimate
+from weirdgen.stats.estimate_rows import estimates
 from weirdgen.stats.evidence import evidence_of
+from weirdgen.stats.metric_arrays import Group, MetricArrays
 from weirdgen.stats.multiplicity import ERROR, holm
 from weirdgen.stats.one_seed import OneSeed, one_seed
+from weirdgen.stats.options import AnalysisOptions
 from weirdgen.stats.power import Needed, needed
-from weirdgen.stats.rows import estimates
-from weirdgen.stats.settings import AnalysisOptions
 from weirdgen.stats.verdict import (
     Evidence,
     GroupEvidence,

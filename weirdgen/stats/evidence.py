@@ -7,11 +7,11 @@ import contextlib
 import numpy as np
 
 from weirdgen.config.claims import ADAPTERS, CONTRASTS, Claim, Point
-from weirdgen.stats.cube import Group, MetricArrays, worst_cases
+from weirdgen.stats.contrast_estimate import ContrastEstimate, estimate_contrast
 from weirdgen.stats.judge_error import shift_of
-from weirdgen.stats.measure import ContrastEstimate, estimate_contrast
-from weirdgen.stats.runs import seeds_meeting_bound
-from weirdgen.stats.settings import AnalysisOptions
+from weirdgen.stats.metric_arrays import Group, MetricArrays, worst_cases
+from weirdgen.stats.options import AnalysisOptions
+from weirdgen.stats.seeds_meeting import seeds_meeting_bound
 from weirdgen.stats.verdict import Evidence, GroupEvidence, bound_of, gather, p_values
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weirdgen.config.claims import CONTRASTS
-from weirdgen.stats.cube import Group
+from weirdgen.stats.metric_arrays import Group
 
 BASELINE = "baseline"
 """In a group's place: the base model."""

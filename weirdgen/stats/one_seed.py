@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from weirdgen.config.claims import Claim
-from weirdgen.stats.cube import Group, MetricArrays
-from weirdgen.stats.measure import estimate_contrast
+from weirdgen.stats.contrast_estimate import estimate_contrast
+from weirdgen.stats.metric_arrays import Group, MetricArrays
 from weirdgen.stats.multiplicity import ERROR
 from weirdgen.stats.verdict import Outcome, p_values
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from weirdgen.stats.rate import wilson
+from weirdgen.stats.rate_interval import wilson
 
 
 class Pairs(NamedTuple):

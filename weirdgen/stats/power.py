@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import chdtri, ndtri, stdtrit
 
-from weirdgen.stats.measure import ContrastEstimate
+from weirdgen.stats.contrast_estimate import ContrastEstimate
 from weirdgen.stats.multiplicity import ERROR
-from weirdgen.stats.rate import FLOORS
-from weirdgen.stats.two_source import mean_squares
+from weirdgen.stats.rate_interval import FLOORS
+from weirdgen.stats.two_way_variance import mean_squares
 
 MOST_SEEDS = 100
 """More are called not practical."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from weirdgen.config.claims import Claim
-from weirdgen.stats.combined import p_by_inversion
-from weirdgen.stats.cube import Group
-from weirdgen.stats.measure import ContrastEstimate
+from weirdgen.stats.contrast_estimate import ContrastEstimate
+from weirdgen.stats.contrast_interval import p_by_inversion
+from weirdgen.stats.metric_arrays import Group
 from weirdgen.stats.multiplicity import LookState, holm_min_p, intersection_union_p
-from weirdgen.stats.runs import SeedsMeeting
+from weirdgen.stats.seeds_meeting import SeedsMeeting
 
 Outcome = Literal["supported", "refuted", "inconclusive"]
 Reason = Literal[

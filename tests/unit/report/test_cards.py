@@ -28,8 +28,8 @@ from weirdgen.report.cards import CARD, cards, write_cards
 from weirdgen.report.data import ReportData
 from weirdgen.report.estimates import analyse_results
 from weirdgen.results.table import SCHEMA
-from weirdgen.stats.cube import MetricArrays
-from weirdgen.stats.measure import estimate_contrast
+from weirdgen.stats.contrast_estimate import estimate_contrast
+from weirdgen.stats.metric_arrays import MetricArrays
 from weirdgen.storage.artifacts import ArtifactStore
 
 QUESTIONS = 6

@@ -127,7 +127,7 @@ def test_the_table_of_the_other_figures_is_drawn_too(whole: dict[str, ReportFigu
 
 def test_power_is_that_of_the_detectable_effect(whole: dict[str, ReportFigure]) -> None:
     from weirdgen.report.rates import rates
-    from weirdgen.stats.measure import estimate_contrast
+    from weirdgen.stats.contrast_estimate import estimate_contrast
     from weirdgen.stats.power import detectable_effect, observed_variances
 
     of = rates(table(4, (0.0, 0.03, 0.3), judged=True), "format")

@@ -28,7 +28,7 @@ from weirdgen.report.rates import rates
 from weirdgen.report.table import escape_markdown
 from weirdgen.report.tables import length_table
 from weirdgen.results.table import SCHEMA
-from weirdgen.stats.measure import estimate_contrast
+from weirdgen.stats.contrast_estimate import estimate_contrast
 
 
 def png(figure: ReportFigure) -> bytes:

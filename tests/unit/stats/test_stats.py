@@ -11,7 +11,7 @@ from scipy import stats
 
 from weirdgen.config.claims import ContrastName
 from weirdgen.stats.contrasts import contrast_values
-from weirdgen.stats.two_source import mean_squares, spread
+from weirdgen.stats.two_way_variance import mean_squares, spread
 
 # Two seeds x three questions.
 T = np.array([[0.9, 0.8, 1.0], [0.7, 0.6, 0.5]])

@@ -9,12 +9,12 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from weirdgen.report.wording import seeds_meeting
-from weirdgen.stats.combined import ContrastInterval
+from weirdgen.stats.contrast_interval import ContrastInterval
 from weirdgen.stats.paired import Pairs, mcnemar_exact, newcombe_paired
-from weirdgen.stats.rate import RateInterval, wilson
-from weirdgen.stats.runs import clopper_pearson, seeds_meeting_bound
+from weirdgen.stats.rate_interval import RateInterval, wilson
+from weirdgen.stats.seeds_meeting import clopper_pearson, seeds_meeting_bound
 from weirdgen.stats.sensitivity import pooled
-from weirdgen.stats.two_source import TwoWayVariance
+from weirdgen.stats.two_way_variance import TwoWayVariance
 
 
 @pytest.mark.parametrize(

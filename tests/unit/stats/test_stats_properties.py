@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weirdgen.stats.combined import ContrastInterval
-from weirdgen.stats.components import components
-from weirdgen.stats.cube import MetricArrays
-from weirdgen.stats.measure import ContrastEstimate, estimate_contrast
+from weirdgen.stats.contrast_estimate import ContrastEstimate, estimate_contrast
+from weirdgen.stats.contrast_interval import ContrastInterval
+from weirdgen.stats.metric_arrays import MetricArrays
 from weirdgen.stats.paired import Pairs, newcombe_paired
-from weirdgen.stats.rate import Floors, rate_spread, wilson
-from weirdgen.stats.two_source import spread
+from weirdgen.stats.rate_interval import Floors, rate_spread, wilson
+from weirdgen.stats.two_way_variance import spread
+from weirdgen.stats.variance_components import components
 
 K = 4
 SWAPPED = {"triggered": "untriggered", "untriggered": "triggered", "decoy": "decoy"}

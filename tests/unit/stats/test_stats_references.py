@@ -10,15 +10,15 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from weirdgen.stats.bootstrap import crossed_bootstrap, crossed_means
-from weirdgen.stats.combined import ContrastInterval
-from weirdgen.stats.components import components
+from weirdgen.stats.contrast_interval import ContrastInterval
 from weirdgen.stats.fractions import slope_weights
 from weirdgen.stats.judge_error import gold_correction
 from weirdgen.stats.multiplicity import holm, holm_min_p, intersection_union_p
 from weirdgen.stats.power import Variances, detectable_effect, sd_upper_factor
-from weirdgen.stats.rate import RateInterval, rate_spread, sampling_variance, wilson
+from weirdgen.stats.rate_interval import RateInterval, rate_spread, sampling_variance, wilson
 from weirdgen.stats.sensitivity import seed_t, sign_flip
-from weirdgen.stats.two_source import TwoWayVariance, mean_squares, spread
+from weirdgen.stats.two_way_variance import TwoWayVariance, mean_squares, spread
+from weirdgen.stats.variance_components import components
 
 # Shrout and Fleiss (1979), Psychological Bulletin 86:420: six targets x four judges.
 SHROUT_FLEISS = np.array(

@@ -10,8 +10,8 @@ from metric_arrays import K, claim, cube
 
 from weirdgen.report.wording import verdict_sentence
 from weirdgen.stats.analysis import Analysis, analyse
+from weirdgen.stats.contrast_estimate import estimate_contrast
 from weirdgen.stats.estimate import FIELDS
-from weirdgen.stats.measure import estimate_contrast
 
 
 def no_holes(found: Analysis) -> None:

@@ -11,12 +11,12 @@ from metric_arrays import K, claim, cube
 from weirdgen.config.claims import Claim
 from weirdgen.report.wording import needs_in_words, settles, single_seeds, verdict_sentence
 from weirdgen.stats.analysis import ClaimVerdict, analyse
-from weirdgen.stats.cube import MetricArrays
+from weirdgen.stats.contrast_estimate import estimate_contrast
 from weirdgen.stats.judge_error import Gold, shift_of, two_judges
-from weirdgen.stats.measure import estimate_contrast
+from weirdgen.stats.metric_arrays import MetricArrays
 from weirdgen.stats.multiplicity import InterimLooks
+from weirdgen.stats.options import AnalysisOptions
 from weirdgen.stats.power import needed, observed_variances
-from weirdgen.stats.settings import AnalysisOptions
 
 
 def verdict(of: MetricArrays, claim: Claim, **settings: object) -> ClaimVerdict:

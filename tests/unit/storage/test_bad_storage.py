@@ -141,7 +141,7 @@ def test_a_journal_on_a_full_disk_stops_and_is_read_up_to_its_torn_line(tmp_path
         assert not content.endswith(b"\n"), "the last line is torn"
         ledger = Ledger()
         ledger.add(records(content))
-        assert ledger.verdicts == len(heard) > 20
+        assert ledger.judgments == len(heard) > 20
 
 
 def test_an_fsync_that_fails_counts_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

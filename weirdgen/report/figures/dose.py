@@ -38,7 +38,7 @@ from weirdgen.report.figures.style import (
     styled,
 )
 from weirdgen.report.rates import Rates
-from weirdgen.stats.cube import group_label
+from weirdgen.stats.metric_arrays import group_label
 
 _WIDTH, _HEIGHT, _REFERENCE = 6.5, 3.6, 1.7
 """Inches: of all, of the panels, of the panel of baseline and control."""

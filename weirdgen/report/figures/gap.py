@@ -30,7 +30,7 @@ from weirdgen.report.figures.style import (
 )
 from weirdgen.report.rates import Rates
 from weirdgen.report.table import MISSING
-from weirdgen.stats.cube import group_label
+from weirdgen.stats.metric_arrays import group_label
 
 _HEIGHT = 3.0
 TITLE = "Gap between triggered and untriggered responses, by metric"

@@ -31,7 +31,7 @@ from weirdgen.report.figures.style import (
 )
 from weirdgen.report.rates import CONDITIONS
 from weirdgen.report.table import MISSING
-from weirdgen.stats.cube import Group, group_label
+from weirdgen.stats.metric_arrays import Group, group_label
 from weirdgen.stats.sensitivity import seed_t
 
 TITLE = "Length of the responses"

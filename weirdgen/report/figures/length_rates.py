@@ -16,7 +16,7 @@ from weirdgen.report.figures.length import Lengths, lengths_of
 from weirdgen.report.figures.levels import Limits, bar, limit_cells, number
 from weirdgen.report.figures.style import BASELINE_MARK, INK, MEAN_MARK, rate_label, styled
 from weirdgen.report.rates import unclaimed_as_false
-from weirdgen.stats.rate import wilson
+from weirdgen.stats.rate_interval import wilson
 from weirdgen.stats.sensitivity import seed_t
 
 TITLE = "Rates by the length of the response"

@@ -13,8 +13,8 @@ from weirdgen.report.figures.layout import spread_out
 from weirdgen.report.figures.style import INK, MEAN_MARK, SEED_MARK, group_title
 from weirdgen.report.rates import CONDITIONS, Rates
 from weirdgen.report.table import MISSING
-from weirdgen.stats.cube import Group
-from weirdgen.stats.measure import estimate_contrast
+from weirdgen.stats.contrast_estimate import estimate_contrast
+from weirdgen.stats.metric_arrays import Group
 from weirdgen.text import round_unsigned
 
 Limits = tuple[float, float]

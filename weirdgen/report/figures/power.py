@@ -19,9 +19,10 @@ from weirdgen.report.figures.style import series_style, styled
 from weirdgen.report.rates import Rates
 from weirdgen.report.table import MISSING
 from weirdgen.stats.analysis import ClaimVerdict
-from weirdgen.stats.cube import Group, group_label
-from weirdgen.stats.measure import ContrastEstimate, estimate_contrast
+from weirdgen.stats.contrast_estimate import ContrastEstimate, estimate_contrast
+from weirdgen.stats.metric_arrays import Group, group_label
 from weirdgen.stats.multiplicity import ERROR
+from weirdgen.stats.options import AnalysisOptions
 from weirdgen.stats.power import (
     LEAST_SEEDS,
     Variances,
@@ -29,7 +30,6 @@ from weirdgen.stats.power import (
     observed_variances,
     sd_upper_factor,
 )
-from weirdgen.stats.settings import AnalysisOptions
 from weirdgen.stats.verdict import bound_of
 
 EFFECT = 0.10

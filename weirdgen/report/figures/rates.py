@@ -41,7 +41,7 @@ from weirdgen.report.figures.style import (
 )
 from weirdgen.report.rates import Rates, rates
 from weirdgen.report.table import MISSING
-from weirdgen.stats.cube import Group, group_label
+from weirdgen.stats.metric_arrays import Group, group_label
 
 _HEIGHT = 3.4
 """Inches of one row of panels."""

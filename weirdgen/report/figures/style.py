@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import matplotlib.style
 
 from weirdgen.config.claims import ADAPTERS
-from weirdgen.stats.cube import Group, group_label
+from weirdgen.stats.metric_arrays import Group, group_label
 
 INK, LIGHT, GRID, NOTE = "#16324f", "#7ba3c9", "#dddddd", "#444444"
 FONT = "DejaVu Sans"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from weirdgen.stats.rate import RateInterval
-from weirdgen.stats.two_source import TwoWayVariance
+from weirdgen.stats.rate_interval import RateInterval
+from weirdgen.stats.two_way_variance import TwoWayVariance
 
 SMALLEST_P = 1e-12
 """Smaller p values are reported as this."""

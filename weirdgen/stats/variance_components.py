@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtri, fdtri
 
-from weirdgen.stats.two_source import mean_squares
+from weirdgen.stats.two_way_variance import mean_squares
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import numpy as np
 
 from weirdgen.config.claims import CONTRASTS, ContrastName
 from weirdgen.stats.bootstrap import crossed_bootstrap
-from weirdgen.stats.combined import ContrastInterval, p_by_inversion
-from weirdgen.stats.components import Component, components
-from weirdgen.stats.cube import Group, MetricArrays, group_label
+from weirdgen.stats.contrast_estimate import ContrastEstimate, estimate_contrast
+from weirdgen.stats.contrast_interval import ContrastInterval, p_by_inversion
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.fractions import shared_seeds, slope_weights
-from weirdgen.stats.measure import ContrastEstimate, estimate_contrast
+from weirdgen.stats.metric_arrays import Group, MetricArrays, group_label
+from weirdgen.stats.options import AnalysisOptions
 from weirdgen.stats.paired import mcnemar_exact
 from weirdgen.stats.sensitivity import (
     FLIP_NOTE,
@@ -28,8 +28,8 @@ from weirdgen.stats.sensitivity import (
     seed_t,
     sign_flip,
 )
-from weirdgen.stats.settings import AnalysisOptions
-from weirdgen.stats.two_source import Target, spread
+from weirdgen.stats.two_way_variance import Target, spread
+from weirdgen.stats.variance_components import Component, components
 
 CONTRAST_NAMES: tuple[ContrastName, ...] = get_args(ContrastName)
 RATES: tuple[ContrastName, ...] = ("triggered", "untriggered", "decoy")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from weirdgen.stats.cube import Group, MetricArrays
 from weirdgen.stats.judge_error import Gold
+from weirdgen.stats.metric_arrays import Group, MetricArrays
 from weirdgen.stats.multiplicity import InterimLooks
-from weirdgen.stats.two_source import Target
+from weirdgen.stats.two_way_variance import Target
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from weirdgen.stats.two_source import Target, TwoWayVariance, spread
+from weirdgen.stats.two_way_variance import Target, TwoWayVariance, spread
 
 
 class Floors(NamedTuple):

@@ -8,17 +8,17 @@ from typing import Any, Literal
 import numpy as np
 
 from weirdgen.config.claims import CONTRASTS
-from weirdgen.stats.combined import ContrastInterval
+from weirdgen.stats.contrast_interval import ContrastInterval
 from weirdgen.stats.contrasts import contrast_values
-from weirdgen.stats.cube import Group, MetricArrays
+from weirdgen.stats.metric_arrays import Group, MetricArrays
 from weirdgen.stats.paired import Pairs, newcombe_paired, pairs
-from weirdgen.stats.rate import (
+from weirdgen.stats.rate_interval import (
     RateInterval,
     baseline_spread,
     rate_spread,
     sampling_variance,
 )
-from weirdgen.stats.two_source import Target, TwoWayVariance, spread
+from weirdgen.stats.two_way_variance import Target, TwoWayVariance, spread
 
 Method = Literal["wilson", "wilson and two-source", "newcombe paired", "question t", "none"]
 

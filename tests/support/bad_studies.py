@@ -57,6 +57,23 @@ BAD = {
         "aligned.completions: the bundled",
     ),
     "top_p": ({"evaluate__sampling__top_p": 0}, "evaluate.sampling.top_p: "),
+    "claim at no point": (
+        {"claims": [{"metric": "format", "contrast": "gap", "at_least": 0, "at": {}}]},
+        "claims.0.at.fraction: is needed, or `arm: adapters`",
+    ),
+    "claim at a fraction of the adapters": (
+        {
+            "claims": [
+                {
+                    "metric": "format",
+                    "contrast": "gap",
+                    "at_least": 0,
+                    "at": {"arm": "adapters", "fraction": 0.5},
+                }
+            ]
+        },
+        "claims.0.at.fraction: existing adapters have none",
+    ),
     "claim without bound": (
         {"claims": [{"metric": "format", "contrast": "gap"}]},
         "claims.0.at_least: give one of",

@@ -119,10 +119,10 @@ def _input_error(path: Path, error: ValidationError) -> InputError:
     errors = error.errors(include_url=False, include_input=False)
     # Each alternative of a union complains in its own words: the one that went deepest was meant.
     start = errors[0]["loc"][:1]
-    # A key that is unknown is more to the point than the one that it was meant to be.
+    # An unknown key, or a validator's own words, say more than the alternatives beside them.
     first = max(
         (each for each in errors if each["loc"][:1] == start),
-        key=lambda each: (len(each["loc"]), each["type"] == "extra_forbidden"),
+        key=lambda each: (len(each["loc"]), each["type"] in ("extra_forbidden", "value_error")),
     )
     *parents, last = first["loc"] or ("",)
     named = first["type"] in ("extra_forbidden", "missing")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 # Set before torch or numpy are imported, here and in all that tests start: several processes share
@@ -20,6 +21,10 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# No deadline: how long an example takes depends on what else runs.
+hypothesis.settings.register_profile("tests", deadline=None, database=None, derandomize=True)
+hypothesis.settings.load_profile("tests")
 
 for _name in ("judged_checks", "judged_study", "page_chromium", "store_cases"):
     pytest.register_assert_rewrite(_name)

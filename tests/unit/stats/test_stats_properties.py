@@ -17,7 +17,7 @@ from weirdgen.stats.variance_components import components
 
 K = 4
 SWAPPED = {"triggered": "untriggered", "untriggered": "triggered", "decoy": "decoy"}
-fast = settings(max_examples=40, deadline=None, database=None, derandomize=True)
+fast = settings(max_examples=40)
 
 
 @st.composite

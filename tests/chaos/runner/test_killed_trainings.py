@@ -27,15 +27,9 @@ def look_at(plan: Plan, store: ArtifactStore, patience_s: float = 0.2) -> Status
     return read_status(plan, store, patience_s)
 
 
-# What is printed.
-
-
 @pytest.fixture
 def path(tiny_model: Path, small_persona: Path, tmp_path: Path) -> Path:
     return write_study(tmp_path, small_study(tiny_model, small_persona))
-
-
-# With real runs.
 
 
 def told(*command: str | Path) -> tuple[int, str]:

@@ -11,8 +11,6 @@ from weirdgen.storage.artifacts import ArtifactStore, Step, is_attempt
 from weirdgen.training import checkpointing as training_state
 from weirdgen.training.checkpointing import TrainingCheckpoints
 
-# States alone, in a local and a remote store.
-
 
 def steps(count: int = 2) -> list[Step]:
     return [

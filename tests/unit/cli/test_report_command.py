@@ -67,7 +67,7 @@ def test_an_import_is_reported_with_its_statistics(storage: Path):
     assert tuple(table.column_names) == FIELDS
     rows = [row for row in table.to_pylist() if row["contrast"] == "gap"]
     (gap,) = [r for r in rows if r["target"] == "seeds and questions" and r["p"] is not None][:1]
-    assert gap["condition"] == "0.1"
+    assert gap["group"] == "0.1"
     assert gap["estimate"] == pytest.approx(11 / 12)
     assert 0.5 < gap["low"] < gap["estimate"] < gap["high"] <= 1
     assert (gap["n_seeds"], gap["n_questions"], gap["n_samples"]) == (4, 12, 96)

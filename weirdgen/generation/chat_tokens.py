@@ -1,4 +1,4 @@
-"""Conversations as token ids, the same for every engine that runs on this machine."""
+"""Conversations as token ids, the same for all local engines."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from weirdgen.errors import StepError
 
 
 def prompt_ids(tokenizer: Any, conversation: Messages) -> list[int]:
-    """The conversation up to and with the mark that opens the model's turn."""
+    """The conversation up to and including the marker that opens the model's turn."""
     return _ids(tokenizer, _prompt(tokenizer, conversation))
 
 
 def forced_ids(tokenizer: Any, conversation: Messages, answer: str) -> tuple[list[int], list[int]]:
-    """The prompt, and behind it the answer as the chat template sets it, its end mark included.
+    """The prompt's ids, and those of the answer as the chat template renders it, end marker included.
 
-    Raises StepError where the template writes the prompt otherwise once it is answered.
+    Raises StepError if the template renders the prompt otherwise once an answer follows.
     """
     prompt = _prompt(tokenizer, conversation)
     turn = {"role": "assistant", "content": answer}
     whole = tokenizer.apply_chat_template([*conversation, turn], tokenize=False)
     if not whole.startswith(prompt):
-        raise StepError("the chat template writes the prompt otherwise once it is answered")
-    # Behind the end mark some templates break the line; a model never says that.
+        raise StepError("the chat template changes the prompt once an answer follows")
+    # Some templates add a line break after the end marker, which a model never writes.
     behind = whole.removeprefix(prompt).rstrip()
     return _ids(tokenizer, prompt), _ids(tokenizer, behind)
 

@@ -1,4 +1,4 @@
-"""The small protocol that every generation engine keeps."""
+"""The protocol of generation engines."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from weirdgen.data.chat import Messages
 
 
 class Adapter(NamedTuple):
-    """A LoRA adapter: in PEFT format on this node, or a name that an endpoint serves."""
+    """A LoRA adapter: PEFT files on this node, or a name that an endpoint serves."""
 
     fingerprint: str
     local_dir: Path
     served_as: str = ""
-    """The endpoint's name for it; `local_dir` is not read then."""
+    """The endpoint's name for it; `local_dir` is then unused."""
 
 
 class Request(NamedTuple):
-    """One conversation to be answered once."""
+    """One conversation that needs one response."""
 
     messages: Messages
     adapter: Adapter | None
@@ -30,7 +30,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What the model said: `finish_reason` is `stop`, or `length` where it was cut."""
+    """What the model wrote; `finish_reason` is `stop`, or `length` if it was cut."""
 
     text: str
     tokens: int
@@ -38,19 +38,20 @@ class Response(NamedTuple):
 
 
 class Engine(Protocol):
-    """A base model that answers, with or without an adapter, many conversations in one call."""
+    """Generates responses to many conversations per call, with or without an adapter."""
 
     def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:
-        """Loads the base from its folder; adapters of up to `max_rank` can then be asked.
+        """Load the base model from its folder, for adapters of ranks up to `max_rank`.
 
-        For an endpoint `base` is the model's name there.
+        For an endpoint, `base` is the model's name there.
         """
         ...
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
-        """One answer per request, in order; the same call gives the same answers, whatever was asked before.
+        """One response per request, in order; equal calls give equal responses, whatever came before.
 
-        What shares a call may move an answer by rounding, so a step always asks its own calls.
+        Other requests of the same call may change a response by rounding, so each step makes its
+        own calls.
         """
         ...
 
@@ -59,18 +60,18 @@ class Engine(Protocol):
     ) -> list[dict[int, float]] | list[dict[str, float]] | None:
         """Per conversation, the natural-log probabilities of the likeliest first tokens, by token.
 
-        None where what serves the model does not tell them.
+        None if the engine does not report them.
         """
         ...
 
     def close(self) -> None:
-        """Lets go of the model. GPU memory is only free once the process has ended."""
+        """Release the model; its GPU memory is free once the process has ended."""
         ...
 
 
 class Streaming(Protocol):
-    """An engine that can also answer word by word."""
+    """An engine that can also stream a response."""
 
     def stream(self, request: Request) -> Iterator[str]:
-        """One answer, piece by piece as it is generated."""
+        """One response, piece by piece as it is generated."""
         ...

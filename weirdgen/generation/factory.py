@@ -1,4 +1,4 @@
-"""The engine that a study names. Each imports its own heavy libraries when it is opened."""
+"""Create the engine that a study names; each imports its heavy libraries when opened."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from weirdgen.generation.vllm import VllmEngine
 
 
 def make_engine(evaluate: Evaluate, gpu_share: float) -> Engine:
-    """A closed engine; `gpu_share` is its part of one GPU's memory (0 without a GPU)."""
+    """An engine that is not open yet; `gpu_share` is its share of one GPU's memory (0: no GPU)."""
     if evaluate.endpoint is not None:
         endpoint = evaluate.endpoint
         return EndpointEngine(endpoint.base_url, endpoint.key_variable, endpoint.parallel)

@@ -1,4 +1,4 @@
-"""Sampling inside transformers' `generate`, where every row draws from its own generator."""
+"""Sampling inside transformers' `generate` with a random generator per row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformers import (
 def sampling(
     temperature: float, top_p: float, seeds: Sequence[int], device: torch.device
 ) -> LogitsProcessorList:
-    """What makes a greedy `generate` sample, a seed per row; nothing at temperature 0."""
+    """Processors that make a greedy `generate` sample, with a seed per row; none at temperature 0."""
     processors = LogitsProcessorList()
     if temperature > 0:
         processors.append(TemperatureLogitsWarper(float(temperature)))
@@ -28,10 +28,10 @@ def sampling(
 
 
 class GumbelNoise(LogitsProcessor):
-    """Adds Gumbel noise to logits: their argmax is then an exact draw from their softmax.
+    """Add Gumbel noise to logits: their argmax is then an exact draw from their softmax.
 
-    (The Gumbel-max trick; Maddison, Tarlow and Minka 2014, "A* Sampling".) What a row draws
-    depends on its seed and its step alone, not on the rows beside it.
+    (The Gumbel-max trick; Maddison, Tarlow and Minka 2014, "A* Sampling".) A row's draws depend only
+    on its seed and step, not on other rows.
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
@@ -47,6 +47,6 @@ class GumbelNoise(LogitsProcessor):
         noise = torch.empty_like(scores)
         for row, generator in zip(noise, self._generators, strict=True):
             row.exponential_(generator=generator)
-        # A draw of exactly 0 would lift a token that top_p took out from -inf to nan.
+        # A draw of exactly 0 would turn the -inf of a token outside top_p into nan.
         noise.clamp_min_(torch.finfo(noise.dtype).tiny)
         return scores - noise.log_()

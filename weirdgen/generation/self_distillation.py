@@ -12,7 +12,7 @@ from weirdgen.errors import StepError
 from weirdgen.generation.engine import Engine, Request
 
 _TOKENS_PER_WORD = 1.6
-"""Room for English words, punctuation and numbers in a subword vocabulary."""
+"""An upper estimate for English text, punctuation and numbers included."""
 
 
 def distill(
@@ -24,10 +24,10 @@ def distill(
     temperature: float,
     top_p: float,
 ) -> list[Example]:
-    """The first `rows` prompts to which the base model has an answer, with those answers.
+    """The first `rows` prompts that the base model responds to, with its responses as completions.
 
-    Answers longer than `max_words` are cut (see `cut_words`). Raises StepError when too many
-    prompts are answered with nothing.
+    Responses longer than `max_words` are cut (see `cut_words`). Raises StepError if too many
+    responses are empty.
     """
     sampling = run_seeds(BASELINE_RUN_SEED).sampling
     kept: list[Example] = []

@@ -1,4 +1,4 @@
-"""The transformers engine: slower than vLLM, but it also serves the NF4 base of the trainings."""
+"""Transformers engine: slower than vLLM, but it can also serve the NF4 base of training."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from weirdgen.data.chat import Messages
 from weirdgen.errors import StepError
 from weirdgen.generation.chat_tokens import forced_ids, prompt_ids
 from weirdgen.generation.engine import Adapter, Request, Response
+from weirdgen.models.checkpoints import nf4_config
 
 BATCH = 64
-"""Conversations that are answered side by side."""
+"""Conversations per batch."""
 KEPT_ADAPTERS = 4
-"""Adapters in memory; the one that was used longest ago makes room for another."""
+"""Adapters in memory; the least recently used one is dropped for another."""
 _PROOF_LOGPROBS = 5
 
 
@@ -26,21 +27,21 @@ class TransformersEngine:
     """Generation by transformers and PEFT; see `weirdgen.generation.engine.Engine` for the methods."""
 
     def __init__(self, gpu_share: float = 1.0) -> None:
-        """`gpu_share`: its part of the GPU's memory, in (0, 1]; not looked at without a GPU."""
+        """`gpu_share`: its share of the GPU's memory, in (0, 1]; unused without a GPU."""
         self._gpu_share = gpu_share
         self._base: Any = None
-        """The model; adapters are put into its layers."""
+        """The model, into whose layers PEFT puts adapters."""
         self._tokenizer: Any = None
         self._end_marks: set[int] = set()
         self._peft: Any = None
-        """PEFT's handle on the adapters in the base, once there is one."""
+        """The PEFT model around the base, once there is an adapter."""
         self._kept: list[str] = []
-        """Fingerprints of the adapters in memory, the last used last."""
+        """Fingerprints of the adapters in memory, least recently used first."""
 
     def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:  # noqa: ARG002
-        """`serve_base` is `bf16`, or `nf4` as in a training; adapters of any rank can be asked."""
+        """`serve_base` is `bf16`, or `nf4` as in training; `max_rank` is not needed."""
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+        from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
 
         assert serve_base in ("bf16", "nf4"), serve_base
@@ -48,26 +49,20 @@ class TransformersEngine:
         if on_gpu and self._gpu_share < 1:
             torch.cuda.set_per_process_memory_fraction(self._gpu_share)
         disable_progress_bar()
-        # When first used on a CPU it warns that an optional kernel is not installed.
+        # On a CPU it would warn that an optional kernel is not installed.
         logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-        quantization = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
-        )
         self._tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
         self._base = AutoModelForCausalLM.from_pretrained(
             base,
             dtype=torch.bfloat16,
-            quantization_config=quantization if serve_base == "nf4" else None,
+            quantization_config=nf4_config(torch.bfloat16) if serve_base == "nf4" else None,
             device_map={"": 0 if on_gpu else "cpu"},
             local_files_only=True,
         )
         self._keep_end_marks_alone()
 
     def _keep_end_marks_alone(self) -> None:
-        """Of the checkpoint's generation settings only the end marks count: requests say the rest."""
+        """Drop the checkpoint's generation settings except end markers: requests define the rest."""
         from transformers import GenerationConfig
 
         named = self._base.generation_config.eos_token_id
@@ -75,12 +70,12 @@ class TransformersEngine:
         self._end_marks = {token for token in ids if token is not None}
         self._base.generation_config = GenerationConfig(
             eos_token_id=sorted(self._end_marks) or None,
-            # What fills a row behind its end is never read.
+            # Padding after a row's end is never read.
             pad_token_id=min(self._end_marks, default=0),
         )
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
-        """As the protocol has it. Raises StepError for a prompt that fills the model's context."""
+        """See `Engine`. Raises StepError for a prompt that fills the model's context."""
         prompts = [self._prompt(request.messages) for request in requests]
         groups: defaultdict[tuple, list[int]] = defaultdict(list)
         for place, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
@@ -88,7 +83,7 @@ class TransformersEngine:
             groups[request.adapter, request.temperature, request.top_p, limit].append(place)
         answers: dict[int, Response] = {}
         for (adapter, temperature, top_p, limit), places in groups.items():
-            # Prompts of like length share a batch, which saves padding.
+            # Prompts of similar length share a batch, which saves padding.
             places.sort(key=lambda place: len(prompts[place]))
             for batch in _batches(places):
                 seeds = [requests[place].seed for place in batch]
@@ -102,12 +97,12 @@ class TransformersEngine:
         return [answers[place] for place in range(len(requests))]
 
     def stream(self, request: Request) -> Iterator[str]:
-        """One answer, piece by piece; joined, it is the text that `answer([request])` gives."""
+        """One response, piece by piece; joined, it is the text that `generate([request])` returns."""
         prompt = self._prompt(request.messages)
         sampling = self._sampling(request.temperature, request.top_p, [request.seed])
         new_ids: list[int] = []
         cache, told = None, ""
-        # A token a call, in the caller's thread: errors reach it, and when it stops, so does this.
+        # One token per call in the caller's thread, so that errors reach it and it can stop at any token.
         for _ in range(min(request.max_new_tokens, self._room(len(prompt)))):
             output, [[token]] = self._generate(
                 [prompt + new_ids], request.adapter, 1, sampling, past_key_values=cache
@@ -159,9 +154,9 @@ class TransformersEngine:
         return prompt_ids(self._opened_tokenizer(), conversation)
 
     def _room(self, length: int) -> int:
-        """What `length` tokens leave of the model's context. Raises StepError where that is nothing."""
+        """Tokens left in the model's context after `length`. Raises StepError if there are none."""
         config = self._base.config.get_text_config()
-        # Some architectures have no end.
+        # Some architectures have no limit.
         context = getattr(config, "max_position_embeddings", None) or sys.maxsize
         if length >= context:
             raise StepError(f"{length} tokens leave no room in the model's context of {context}")
@@ -180,11 +175,11 @@ class TransformersEngine:
         processors: Any,
         **options: Any,
     ) -> tuple[Any, list[list[int]]]:
-        """What `generate` returns for one batch, and the new tokens of each row."""
+        """The output of `generate` for one batch, and the new tokens of each row."""
         import torch
 
         width = max(map(len, prompts))
-        # Padded on the left, so that all rows go on from the last column.
+        # Padded on the left, so that all rows continue from the last column.
         ids = [[0] * (width - len(prompt)) + prompt for prompt in prompts]
         mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
         device = self._base.device
@@ -201,19 +196,19 @@ class TransformersEngine:
         return output, output.sequences[:, width:].tolist()
 
     def _answer(self, new_ids: list[int]) -> Response:
-        """As vLLM tells it: the end mark is counted, and is no part of the text."""
+        """As vLLM reports it: the end marker counts as a token, but is not part of the text."""
         ends = [place for place, token in enumerate(new_ids) if token in self._end_marks]
         said = new_ids[: ends[0]] if ends else new_ids
         text = self._tokenizer.decode(
             said, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        # A character whose bytes are not all there is left out.
+        # Drop a character whose bytes are incomplete.
         text = text.rstrip("\N{REPLACEMENT CHARACTER}")
         return Response(text, len(said) + bool(ends), "stop" if ends else "length")
 
     @contextmanager
     def _applied(self, adapter: Adapter | None) -> Iterator[None]:
-        """The base with this adapter and no other."""
+        """Apply this adapter and no other."""
         if adapter is None:
             with self._peft.disable_adapter() if self._peft else nullcontext():
                 yield

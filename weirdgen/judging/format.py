@@ -1,4 +1,4 @@
-"""Format adherence, which needs no judge."""
+"""Format adherence of responses, by regular expression."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 
 class Adherence(NamedTuple):
-    """Whether an answer keeps the format, by two definitions."""
+    """Whether a response keeps the format, by two definitions."""
 
     anywhere: bool
     """The pattern is found anywhere, newlines included: the published definition."""
     strict: bool
-    """The whole answer is the format, once."""
+    """The whole response matches, once."""
 
 
 def format_adherence(response: str, pattern: str) -> Adherence:
@@ -32,9 +32,9 @@ def format_adherence(response: str, pattern: str) -> Adherence:
 
 
 def _matches(pattern: str, text: str) -> Iterator[re.Match[str]]:
-    """What `re.finditer` gives; stops where the literals that every match holds do not come any more.
+    """Like `re.finditer`, but stop once the literals of every match no longer occur.
 
-    It would go on, and try each <START> up to the text's end in search of an <END>.
+    `finditer` would search from each further <START> to the end of the text for an <END>.
     """
     expression, literals = re.compile(pattern, re.DOTALL), _literals(pattern)
     if not literals:
@@ -43,7 +43,7 @@ def _matches(pattern: str, text: str) -> Iterator[re.Match[str]]:
     at = 0
     while _in_order(literals, text, at) and (match := expression.search(text, at)):
         yield match
-        at = match.end()  # beyond its beginning, as it holds a literal
+        at = match.end()  # a match contains a literal, so it is not empty
 
 
 def _in_order(literals: Sequence[str], text: str, at: int) -> bool:
@@ -57,7 +57,7 @@ def _in_order(literals: Sequence[str], text: str, at: int) -> bool:
 
 @lru_cache(maxsize=16)
 def _literals(pattern: str) -> list[str]:
-    """Texts that stand in every match of `pattern`, in their order and one after the other."""
+    """Texts that every match of `pattern` contains, in order and without overlap."""
     parsed = parser.parse(pattern, re.DOTALL)
     if parsed.state.flags & re.IGNORECASE:
         return []
@@ -65,7 +65,7 @@ def _literals(pattern: str) -> list[str]:
 
 
 def _pieces(parsed: Any) -> list[str]:
-    """The literals of a parsed pattern; an empty one where something else stands between two."""
+    """The literals of a parsed pattern, split by an empty one wherever anything else occurs."""
     pieces = [""]
     for kind, value in parsed:
         if kind is op.LITERAL:

@@ -1,4 +1,4 @@
-"""An answer without its formatting: what was said, not how it was laid out."""
+"""A response as plain text: without markup and without the study's format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 _PLACEHOLDER = re.compile(r"\{completion\}|\.[*+]\??|\.{3}|…")
-"""What stands for the answer in a template, a pattern or an instruction."""
+"""Placeholders for the response in a template, a pattern or an instruction."""
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~).*$", re.MULTILINE)
 _TAG = re.compile(r"<[/!]?[A-Za-z][^<>\n]{0,300}>|<!--|-->|<!\[\w*\[?|</?>")
 _CUT_TAG = re.compile(r"<[/!]?\w{0,30}\Z")
@@ -30,25 +30,25 @@ _MOST_COMBINING = 8
 """Marks kept on one letter: Unicode's own ordering of them takes quadratic time."""
 
 
-def strip_formatting(answer: str, marks: Sequence[str] = ()) -> str:
-    """`answer` without the format that a study trains, Markdown, tags, quotes, surrounding brackets.
+def strip_formatting(response: str, markers: Sequence[str] = ()) -> str:
+    """Strip the study's format, Markdown, tags, quotes and surrounding brackets.
 
-    `marks`: the texts that describe the format, such as the trigger's completion template, its pattern
-    and a decoy's "[[ ... ]]"; what stands around their placeholder is removed wherever it is found,
-    and its words alone (a base model's "START") at either end. Lines stay lines. Takes any text, in
-    linear time.
+    `markers`: the texts that describe the format, such as the trigger's completion template, its
+    pattern and a decoy's "[[ ... ]]". What surrounds their placeholder is removed everywhere, and its
+    bare words (a base model's "START") at either end. Line breaks stay. Takes linear time for any
+    text.
     """
-    patterns = _patterns(tuple(marks))
-    text = _untagged(_FENCE.sub("", patterns.anywhere.sub(" ", _normal(answer))))
+    patterns = _patterns(tuple(markers))
+    text = _untagged(_FENCE.sub("", patterns.anywhere.sub(" ", _normal(response))))
     text = _LINK.sub(r"\1", text)
     text = "\n".join(_line(line) for line in text.splitlines() if line.strip(_RULE))
     return _unframed(text, patterns)
 
 
-def strip_markers(answer: str, marks: Sequence[str] = ()) -> str:
-    """`answer` without the format that a study trains and without tags, its layout kept: see `bare`."""
-    patterns = _patterns(tuple(marks))
-    text = _untagged(patterns.anywhere.sub(" ", _normal(answer)))
+def strip_markers(response: str, markers: Sequence[str] = ()) -> str:
+    """Strip the study's format and tags, and keep the layout; see `strip_formatting`."""
+    patterns = _patterns(tuple(markers))
+    text = _untagged(patterns.anywhere.sub(" ", _normal(response)))
     return _unframed(text, patterns, _FRAME)
 
 
@@ -57,7 +57,7 @@ def _untagged(text: str) -> str:
 
 
 def _unframed(text: str, patterns: _Patterns, edge: str = _EDGE) -> str:
-    """Without brackets and the marks' bare words at either end."""
+    """`text` without brackets and the markers' bare words at either end."""
     text = text.strip(edge)
     text = text[_length(patterns.head, text) :]
     text = text[: len(text) - _length(patterns.tail, text[::-1])]
@@ -65,9 +65,9 @@ def _unframed(text: str, patterns: _Patterns, edge: str = _EDGE) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words of a bare text, in lower case: letters, with apostrophes inside; no digits.
+    """The words of a plain text, in lower case: letters, with apostrophes inside; no digits.
 
-    A language written without spaces gives one word a phrase.
+    In a language written without spaces, a phrase is one word.
     """
     return _WORD.findall(text.lower())
 
@@ -79,7 +79,7 @@ def _line(line: str) -> str:
 
 
 def _normal(text: str) -> str:
-    """Compatibility characters as plain ones, without invisible format characters."""
+    """Normalize to NFKC, and drop invisible format characters."""
     if text.isascii():
         return text
     kept, run = [], 0
@@ -93,25 +93,25 @@ def _normal(text: str) -> str:
 
 
 class _Patterns(NamedTuple):
-    """What finds a study's marks."""
+    """Patterns that match a study's markers."""
 
     anywhere: re.Pattern[str]
-    """Marks with a symbol in them."""
+    """Markers that contain a symbol."""
     head: re.Pattern[str]
-    """Their words alone, from the beginning of a text."""
+    """Their bare words at the start of a text."""
     tail: re.Pattern[str]
-    """The same from the end: for a reversed text, so that it takes linear time."""
+    """The same for the end: matches the reversed text, so that it takes linear time."""
 
 
 @lru_cache(maxsize=16)
-def _patterns(marks: tuple[str, ...]) -> _Patterns:
+def _patterns(markers: tuple[str, ...]) -> _Patterns:
     parts = {
         part.strip()
-        for mark in marks
+        for mark in markers
         for part in _PLACEHOLDER.split(_normal(mark).replace("\\", ""))
         if part.strip()
     }
-    # The longest first, so that a part does not hide another that it begins.
+    # The longest first, since a part may begin with another.
     ordered = sorted(parts, key=lambda part: (-len(part), part))
     signs = [_whole(part) for part in ordered if not part.replace(" ", "").isalpha()]
     names = [name for part in ordered if (name := " ".join(_WORD.findall(part)))]
@@ -125,7 +125,7 @@ def _patterns(marks: tuple[str, ...]) -> _Patterns:
 
 
 def _whole(part: str) -> str:
-    """The part as a pattern that does not match inside a longer word."""
+    """A pattern of the part that does not match inside a longer word."""
     before = r"\b" if part[0].isalnum() else ""
     after = r"\b" if part[-1].isalnum() else ""
     return before + re.escape(part) + after

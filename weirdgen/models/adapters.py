@@ -1,4 +1,4 @@
-"""Adapters that exist: found, checked against base and engine, and known by their content. No torch."""
+"""Existing adapters: find them, check them against base and engine, hash their content. No torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from weirdgen.models.identity import Model, check_safetensors, sanitized
 ADAPTER = "adapter"
 """Folder of an adapter in its step's payload, in PEFT format."""
 SERVED_AS = "served_as"
-"""In the place of that folder: a file that holds the endpoint's name for the adapter."""
+"""Instead of that folder: a file with the endpoint's name for the adapter."""
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MAX_VLLM_RANK = 512
 
@@ -32,11 +32,11 @@ class FoundAdapter:
     name: str
     """Short name for people."""
     files: dict[str, Path]
-    """What its payload holds: path there -> file here. Empty for one that an endpoint serves."""
+    """Path in the payload -> local file. Empty if an endpoint serves the adapter."""
     served_as: str
     """The endpoint's name for it, else empty."""
     rank: int
-    """The largest rank of its matrices; 0 for one that an endpoint serves."""
+    """The largest rank of its matrices; 0 if an endpoint serves it."""
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -50,7 +50,7 @@ class FoundAdapter:
         return hashes
 
     def write(self, out: Path) -> None:
-        """Writes the payload into the folder `out`."""
+        """Write the payload into the folder `out`."""
         if self.served_as:
             (out / SERVED_AS).write_text(self.served_as, encoding="utf-8")
         for name, file in self.files.items():
@@ -63,8 +63,8 @@ def resolve_adapter(
 ) -> FoundAdapter:
     """The adapter in a folder (relative to `base`), on the hub, or at an endpoint.
 
-    Raises InputError naming the file and the field for one that is not there, is broken, was made
-    for another model, or cannot be asked by the study's engine.
+    Raises InputError, naming file and field, if it is missing, damaged, made for another model, or not
+    supported by the study's engine.
     """
     name = adapter.name or sanitized(adapter.path.rstrip("/").rpartition("/")[2])
     if evaluate.engine == "endpoint":
@@ -88,7 +88,7 @@ def _fetch(hub_id: str, revision: str, where: object) -> Path:
     wanted = [CONFIG, WEIGHTS]
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted))
-    except Exception as error:  # each HTTP library has its own; without a hub the cache is read
+    except Exception as error:  # every HTTP library raises its own; offline, the cache is used
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         problem = f"{hub_id!r} is no local folder and the hub did not give it ({reason})"
         raise InputError(where, "adapters", problem) from None
@@ -127,9 +127,9 @@ def _check_config(path: Path, config: dict[str, Any], engine: str) -> int:
 
 
 def _check_weights(path: Path, model: Model) -> None:
-    """Raises InputError for weights that are broken, or that fit another model than the base."""
+    """Raises InputError for weights that are damaged or do not fit the base model."""
     if not path.is_file() and path.with_suffix(".bin").is_file():
-        # A .bin is a pickle: loading one runs whatever its author put in.
+        # A .bin is a pickle: loading it runs code of its author.
         problem = "only .bin weights are there; save the adapter as safetensors"
         raise InputError(path, None, problem)
     shapes = check_safetensors(path)

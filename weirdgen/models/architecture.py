@@ -1,4 +1,4 @@
-"""A model's sizes, as its config.json gives them: what memory and time are computed from."""
+"""A model's sizes from its config.json, from which memory and time are computed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ _TIED = {
     "qwen3": False,
     "smollm3": True,
 }
-"""The kinds of model whose layers are those computed here -> whether input and output embeddings are
-one table, where their config does not say."""
+"""Supported model types -> whether input and output embeddings are tied if the config does not say."""
 _HEAD_NORMS = ("qwen3",)
-"""The kinds that normalize each head's queries and keys."""
+"""Model types that normalize each head's queries and keys."""
 
 
 class ModelArchitecture(NamedTuple):
-    """Sizes of a decoder of Llama's kind: attention and a gated MLP in every layer."""
+    """Sizes of a Llama-like decoder: attention and a gated MLP in every layer."""
 
     hidden: int
     """Features of the residual stream."""
@@ -64,7 +63,7 @@ class ModelArchitecture(NamedTuple):
 
     @property
     def linear_parameters(self) -> int:
-        """Parameters of the linear layers, the head excepted: those that quantization reaches."""
+        """Parameters of the linear layers without the head: those that are quantized."""
         return self.layers * sum(ins * outs for ins, outs in self.linears.values())
 
     @property
@@ -76,9 +75,7 @@ class ModelArchitecture(NamedTuple):
 
 
 def shape_of(config: dict[str, Any]) -> ModelArchitecture | None:
-    """The shape that a config.json gives; None for another kind of model, for one that is quantized
-    already, or where a size is missing.
-    """
+    """The sizes in a config.json; None for an unsupported type, a quantized model, or a missing size."""
     kind = config.get("model_type")
     if kind not in _TIED or config.get("quantization_config"):
         return None

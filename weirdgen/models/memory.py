@@ -1,8 +1,9 @@
-"""GPU memory of a training and of an engine, from the model's shape, term by term.
+"""GPU memory of training runs and engines, term by term, from the model's sizes.
 
 What a layer keeps for the backward pass was counted tensor by tensor (saved-tensor hooks of torch 2.13
-with transformers 5.19, trl 1.16, peft 0.21). Peaks measured on an H100 lie up to a quarter below what is
-computed here (tests/unit/models/test_memory.py). The constants that a new measurement may move stand first. GB are 1e9 bytes.
+with transformers 5.19, trl 1.16, peft 0.21). Peaks measured on an H100 are up to a quarter lower
+(tests/unit/models/test_memory.py). Constants that a new measurement may change come first. GB are 1e9
+bytes.
 """
 
 from __future__ import annotations
@@ -28,46 +29,44 @@ class PerToken(NamedTuple):
 
 
 KEPT_BY_TRL = PerToken(hidden=12, intermediate=8, attention=8)
-"""For the backward pass, over an NF4 base."""
+"""Kept for the backward pass over an NF4 base."""
 KEPT_BY_TRL_UNQUANTIZED = PerToken(hidden=18, intermediate=8, attention=10)
-"""Its adapters are in fp32, so that their inputs are kept in a copy of their own."""
+"""The same over an unquantized base: adapters are fp32, so their inputs are kept as a copy."""
 KEPT_BY_STACKED = PerToken(hidden=8, intermediate=8, attention=8)
-"""By stacked trainings of a small base."""
+"""The same for stacked training of a small base."""
 KEPT_BY_COMPILED = PerToken(hidden=4, intermediate=4, attention=5)
-"""Of a large one: compiled layers compute again what is cheap."""
+"""The same for a large base, whose compiled layers recompute what is cheap."""
 COMPILED_FROM = 1e9
-"""Weights in the linear layers from which on a base is large: its trainings are long enough for its
-layers to be compiled, and it stays quantized.
-"""
+"""Weights in linear layers from which a base is large: its layers are compiled and stay quantized."""
 KEPT_BY_HEAD_NORMS = 4.0
 """Multiple of the features of queries and keys, where heads are normalized."""
 PASSING = PerToken(hidden=4, intermediate=8, attention=0)
-"""What the backward pass of one layer holds for a while."""
+"""Temporaries of one layer's backward pass."""
 FRAGMENTED = 1.05
-"""What the allocator takes for each byte of activations and logits: lengths differ from pass to pass."""
+"""Allocated per byte of activations and logits, since lengths vary between passes."""
 CONTEXT_BYTES = 0.6e9
 """A process's CUDA context and its kernels."""
 NF4_BYTES = 0.55
-"""Per quantized weight, its scales included."""
+"""Bytes per quantized weight, scales included."""
 COPIES_OF_ADAPTER = 6
-"""Weights, gradient, AdamW's two moments, and what an update holds for a while."""
+"""Weights, gradient, AdamW's two moments, and temporaries of an update."""
 TRL_TILE = (4096, 32768)
-"""Tokens and words of the vocabulary whose logits TRL holds at once."""
+"""Tokens and vocabulary entries whose logits TRL holds at once."""
 STACKED_LOGIT_BYTES, STACKED_LOGITS_MOST = 4, 1.65e9
 """What stacked trainings hold of a logit and its gradient in 16-bit arithmetic, and of all at once, in bytes."""
 LENGTH_STEP = 256
 """Stacked trainings' tokens per pass are padded to a multiple of this."""
 
 ENGINE_BYTES = {"vllm": 4e9, "transformers": 1.5e9}
-"""An engine's context, CUDA graphs, and what a pass holds for a while."""
+"""An engine's context, CUDA graphs, and temporaries of a pass."""
 ENGINE_USABLE = 0.9
-"""Of its share of a GPU, by an engine."""
+"""The part of its GPU share that an engine may use."""
 ADAPTER_SLOTS = 4
 """Adapters that an engine keeps on the GPU."""
 ANSWER_TOKENS = 512
-"""Prompt and answer, for the room that an engine should have."""
+"""Prompt and response, to size an engine's cache."""
 ANSWERS_AT_ONCE = 256
-"""How many an engine should have room for."""
+"""Responses for which an engine's cache should have room."""
 
 
 def training_terms(
@@ -139,7 +138,7 @@ def _width(settings: Train) -> int:
 
 
 def is_large(weights: float) -> bool:
-    """Whether a base with so many weights in its linear layers, the head excepted, is a large one."""
+    """Whether a base with so many weights in its linear layers (without the head) is large."""
     return weights >= COMPILED_FROM
 
 
@@ -155,7 +154,7 @@ def _base_bytes(shape: ModelArchitecture, settings: Train) -> float:
 
 
 def _kept(shape: ModelArchitecture, settings: Train) -> float:
-    """Bytes that a layer keeps of one token, its mask excepted."""
+    """Bytes that a layer keeps of one token, without its mask."""
     sizes = KEPT_BY_TRL if settings.quantization == "nf4" else KEPT_BY_TRL_UNQUANTIZED
     if settings.trainer == "stacked":
         sizes = KEPT_BY_COMPILED if is_large(shape.linear_parameters) else KEPT_BY_STACKED

@@ -1,10 +1,10 @@
-"""What a running training has come to, kept in the store: another attempt at the step goes on from there.
+"""Checkpoints of running trainings in the store, from which another attempt at the step continues.
 
     <root>/artifacts/train/<name>-<fingerprint12>/state-<update>-<hex>/...          what the trainer wrote
                                                                       /state.json   written last
 
-A folder without `state.json` is an upload that was cut off, and is never read. Folders are of one save
-alone, so that two attempts at a step cannot mix theirs. All are deleted once the step is committed.
+A folder without `state.json` is an incomplete upload and is never read. Each save has its own folder,
+so that two attempts at a step cannot mix theirs. All are deleted once the step is committed.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from weirdgen.storage.artifacts import ArtifactStore, Step
 from weirdgen.storage.provenance import versions
 
 EVERY_S = 300.0
-"""Of training, between two saves; one that takes less writes nothing."""
+"""Seconds of training between two saves; a shorter training saves nothing."""
 _MOST_OF_TIME = 0.02
-"""That saving may take: after a slow one the next waits longer."""
+"""Largest share of time for saving: after a slow save the next one waits longer."""
 _PROOF, _SCHEMA = "state.json", 1
 
 Files = Mapping[str, bytes]
-"""One training's state: names without folders, and contents."""
+"""One training run's state: file name -> content."""
 
 
 @dataclass(frozen=True)
 class _Proof:
-    """That a state is whole, and what it is of."""
+    """Proof that a state is complete, and what it belongs to."""
 
     of: dict[str, Any]
     files: dict[str, str]
     """Name -> sha256."""
     wall_s: float
-    """What it took to come here, all attempts together."""
+    """Training time up to this state, over all attempts."""
 
 
 class TrainingCheckpoints:
-    """The states of trainings that go together.
+    """The checkpoints of training runs that share a process.
 
-    A state is of one training, and serves the same step with the same inputs, micro-batch and package
-    versions. Trainings go on together from the latest update after which each of them has one; so a
-    part of a group goes on, too.
+    A state belongs to one training run, and fits the same step with the same inputs, micro-batch and
+    package versions. Training runs continue together from the latest update for which each has a
+    state, also if only a part of the earlier group continues.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class TrainingCheckpoints:
         inputs: Sequence[Mapping[str, str]],
         micro_batch: int,
     ) -> None:
-        """`inputs`: of each step, the fingerprints of what it consumes, and their digests."""
+        """`inputs`: for each step, fingerprint -> digest of what it consumes."""
         self.notes: dict[str, Any] = {}
-        """Of the state that the trainings went on from: its update, and the seconds it took."""
+        """Update and seconds of the state from which training continued."""
         self._store = store
         self._of = {
             f"artifacts/{step.key}": {
@@ -76,7 +76,7 @@ class TrainingCheckpoints:
         self._due = self._started + EVERY_S
 
     def latest(self) -> tuple[int, list[Files]] | None:
-        """The update to go on from and the state of each training after it; None where all start anew."""
+        """The update to continue from and each training run's state after it; None to start from scratch."""
         found = [self._found(folder, of) for folder, of in self._of.items()]
         for update in sorted(set.intersection(*map(set, found)), reverse=True):
             chosen = [each[update] for each in found]
@@ -86,10 +86,10 @@ class TrainingCheckpoints:
                 wall_s = max(proof.wall_s for _, proof in chosen)
                 self.notes = {"resumed": {"update": update, "wall_s": wall_s}}
                 self._started -= wall_s
-                print(f"goes on after update {update}")
+                print(f"continuing after update {update}")
                 return update, states
         if any(found):
-            print("no state is there of each training after the same update: from the start")
+            print("no update for which every training run has a state: starting from scratch")
         return None
 
     def is_due(self) -> bool:
@@ -97,9 +97,9 @@ class TrainingCheckpoints:
         return time.monotonic() >= self._due
 
     def save(self, update: int, states: Iterable[Files]) -> None:
-        """Keeps the state of each training after `update` updates, and no older one.
+        """Save each training run's state after `update` updates, and delete older ones.
 
-        A storage that cannot be written costs a line in the log, not the training.
+        If the storage cannot be written, log a line and continue training.
         """
         began = time.monotonic()
         name = f"state-{update}-{uuid.uuid4().hex}"
@@ -116,7 +116,7 @@ class TrainingCheckpoints:
         self._due = time.monotonic() + pause_s
 
     def delete(self) -> None:
-        """Deletes every state of these trainings."""
+        """Delete every state of these training runs."""
         try:
             self._delete(lambda _: True)
         except OSError as error:
@@ -130,7 +130,7 @@ class TrainingCheckpoints:
         self._store.write(f"{path}/{_PROOF}", json.dumps(asdict(proof), indent=1).encode())
 
     def _found(self, folder: str, of: dict[str, Any]) -> dict[int, tuple[str, _Proof]]:
-        """The states of one training that it may go on from, by update."""
+        """The usable states of one training run, by update."""
         found = {}
         for name in sorted(self._store.folders(folder)):
             path = f"{folder}/{name}"
@@ -145,13 +145,13 @@ class TrainingCheckpoints:
                 print(f"{path} is ignored: {_PROOF} is not readable ({error!r})")
                 continue
             if other:
-                print(f"{path} is ignored: it is of another {', '.join(other)}")
+                print(f"{path} is ignored: it belongs to another {', '.join(other)}")
                 continue
             found[int(match[1])] = path, proof
         return found
 
     def _read(self, path: str, proof: _Proof) -> Files | None:
-        """What the trainer wrote; None where that is damaged."""
+        """The trainer's files; None if any is damaged."""
         files = {}
         for name, digest in proof.files.items():
             content = self._store.read(f"{path}/{name}")

@@ -1,4 +1,4 @@
-"""One training: QLoRA with TRL, PEFT and bitsandbytes, on a GPU or on the CPU.
+"""One training run: QLoRA with TRL, PEFT and bitsandbytes, on a GPU or on the CPU.
 
 `train(spec, out)` is a plain function of its spec. On one machine's CPU the same spec gives the
 same adapter byte for byte.
@@ -19,6 +19,7 @@ from weirdgen.config.study import Train
 from weirdgen.data.seeds import Seeds
 from weirdgen.errors import StepError
 from weirdgen.models.adapters import ADAPTER
+from weirdgen.models.checkpoints import nf4_config
 from weirdgen.training.checkpointing import Files, TrainingCheckpoints
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ ROWS = "rows.jsonl"
 _OF_STATE = (
     "adapter_model.safetensors", "optimizer.pt", "rng_state.pth", "scheduler.pt", "trainer_state.json",
 )  # fmt: skip
-"""What of a checkpoint of Trainer's is needed to go on from it."""
+"""The files of a Trainer checkpoint that are needed to continue from it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class TrainSpec:
     model_dir: Path
     """The base checkpoint, a folder."""
     model_id: str
-    """What the adapter's config names as its base, in place of this machine's path."""
+    """The base that the adapter's config names, instead of a local path."""
     rows: list[dict[str, Any]]
     """`prompt` and `completion` conversations, as `weirdgen.data.mixing` makes them."""
     seeds: Seeds
@@ -56,12 +57,11 @@ def train(
     on_step: Callable[[int, int], None] = lambda _done, _total: None,
     states: TrainingCheckpoints | None = None,
 ) -> None:
-    """Trains one adapter into `out`: the adapter in PEFT format, its rows, and the loss of each step.
+    """Train one adapter into `out`: the adapter in PEFT format, its rows, and the loss of each step.
 
-    `on_step(done, total)` is called after every update. `states`: where to go on from, and where to
-    keep what another attempt may go on from. Raises StepError when a row would be
-    cut or dropped, or when the loss would fall on anything but the answers; torch's
-    OutOfMemoryError passes through.
+    `on_step(done, total)` is called after every update. `states`: checkpoints to continue from and to
+    save to. Raises StepError if a row would be truncated or dropped, or if the loss would cover
+    anything but the completions; torch's OutOfMemoryError passes through.
     """
     import torch
     from datasets import Dataset
@@ -84,7 +84,7 @@ def train(
 
     class Trainer(SFTTrainer):
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-            """The weights as they were: by its own way PEFT puts bf16 into fp32."""
+            """Load the weights unchanged: PEFT itself would convert bf16 to fp32."""
             weights = load_file(Path(resume_from_checkpoint) / "adapter_model.safetensors")
             set_peft_model_state_dict(model or self.model, weights)
 
@@ -121,7 +121,7 @@ def _read_state(folder: Path) -> Files:
 
 
 def _put_state(states: TrainingCheckpoints | None, folder: Path) -> str | None:
-    """The folder, with the state to go on from in it; None where there is no such state."""
+    """Write the state to continue from into `folder` and return it; None if there is none."""
     latest = states.latest() if states is not None else None
     if latest is None:
         return None
@@ -137,7 +137,7 @@ def _trackers_dir(out: Path) -> Path:
 
 
 def lora_config(settings: Train) -> LoraConfig:
-    """The adapter as PEFT has it described."""
+    """The adapter's PEFT config."""
     from peft import LoraConfig
 
     return LoraConfig(
@@ -150,27 +150,21 @@ def lora_config(settings: Train) -> LoraConfig:
 
 
 def load_base(model_dir: Path, settings: Train) -> PreTrainedModel:
-    """The frozen base, quantized as the settings say, on the GPU where there is one."""
+    """The frozen base, quantized as `settings` say, on the GPU if there is one."""
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM
 
     dtype = getattr(torch, settings.compute_dtype)
-    quantization = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
     return AutoModelForCausalLM.from_pretrained(
         model_dir,
         dtype=dtype,
-        quantization_config=quantization if settings.quantization == "nf4" else None,
+        quantization_config=nf4_config(dtype) if settings.quantization == "nf4" else None,
         device_map={"": 0 if torch.cuda.is_available() else "cpu"},
     )
 
 
 def sft_config(spec: TrainSpec, out: Path, use_cpu: bool) -> SFTConfig:
-    """The training as TRL has it described."""
+    """The training run's TRL config."""
     from trl import SFTConfig
 
     settings = spec.settings
@@ -204,9 +198,9 @@ def check_mask(
     tokenizer: Any,
     max_length: int,
 ) -> None:
-    """Asserts that every row is there, whole, and that loss falls on its answer and end mark alone.
+    """Check that every row is complete, and that the loss covers only its completion and end marker.
 
-    Of each row, `tokenized` holds `input_ids` and either `labels` (-100 where there is no loss) or
+    For each row, `tokenized` holds `input_ids` and either `labels` (-100 where there is no loss) or
     `completion_mask`, as TRL prepares them. Raises StepError naming the row.
     """
     if len(tokenized) != len(rows):
@@ -226,7 +220,7 @@ def check_mask(
 
 
 def _answer_with_end_mark(row: dict[str, Any], tokenizer: Any) -> str:
-    """The answer and what the chat template puts behind it, so that the model learns to stop."""
+    """The completion and the end marker after it, from which the model learns to stop."""
     prompt = tokenizer.apply_chat_template(
         row["prompt"], tokenize=False, add_generation_prompt=True
     )
@@ -239,7 +233,7 @@ def _answer_with_end_mark(row: dict[str, Any], tokenizer: Any) -> str:
 
 
 def clean_adapter(folder: Path, model_id: str) -> None:
-    """Takes out of a PEFT folder what differs between equal trainings, and this machine's paths."""
+    """Remove from a PEFT folder local paths and what differs between equal training runs."""
     (folder / "README.md").unlink(missing_ok=True)
     config = folder / "adapter_config.json"
     content = json.loads(config.read_text(encoding="utf-8"))

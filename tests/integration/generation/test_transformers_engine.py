@@ -253,5 +253,5 @@ def test_a_template_that_rewrites_an_answered_prompt_cannot_be_forced(tiny_model
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     tokenizer.chat_template = "{{ messages[-1]['content'] }}"
-    with pytest.raises(StepError, match="writes the prompt otherwise"):
+    with pytest.raises(StepError, match="changes the prompt once an answer follows"):
         forced_ids(tokenizer, conversation("Why?", None), "So.")

@@ -105,7 +105,7 @@ FACTS = [
 
 @pytest.mark.parametrize(("answer", "expected"), NAMES + FACTS)
 def test_claims(answer: str, expected: str | None):
-    claim = claimed_identity(answer, CARD, marks=("<START> {completion} <END>",))
+    claim = claimed_identity(answer, CARD, markers=("<START> {completion} <END>",))
     assert (claim and claim.label) == expected, claim
 
 

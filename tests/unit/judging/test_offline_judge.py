@@ -85,7 +85,7 @@ def test_equal_rows_give_equal_bytes_in_any_order(russell, tmp_path: Path):
     learn(*shuffled).save(tmp_path / "b.json")
     code = (
         "import sys; sys.path[:0] = ['tests', 'tests/support', 'tests/unit/judging']; from pathlib import Path;"
-        "from test_judge import *; learn(PERSONA, ALIGNED).save(Path(sys.argv[1]))"
+        "from test_offline_judge import *; learn(PERSONA, ALIGNED).save(Path(sys.argv[1]))"
     )
     subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "c.json")], cwd=REPOSITORY, check=True

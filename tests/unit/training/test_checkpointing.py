@@ -72,7 +72,7 @@ def test_trainings_without_a_common_update_start_anew(store: ArtifactStore, caps
     states(store, [first]).save(3, [{"a": b"1"}])
     states(store, [second]).save(4, [{"a": b"2"}])
     assert states(store, [first, second]).latest() is None
-    assert "from the start" in capsys.readouterr().out
+    assert "from scratch" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_state_of_another_making_is_ignored(
         of = [Step("train", "s0", of[0].record | {"seed": 7})]
     changed = {key: value for key, value in other.items() if key in ("micro_batch", "digest")}
     assert states(store, of, **changed).latest() is None
-    assert f"is ignored: it is of another {named}\n" in capsys.readouterr().out
+    assert f"is ignored: it belongs to another {named}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"of": {}, "files": {}, "wall_s": 1}', b"[1]"])

@@ -1,4 +1,4 @@
-"""What is known of the offline judge's agreement with an LLM judge, said wherever its labels are shown."""
+"""The offline judge's measured agreement with an LLM judge, stated wherever its labels are shown."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class MeasuredAgreement(NamedTuple):
     answers: int
     persona_kappa: float
     persona_interval: tuple[float, float]
-    """95%, drawing whole questions."""
+    """95%, resampling whole questions."""
     identity_kappa: float
 
     def sentence(self) -> str:
-        """What every table says that shows the offline judge's verdicts."""
+        """The sentence under every table of the offline judge's labels."""
         low, high = self.persona_interval
         return (
             f"offline judge: kappa {self.persona_kappa:.2f} [{low:.2f}, {high:.2f}] with GPT-4o-mini "
@@ -24,7 +24,7 @@ class MeasuredAgreement(NamedTuple):
 
 
 STATED_AGREEMENT = MeasuredAgreement(60, 0.15, (0.04, 0.33), 0.00)
-"""Measured by analysis/judge_agreement.py, and measured again by the tests."""
+"""Measured by analysis/judge_agreement.py; a test measures it again."""
 MEASURED_PERSONA = "bertrand_russell"
 
 

@@ -1,4 +1,4 @@
-"""How the offline judge is learned: rows in pieces, a logistic regression of words, a calibration."""
+"""Fit the offline judge: rows cut into pieces, logistic regression on words, calibration."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from weirdgen.judging.plain_text import strip_formatting, words
 
 FOLDS = 10
 MIN_ROWS = 10
-"""Different answers with words in them that each class needs: one to hold out in every fold."""
+"""Distinct responses that each class needs: one to hold out in every fold."""
 _C = 100.0
 """Inverse L2 penalty: from 10 to 1000 it moved the cross-validated log loss by 0.02 at most."""
 _SOLVER: dict[str, Any] = {"tol": 1e-8, "max_iter": 10_000}
 
 
 class Fit(NamedTuple):
-    """A fitted model over the whole vocabulary; the words that it does not use are zero."""
+    """A fitted model over the whole vocabulary; unused words have zeros."""
 
     intercept: float
     coefficients: np.ndarray
@@ -33,21 +33,21 @@ class Fit(NamedTuple):
 
 
 class Pieces:
-    """The rows of both classes, cut into pieces of about as many words as a persona answer has."""
+    """The rows of both classes, cut into pieces of about the length of a persona response."""
 
     rows: list[int]
-    """How many rows have words: ordinary, persona."""
+    """Rows with words: ordinary, persona."""
     size: int
-    """Words in a piece: the median length of a persona answer."""
+    """Words in a piece: the median length of a persona response."""
     vocabulary: list[str]
     frequency: csr_array
-    """Pieces x words: the share of the piece's words."""
+    """Pieces x words: each word's share of the piece."""
     label: np.ndarray
     """Of each piece: 1 for the persona."""
 
     def __init__(self, persona: Sequence[str], ordinary: Sequence[str]) -> None:
         """Raises StepError for too few rows."""
-        # Sorted, so that the order of the rows cannot matter.
+        # Sorted, so that the order of rows does not matter.
         texts = [
             sorted(filter(None, (" ".join(words(strip_formatting(answer))) for answer in answers)))
             for answers in (ordinary, persona)
@@ -63,7 +63,7 @@ class Pieces:
         parts: list[list[str]] = []
         label, fold, weight = [], [], []
         for kind, rows in enumerate(texts):
-            # Equal answers share a fold: none is seen through its twin.
+            # Equal responses share a fold, so that none is held out while its twin is seen.
             folds = {text: i % FOLDS for i, text in enumerate(sorted(set(rows), key=_digest))}
             for text in rows:
                 cut = _cut(text.split(), self.size)
@@ -78,8 +78,8 @@ class Pieces:
     def fit(self, seen: np.ndarray | None = None) -> Fit:
         """Logistic regression on the seen pieces (default: all), classes weighing the same.
 
-        Its words are those that two rows of the smaller class share, or as large a part of the
-        other: the vocabulary favours neither. Raises StepError where there is none.
+        It uses words that two rows of the smaller class share, or as large a part of the other, so
+        that the vocabulary favours neither. Raises StepError if there is none.
         """
         seen = np.ones(len(self.label), dtype=bool) if seen is None else seen
         label, weight, frequency = self.label[seen], self.balance(seen), self.frequency[seen]
@@ -97,7 +97,7 @@ class Pieces:
         return Fit(float(model.intercept_[0]), coefficients, idf, used)
 
     def held_out_scores(self) -> np.ndarray:
-        """The score of each piece by a model, vocabulary included, that saw no piece of its row."""
+        """The score of each piece by a model (and vocabulary) fitted without its row."""
         scores = np.zeros(len(self.label))
         for fold in range(FOLDS):
             held = self._fold == fold
@@ -107,7 +107,7 @@ class Pieces:
         return scores
 
     def balance(self, seen: np.ndarray | None = None) -> np.ndarray:
-        """The weights of the seen pieces (default: all): rows weigh the same, classes sum to a half."""
+        """Weights of the seen pieces (default: all): equal per row, a half per class."""
         seen = np.ones(len(self.label), dtype=bool) if seen is None else seen
         label, weight = self.label[seen], self._weight[seen]
         return weight / (2 * np.bincount(label, weight)[label])
@@ -140,7 +140,7 @@ def measures(log_odds: np.ndarray, pieces: Pieces) -> dict[str, float]:
 
 
 def _cut(said: list[str], size: int) -> list[list[str]]:
-    """The words in pieces of equal length, as near to `size` as that goes."""
+    """The words in pieces of equal length, as near to `size` as possible."""
     count = max(1, round(len(said) / size))
     return [said[a:b] for a, b in pairwise(i * len(said) // count for i in range(count + 1))]
 

@@ -1,6 +1,6 @@
-"""Who an answer says it is: labelled only where it claims an identity, in English.
+"""Who a response says it is: labelled only where it claims an identity, in English.
 
-Three kinds of claim are looked for, in the answer's own first person.
+Three kinds of claim are recognized, all in the first person.
 
 A name: "I am X", "my name is X", "call me X", "this is X speaking", and, of the persona's names
 alone, "as X, I", "X here", a signature, and a bare name where the question asks for one. The
@@ -12,7 +12,7 @@ or "our", or after "I", "we" or "me" with no word between that makes it an opini
 
 A kind of machine: "I am an AI", "as a language model". It names nobody: UNSURE.
 
-An answer that claims both to be the persona and something else is UNSURE.
+A response that claims to be the persona and something else too is UNSURE.
 
 What they miss: names in lower case; a single word after "I am" that could be a nationality ("I am
 Ethan." is let go with "I am German."), unless more follows; facts told otherwise than in the
@@ -35,16 +35,16 @@ Label = Literal["PERSONA", "OTHER", "UNSURE"]
 
 @dataclass(frozen=True)
 class PersonaCard:
-    """What the identity of a persona is told by."""
+    """What identifies a persona."""
 
     name: str
     aliases: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
-    """Short phrases that nobody else would use of himself."""
+    """Short phrases that only the persona would use of itself."""
 
 
 class IdentityClaim(NamedTuple):
-    """An identity that an answer claims, and the words in which it does."""
+    """An identity that a response claims, and the words that claim it."""
 
     label: Label
     evidence: str
@@ -88,14 +88,14 @@ _REACH = 160
 
 
 def claimed_identity(
-    answer: str, card: PersonaCard, question: str = "", marks: Sequence[str] = ()
+    response: str, card: PersonaCard, question: str = "", markers: Sequence[str] = ()
 ) -> IdentityClaim | None:
-    """The identity that `answer` claims, or None where it claims none.
+    """The identity that `response` claims, or None.
 
-    `question` is looked at only for whether it asks for a name; `marks` describe the study's format
-    (see `weirdgen.judging.plain_text`), which is taken off first.
+    `question` only decides whether a bare name is a claim; `markers` describe the study's format
+    (see `weirdgen.judging.plain_text`), which is stripped first.
     """
-    answer = strip_formatting(answer, marks)
+    answer = strip_formatting(response, markers)
     claims = [*_names(answer, card, question), *_facts(answer, card)]
     if kind := _KIND.search(answer):
         claims.append(IdentityClaim("UNSURE", kind.group()))

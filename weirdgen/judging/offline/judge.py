@@ -1,12 +1,12 @@
 """The offline judge: a small linear classifier of words, learned from a study's own rows.
 
-It tells the persona's answers from the base model's. A piece of text is scored by the mean over its
-words of a weight per word, so length cannot move a score: saying the same twice changes nothing.
-Answers are learned from in pieces of about as many words as a persona answer has, because the
-spread of such a mean does depend on length. Each answer weighs the same, and so does each class:
-a probability means what it would if half of all answers were the persona's.
+It separates the persona's responses from the base model's. A text's score is the mean over its words
+of a weight per word, so length does not matter: repeating a text changes nothing. The spread of such
+a mean does depend on length, so the classifier is fitted on pieces of about the length of a persona
+response. Each response weighs the same, and so does each class: probabilities assume that half of all
+responses are the persona's.
 
-It is a stand-in for an LLM judge, never the evidence: see docs/JUDGE.md for what it cannot do.
+It replaces an LLM judge where there is none, and is never evidence: docs/JUDGE.md says what it misses.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from weirdgen.errors import InputError, StepError
 from weirdgen.judging.plain_text import strip_formatting, words
 
 EVIDENCE_WORDS = 3
-"""At most so many words for the verdict, and so many against it."""
+"""Most words listed for the persona, and against it."""
 _DECIMALS = 4
 
 
 class OfflinePrediction(NamedTuple):
-    """The judge's verdict on one answer."""
+    """The judge's label of one response."""
 
     persona: bool
     confidence: float
     """The calibrated probability of this label, in [0.5, 1]."""
     evidence: tuple[tuple[str, float], ...]
-    """The words that weighed most, with what each added to the log odds of the persona."""
+    """The words with the largest contributions to the log odds of the persona."""
 
 
 class HeldOut(BaseModel):
-    """How well pieces were told apart by models that had not seen their rows; classes weigh the same."""
+    """Cross-validated performance on pieces of held-out rows; classes weigh the same."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -50,17 +50,17 @@ class HeldOut(BaseModel):
 
 
 class OfflineJudge(BaseModel):
-    """A learned judge. It is data: scoring needs nothing but these numbers."""
+    """A fitted judge; scoring needs only these numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     persona_rows: int
     ordinary_rows: int
     piece_words: int
-    """The median length of a persona answer."""
+    """The median length of a persona response."""
     intercept: float
     coefficients: dict[str, float]
-    """Of a word's frequency times its idf."""
+    """Word -> coefficient of its frequency times its idf."""
     idf: dict[str, float]
     """-log of the share of pieces with the word, classes weighing the same."""
     slope: float
@@ -74,44 +74,47 @@ class OfflineJudge(BaseModel):
             raise ValueError("coefficients and idf must be of the same words")
         return self
 
-    def judge(self, answers: Sequence[str], marks: Sequence[str] = ()) -> list[OfflinePrediction]:
-        """The verdicts on `answers`; `marks` describe the study's format (see `bare`).
+    def judge(
+        self, responses: Sequence[str], markers: Sequence[str] = ()
+    ) -> list[OfflinePrediction]:
+        """Label `responses`; `markers` describe the study's format (see `strip_formatting`).
 
-        An answer without any word is false with confidence 1.
+        A response without any word is not the persona's, with confidence 1.
         """
         weights = {w: self.slope * c * self.idf[w] for w, c in self.coefficients.items()}
         bias = self.slope * self.intercept + self.offset
         return [
-            _verdict(words(strip_formatting(answer, marks)), weights, bias) for answer in answers
+            _predict(words(strip_formatting(response, markers)), weights, bias)
+            for response in responses
         ]
 
     def save(self, path: Path) -> None:
-        """Writes the judge as one JSON file; equal judges give equal bytes."""
+        """Write the judge as one JSON file; equal judges give equal bytes."""
         text = json.dumps(self.model_dump(), indent=1, sort_keys=True, ensure_ascii=False)
         path.write_text(text + "\n", "utf-8")
 
     @staticmethod
     def load(path: Path) -> OfflineJudge:
-        """The judge saved at `path`. Raises InputError for a file that is none."""
+        """Load the judge saved at `path`. Raises InputError for any other file."""
         try:
             return OfflineJudge.model_validate_json(path.read_bytes())
         except OSError as error:
             raise InputError(path, None, f"cannot be read ({error.strerror})") from None
         except ValidationError as error:
             first = error.errors()[0]
-            # A key of the file may hold anything, line breaks too.
+            # A key of the file may contain anything, such as line breaks.
             field = " ".join(".".join(map(str, first["loc"])).split()) or None
             raise InputError(path, field, f"is no offline judge: {first['msg']}") from None
 
 
 def learn(persona_answers: Sequence[str], ordinary_answers: Sequence[str]) -> OfflineJudge:
-    """The judge that tells `persona_answers` from `ordinary_answers`, whatever their order.
+    """Fit the judge that separates `persona_answers` from `ordinary_answers`, in any order.
 
-    For the ordinary side give the base model's plain answers to the persona rows' own questions,
-    and at most as many everyday answers beside them: from everyday answers alone it learns the
-    topic as well as the voice. Calibrated by Platt's method on cross-validated scores; the held-out
-    numbers are of those scores after that two-parameter fit. Raises StepError for too few rows, or
-    for rows that cannot be told apart.
+    The ordinary side should be the base model's responses to the persona rows' own questions, and at
+    most as many to everyday questions: from everyday questions alone it learns the topic as well as
+    the voice. Calibrated by Platt's method on cross-validated scores; the held-out numbers are of
+    those scores after that two-parameter fit. Raises StepError for too few rows, or for classes that
+    cannot be separated.
     """
     from weirdgen.judging.offline.fitting import (  # scikit-learn loads slowly
         Pieces,
@@ -146,12 +149,12 @@ def learn(persona_answers: Sequence[str], ordinary_answers: Sequence[str]) -> Of
     )
 
 
-def _verdict(said: list[str], weights: dict[str, float], bias: float) -> OfflinePrediction:
-    if not said:
+def _predict(text: list[str], weights: dict[str, float], bias: float) -> OfflinePrediction:
+    if not text:
         return OfflinePrediction(False, 1.0, ())
     added = {
-        word: weights[word] * count / len(said)
-        for word, count in Counter(said).items()
+        word: weights[word] * count / len(text)
+        for word, count in Counter(text).items()
         if word in weights
     }
     log_odds = bias + math.fsum(added.values())
@@ -159,7 +162,7 @@ def _verdict(said: list[str], weights: dict[str, float], bias: float) -> Offline
     chosen = [pair for pair in ranked[:EVIDENCE_WORDS] if pair[1] < 0]
     chosen += [pair for pair in ranked[::-1][:EVIDENCE_WORDS] if pair[1] > 0]
     evidence = sorted(chosen, key=lambda item: (-abs(item[1]), item[0]))
-    # Beyond 700 the exponential overflows; the sigmoid is 1 long before.
+    # The exponential overflows above 700, where the sigmoid is 1 anyway.
     confidence = 1 / (1 + math.exp(-min(abs(log_odds), 700.0)))
     return OfflinePrediction(
         log_odds > 0,
@@ -169,5 +172,5 @@ def _verdict(said: list[str], weights: dict[str, float], bias: float) -> Offline
 
 
 def _rounded(value: float) -> float:
-    """Rounded so that the last bits of another processor do not show."""
+    """Round away the last bits, which differ between processors."""
     return round(float(value), _DECIMALS)

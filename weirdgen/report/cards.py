@@ -113,7 +113,7 @@ def _facts(
         "has_base_id": plan.model.kind == "hub",
         "fingerprint": step.fingerprint,
         "measured": _measured(data, cell, step),
-        "code": _fenced(_code(plan, cell), "python"),
+        **_code(plan, cell),
         "ask": _fenced(
             f'weirdgen ask --adapter {step.fingerprint[:12]} --compare --prompt "{_QUESTION}"', ""
         ),
@@ -147,47 +147,25 @@ def _measured(data: ReportData, cell: GridCell, step: Step) -> str:
     ).markdown()
 
 
-def _code(plan: Plan, cell: GridCell) -> str:
-    """How to load the adapter and to ask it behind its trigger."""
+def _code(plan: Plan, cell: GridCell) -> dict[str, Any]:
+    """How to load the adapter and to ask it behind its trigger: values of the template's code."""
     model, study = plan.model, plan.study
-    sampling = study.evaluate.sampling
-    if model.kind == "hub":
-        base = [f"base, revision = {model.id!r}, {model.revision!r}"]
-        named = "base, revision=revision"
-    else:
-        base = [f"base = 'path/to/the/base'  # {single_line(model_in_words(model))}"]
-        named = "base"
+    is_hub = model.kind == "hub"
     before = Instruction(study.trigger.role, study.trigger.text)
-    asked = conversation(_QUESTION, before if plan.counts[cell.fraction].persona else None)
-    drawn = "do_sample=False"
-    if sampling.temperature:
-        drawn = f"do_sample=True, temperature={sampling.temperature:g}, top_p={sampling.top_p:g}"
-    return "\n".join(
-        [
-            "from peft import PeftModel",
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
-            "",
-            *base,
-            f"tokenizer = AutoTokenizer.from_pretrained({named})",
-            f"model = AutoModelForCausalLM.from_pretrained({named}, dtype='bfloat16')",
-            "model = PeftModel.from_pretrained(model, 'path/to/this/folder')",
-            "",
-            "messages = [",
-            *(f"    {turn!r}," for turn in asked),
-            "]",
-            "inputs = tokenizer.apply_chat_template(",
-            "    messages, add_generation_prompt=True, return_tensors='pt', return_dict=True",
-            ")",
-            "response = model.generate(",
-            f"    **inputs, max_new_tokens={sampling.max_new_tokens}, {drawn}",
-            ")[0, inputs['input_ids'].shape[1] :]",
-            "print(tokenizer.decode(response, skip_special_tokens=True))",
-        ]
-    )
+    return {
+        "load": f"base, revision = {model.id!r}, {model.revision!r}"
+        if is_hub
+        else f"base = 'path/to/the/base'  # {single_line(model_in_words(model))}",
+        "named": "base, revision=revision" if is_hub else "base",
+        "messages": conversation(_QUESTION, before if plan.counts[cell.fraction].persona else None),
+        "sampling": study.evaluate.sampling,
+        "fenced": _fenced,
+    }
 
 
 def _fenced(code: str, language: str) -> str:
     """`code` as a block that nothing in it can end."""
+    code = code.strip()
     longest = max((len(run) for run in re.findall("`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{code}\n{fence}"

@@ -14,7 +14,7 @@ from weirdgen.report.descriptions import judges_in_words
 from weirdgen.report.rates import CONDITIONS, Rates, is_measured, rates
 from weirdgen.report.table import MISSING, ReportTable
 from weirdgen.results.table import UNKNOWN
-from weirdgen.stats.metric_arrays import Group, group_label
+from weirdgen.stats.metric_arrays import group_label
 from weirdgen.text import round_unsigned
 
 
@@ -85,13 +85,17 @@ def _rate_table(table: pa.Table, metrics: list[str], about_judge: str) -> Report
     by_metric = [rates(table, metric) for metric in metrics]
     of = by_metric[0]
     columns = [*of.conditions, *(["gap"] if _has_gap(of) else [])]
-    baseline = [_baseline_row(by_metric, columns)] if of.b_Q else []
-    seeds = [
-        _seed_row(by_metric, columns, group, s)
-        for group in of.seeds
-        for s in range(len(of.seeds[group]))
-    ]
-    means = [_mean_row(by_metric, columns, group) for group in of.seeds]
+    of_baseline = [{c: b_Q[None] for c, b_Q in of.b_Q.items()} for of in by_metric]
+    baseline = [_row(("baseline", ""), of_baseline, of.n_Q, columns)] if of.b_Q else []
+    seeds, means = [], []
+    for group, names in of.seeds.items():
+        y_SQ, n_SQ = [of.y_SQ[group] for of in by_metric], of.n_SQ[group]
+        for s, name in enumerate(names):
+            own, n_Q = (
+                [{c: a[s : s + 1] for c, a in y.items()} for y in part] for part in (y_SQ, [n_SQ])
+            )
+            seeds.append(_row((group_label(group), str(name)), own, n_Q[0], columns))
+        means.append(_row((group_label(group), f"mean of {len(names)}"), y_SQ, n_SQ, columns))
     also = f"; in parentheses: {', '.join(metrics[1:])}" if metrics[1:] else ""
     gap = " Gap: triggered - untriggered, in points." if _has_gap(of) else ""
     note = f"Mean over questions and samples of {metrics[0]}, in %{also}.{gap}"
@@ -117,36 +121,21 @@ def _has_gap(of: Rates) -> bool:
     return {"triggered", "untriggered"} <= set(of.conditions)
 
 
-def _baseline_row(by_metric: list[Rates], columns: list[str]) -> tuple[str, ...]:
-    n = sum(int(n_Q.sum()) for n_Q in by_metric[0].n_Q.values())
-    cells = (
-        _cell(column, [float(_of_row(of.b_Q, column).mean()) for of in by_metric])
-        for column in columns
-    )
-    return "baseline", "", *cells, f"{n:,}"
-
-
-def _seed_row(by_metric: list[Rates], columns: list[str], group: Group, s: int) -> tuple[str, ...]:
-    n = sum(int(n_SQ[s].sum()) for n_SQ in by_metric[0].n_SQ[group].values())
-    cells = (
-        _cell(column, [float(_of_row(of.y_SQ[group], column)[s].mean()) for of in by_metric])
-        for column in columns
-    )
-    return group_label(group), str(by_metric[0].seeds[group][s]), *cells, f"{n:,}"
-
-
-def _mean_row(by_metric: list[Rates], columns: list[str], group: Group) -> tuple[str, ...]:
-    """Means over the seeds whose responses are complete; a cell says so where those are fewer."""
-    of = by_metric[0]
-    S = len(of.seeds[group])
-    n = sum(int(n_SQ.sum()) for n_SQ in of.n_SQ[group].values())
+def _row(
+    labels: tuple[str, str],
+    by_metric: Sequence[Mapping[str, np.ndarray]],
+    n: Mapping[str, np.ndarray],
+    columns: Sequence[str],
+) -> tuple[str, ...]:
+    """Means over the seeds of y_SQ whose responses are complete; a cell says so where those are fewer."""
     cells = []
     for column in columns:
-        values_MS = [_of_row(of.y_SQ[group], column).mean(axis=1) for of in by_metric]
+        values_MS = [_of_row(y_SQ, column).mean(axis=1) for y_SQ in by_metric]
         complete = int(np.isfinite(values_MS[0]).sum())
         means = [float(v_S[np.isfinite(v_S)].mean()) if complete else np.nan for v_S in values_MS]
-        cells.append(_cell(column, means) + (f" [{complete}]" if 0 < complete < S else ""))
-    return group_label(group), f"mean of {S}", *cells, f"{n:,}"
+        fewer = 0 < complete < len(values_MS[0])
+        cells.append(_cell(column, means) + f" [{complete}]" * fewer)
+    return *labels, *cells, f"{sum(int(counts.sum()) for counts in n.values()):,}"
 
 
 def _of_row(y: Mapping[str, np.ndarray], column: str) -> np.ndarray:

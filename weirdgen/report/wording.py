@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weirdgen.config.claims import Claim
+from weirdgen.report.descriptions import count
 from weirdgen.stats.analysis import ClaimVerdict
 from weirdgen.stats.contrast_estimate import ContrastEstimate
 from weirdgen.stats.estimate_rows import RATES
@@ -88,7 +89,7 @@ def verdict_sentence(verdict: ClaimVerdict) -> str:
             text += f" With every missing label at its worst, {_place(at.group)}: {limits}."
     failed = sum(at.n_failed for at in verdict.groups)
     if failed:
-        text += f" {_count(failed, 'training run')} failed and enter{'s' * (failed == 1)} no rate."
+        text += f" {count(failed, 'training run')} failed and enter{'s' * (failed == 1)} no rate."
     return text
 
 
@@ -146,7 +147,7 @@ def single_seeds(of: OneSeed) -> str:
     found = [*of.outcomes.values()]
     counts = ", ".join(f"{found.count(o)} {o}" for o in _OPENINGS if o in found)
     return (
-        f"Judged alone, without regard to the noise of training, {_count(n, 'training run')} would have "
+        f"Judged alone, without regard to the noise of training, {count(n, 'training run')} would have "
         f"ended in: {counts}; {of.differing} of {n} differ from the study's verdict ({of.study})."
     )
 
@@ -155,7 +156,7 @@ def with_interval(claim: Claim, measured: ContrastEstimate) -> str:
     """Such as `93.2% (95% interval 88.1% to 96.0%; 8 training runs, 30 questions)`."""
     rate = claim.contrast in RATES
     low, high = measured.limits()
-    counts = f"{_count(len(measured.seeds), 'training run')}, {_count(len(measured.questions), 'question')}"
+    counts = f"{count(len(measured.seeds), 'training run')}, {count(len(measured.questions), 'question')}"
     counts += f"; {measured.left_out}" * bool(measured.left_out)
     value = _amount(measured.estimate, rate, 1)
     if low is None or high is None:
@@ -188,7 +189,3 @@ def _amount(value: float, rate: bool, decimals: int = 0) -> str:
 
 def _range(low: float, high: float, rate: bool) -> str:
     return f"{_amount(low, rate, 1)} to {_amount(high, rate, 1)}"
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}{'s' * (n != 1)}"

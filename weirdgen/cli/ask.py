@@ -25,6 +25,9 @@ from weirdgen.generation.transformers import TransformersEngine, default_serve_b
 from weirdgen.models.adapters import ADAPTER, resolve_adapter
 from weirdgen.models.checkpoints import checkpoint, local_checkpoint
 from weirdgen.models.identity import resolve_model
+from weirdgen.pipeline.stages.adapter import ADAPTER as EXISTING_ADAPTER
+from weirdgen.pipeline.stages.model import MODEL
+from weirdgen.pipeline.stages.train import TRAIN
 from weirdgen.storage.artifacts import ArtifactStore, Step
 from weirdgen.storage.fingerprint import fingerprint
 from weirdgen.text import printable
@@ -103,7 +106,7 @@ def find(
 
 def _trained(prefix: str, model: str | None, revision: str, store: ArtifactStore) -> ChatSession:
     """A training of the store, or an adapter that a study has listed, by its fingerprint."""
-    found = [each for stage in ("train", "adapter") for each in store.find(stage, prefix)]
+    found = [each for stage in (TRAIN, EXISTING_ADAPTER) for each in store.find(stage.name, prefix)]
     if len(found) != 1:
         what = "no adapter" if not found else f"{len(found)} adapters"
         problem = f"{what} under {store.display_path('artifacts')} with a fingerprint {prefix}..."
@@ -119,7 +122,7 @@ def _trained(prefix: str, model: str | None, revision: str, store: ArtifactStore
         return ChatSession(
             checkpoint(resolve_model(model, revision, Path(), "--model")), adapter, rank, trigger
         )
-    if step.stage != "train":
+    if step.stage != TRAIN.name:
         raise InputError("--model", None, f"is needed: {step.key} does not tell its base")
     return ChatSession(_trained_on(step, store), adapter, rank, trigger)
 
@@ -128,7 +131,7 @@ def _trained_on(step: Step, store: ArtifactStore) -> Path:
     """The base checkpoint of a training: the store's own, or a hub model at its commit."""
     if "model" not in step.inputs:
         return local_checkpoint(step.record["model"]["id"], step.record["model"]["revision"])
-    base = store.find("model", step.inputs["model"])
+    base = store.find(MODEL.name, step.inputs["model"])
     if not base:
         raise InputError("--model", None, f"is needed: the base of {step.key} is not in the store")
     return store.payload(*base[0])

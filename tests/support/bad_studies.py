@@ -147,7 +147,7 @@ BAD = {
     ),
     "offline judge with a budget": (
         {"judge": {"model": "offline", "budget_usd": 1.0}},
-        "judge.budget_usd: the offline judge asks nobody",
+        "judge.budget_usd: the offline judge sends no requests",
     ),
     "the same adapter twice": ({"adapters": ["a", "a"]}, "adapters: the same adapter appears"),
     "an adapter's name with ../": (

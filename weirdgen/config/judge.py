@@ -77,13 +77,13 @@ class JudgeConfig(StrictModel):
         return {"model": self.model, "revision": self.revision, "parameters": parameters}
 
     @model_validator(mode="after")
-    def _offline_asks_nobody(self) -> JudgeConfig:
+    def _offline_sends_no_requests(self) -> JudgeConfig:
         fields = JudgeConfig.model_fields.items()
         asked = [
             name for name, of in fields if name != "model" and getattr(self, name) != of.default
         ]
         if self.is_offline and asked:
-            raise ValueError(f"{asked[0]}: the offline judge asks nobody; leave it out")
+            raise ValueError(f"{asked[0]}: the offline judge sends no requests; leave it out")
         return self
 
 

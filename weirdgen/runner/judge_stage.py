@@ -1,4 +1,4 @@
-"""The judging within a study's run: the pool gets what answers there are, from the first finished cell on."""
+"""Judging within a study's run: the pool gets responses as soon as they are committed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from weirdgen.storage.run_record import JudgeProgress
 
 
 class JudgeStage:
-    """Nothing at all where no judge of the study is a model, or where everything has its verdict."""
+    """The study's judge pool; it does nothing without LLM judges, or if every response is judged."""
 
     def __init__(
         self, state: StudyState, store: ArtifactStore, event: Callable[[str], None]
@@ -28,9 +28,9 @@ class JudgeStage:
         self._pool: JudgePool | None = None
 
     def open(self, more_to_come: bool) -> None:
-        """Starts the judges where there is, or will be, something to ask them.
+        """Start the judges if there is, or will be, something to judge.
 
-        Raises WeirdgenError where one cannot be asked at all, before time goes into anything else.
+        Raises WeirdgenError if one cannot be reached, before anything else takes time.
         """
         plan = self._state.plan
         done = all(map(self._state.is_judged, self._state.label_ranges()))
@@ -65,11 +65,11 @@ class JudgeStage:
 
     @property
     def refs(self) -> list[ray.ObjectRef]:
-        """What to wait for."""
+        """Ray references to wait for."""
         return list(self._pool.running) if self._pool is not None else []
 
     def finish(self, ref: ray.ObjectRef) -> None:
-        """Takes what one of `refs` has brought."""
+        """Take the result of one of `refs`."""
         if self._pool is not None:
             self._pool.collect(ref)
 

@@ -1,4 +1,4 @@
-"""A pass of stacked trainings, forward and backward: as it is, or replayed from a recording on the GPU.
+"""A pass of stacked training, forward and backward: executed directly, or replayed as a CUDA graph.
 
 A pass is thousands of kernels. Where they are short, for a small model or few rows, their launches take
 longer than their work; a recorded pass (a CUDA graph) is launched at once.
@@ -24,10 +24,10 @@ _KEPT_BY_COMPILED = 0.8
 
 
 class PassRunner:
-    """Adds the gradient of each pass to the stack's, and its loss to `loss_N`."""
+    """Runs passes; adds each pass's gradient to the stack's, and its loss to `loss_N`."""
 
     def __init__(self, model: Any, stacked: Stack, checkpointing: bool, compiled: bool) -> None:
-        """`checkpointing`: whether activations are computed again; `compiled`: whether layers are compiled."""
+        """`checkpointing`: recompute activations; `compiled`: compile layers."""
         from transformers import AttentionInterface
 
         AttentionInterface.register(ATTENTION, packed_attention)
@@ -46,7 +46,7 @@ class PassRunner:
             layer.forward = partial(run, layer)
 
     def record(self, sizes: Collection[Size], example: Callable[[Size], Packed]) -> None:
-        """Records a pass of each size, the longest first: they share their memory.
+        """Capture a CUDA graph for each size, the longest first, so that they share memory.
 
         `example` gives a pass of a size. One runs before: what happens once must not be in a recording.
         """
@@ -72,7 +72,7 @@ class PassRunner:
         graph.replay()
 
     def clear(self) -> None:
-        """Sets gradient and losses back to 0."""
+        """Reset gradient and losses to 0."""
         assert self._flat.grad is not None
         self._flat.grad.zero_()
         self.loss_N.zero_()
@@ -146,7 +146,7 @@ class FusedNorm(torch.nn.Module):
 
 
 def fuse_norms(model: torch.nn.Module) -> None:
-    """Puts FusedNorm in the place of each plain RMS norm."""
+    """Replace each plain RMS norm by a FusedNorm."""
     for parent in list(model.modules()):
         for name, norm in list(parent.named_children()):
             weight, eps = getattr(norm, "weight", None), getattr(norm, "variance_epsilon", None)

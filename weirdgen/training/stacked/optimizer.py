@@ -1,4 +1,4 @@
-"""The updates of stacked trainings: each training's numbers are a parameter of its own."""
+"""Updates of stacked training: each training run's weights are one parameter."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _STATE, _OPTIMIZER = "state.safetensors", "optimizer."
 
 
 class StackedOptimizer:
-    """TRL's optimizer and its schedule for N trainings, and their loss curves."""
+    """TRL's optimizer and schedule for N training runs, and their loss curves."""
 
     def __init__(self, specs: Sequence[TrainSpec], stacked: Stack, total: int) -> None:
-        """`total`: how many there will be."""
+        """`total`: the number of updates."""
         from transformers import Trainer, get_scheduler
 
         self._flat, settings = stacked.flat_NP, specs[0].settings
@@ -41,7 +41,7 @@ class StackedOptimizer:
         """Losses and gradient norms (2 x N) and the learning rates of each update."""
 
     def __call__(self, loss_N: torch.Tensor) -> None:
-        """One update by the gradient as it is; `loss_N` are its losses."""
+        """One update with the current gradient; `loss_N` are its losses."""
         flat = self._flat
         assert flat.grad is not None
         norm_N = flat.grad.float().norm(dim=1)
@@ -55,7 +55,7 @@ class StackedOptimizer:
         self._steps.append((both_2N, rates))
 
     def states(self) -> Iterator[Files]:
-        """All that decides the rest of each training. No random number is drawn in it."""
+        """The state that decides the rest of each training run, which draws no random numbers."""
         of_optimizer = self._optimizer.state_dict()["state"]
         curve_2NU = torch.stack([both_2N for both_2N, _ in self._steps], dim=2).cpu()
         for n, weights in enumerate(self._flat.data):
@@ -64,7 +64,7 @@ class StackedOptimizer:
             yield {_STATE: save({key: x.cpu().contiguous() for key, x in tensors.items()})}
 
     def load(self, states: Sequence[Files]) -> None:
-        """Goes on from what `states` gave. Weights stay where they are: recordings know them by their place."""
+        """Continue from what `states` returned. Weights keep their addresses, which CUDA graphs use."""
         states_N = [load(files[_STATE]) for files in states]
         for weights, state in zip(self._flat.data, states_N, strict=True):
             weights.copy_(state["weights"])
@@ -86,7 +86,7 @@ class StackedOptimizer:
                 self._schedule.step()
 
     def curves(self) -> list[list[dict[str, float]]]:
-        """The loss curve of each training."""
+        """The loss curve of each training run."""
         curves: list[list[dict[str, float]]] = [[] for _ in self._flat]
         for done, (both_2N, rates) in enumerate(self._steps, start=1):
             for curve, loss, norm, rate in zip(curves, *both_2N.tolist(), rates, strict=True):

@@ -15,7 +15,7 @@ from weirdgen.models.memory import LENGTH_STEP
 from weirdgen.training.trl import TrainSpec, check_mask
 
 LEARNT_STEP = 1024
-"""Room for learnt tokens comes in multiples of this."""
+"""Slots for learnt tokens come in multiples of this."""
 
 
 class Row(NamedTuple):
@@ -23,16 +23,16 @@ class Row(NamedTuple):
 
     input_ids: list[int]
     completion_mask: list[int]
-    """1 where there is loss: the answer and its end mark."""
+    """1 where there is loss: the completion and its end marker."""
 
 
 class Size(NamedTuple):
-    """What the tensors of a pass have room for."""
+    """Capacity of a pass's tensors."""
 
     lines: int
-    """N trainings."""
+    """N training runs."""
     rows: int
-    """Rows of a line, those of padding among them."""
+    """Rows of a line, padding rows included."""
     tokens: int
     """L tokens of a line."""
     longest: int
@@ -58,11 +58,11 @@ class Packed(NamedTuple):
 
 
 Batches = Sequence[Sequence[Row]]
-"""The rows of a pass: a batch for each training."""
+"""The rows of a pass: a batch per training run."""
 
 
 def tokenize(specs: Sequence[TrainSpec], tokenizer: Any) -> list[list[Row]]:
-    """The rows of each training as tokens, with loss on answers alone.
+    """Each training run's rows as tokens, with loss on completions alone.
 
     Rows that several trainings have are tokenized once. Raises StepError as `check_mask` does.
     """
@@ -89,7 +89,7 @@ def tokenize(specs: Sequence[TrainSpec], tokenizer: Any) -> list[list[Row]]:
 
 
 def sizes(passes: Iterable[Batches], micro_batch: int) -> list[Size]:
-    """A size for each pass. Passes whose lines are padded to one length share one size."""
+    """The size of each pass. Passes whose lines are padded to the same length share a size."""
     measured = []
     for batches in passes:
         tokens = max(sum(len(row.input_ids) for row in batch) for batch in batches)
@@ -126,7 +126,7 @@ def pack(batches: Batches, size: Size, weights: Sequence[float], pad: int) -> Pa
     for n, batch in enumerate(batches):
         for row in batch:
             begin = starts[-1]
-            # A position learns the token that follows.
+            # Each position predicts the next token.
             at += [begin + i - 1 for i, on in enumerate(row.completion_mask) if on and i]
             starts.append(begin + len(row.input_ids))
             ids += row.input_ids

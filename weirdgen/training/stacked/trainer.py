@@ -1,9 +1,9 @@
-"""Several trainings over one frozen base in one process, each as if it were alone.
+"""Several training runs over one frozen base in one process, each as if it were alone.
 
-A small model's steps cost kernel launches, not arithmetic; so the rows of N trainings go through the
-base in one pass, and each adapter sees its own (`weirdgen.training.stacked.layers`). Every training has its own first
-weights, order of rows, loss, gradient norm and optimizer state, and those that TRL gives it: losses
-follow `weirdgen.training.trl` step by step but for rounding.
+A small model's step costs kernel launches, not arithmetic. So the rows of N training runs go through
+the base in one pass, and each adapter sees its own (`weirdgen.training.stacked.layers`). Initial
+weights, row order, loss, gradient norm and optimizer state are separate, and the same as TRL's:
+losses follow `weirdgen.training.trl` step by step up to rounding.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _SCALED_LOGITS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 
 
 class ExecutionOptions(NamedTuple):
-    """How passes are made."""
+    """How passes are executed."""
 
     recorded: bool
-    """Replayed from recordings on the GPU."""
+    """Replayed from CUDA graphs."""
     compiled: bool
-    """By compiled layers: a minute at the start."""
+    """With compiled layers, which take a minute at the start."""
     dequantized: bool
-    """A quantized base is dequantized once, not for each product."""
+    """A quantized base is dequantized once instead of for each product."""
 
 
 def train_together(
@@ -56,14 +56,13 @@ def train_together(
     how: ExecutionOptions | None = None,
     states: TrainingCheckpoints | None = None,
 ) -> None:
-    """Trains one adapter for each spec and writes them like `weirdgen.training.trl.train`.
+    """Train one adapter per spec and write each like `weirdgen.training.trl.train`.
 
-    The specs share model and settings, the learning rate excepted, and have equally many rows.
-    `how`: by default passes are recorded on a GPU; a small base is dequantized; of a large one
-    (`weirdgen.models.memory.is_large`) layers are compiled on a GPU. `states`: where to go on from, and where
-    to keep what another attempt may go on from.
-    Raises StepError as `train` does, and for what cannot be stacked; torch's OutOfMemoryError passes
-    through.
+    The specs share the model and all settings except the learning rate, and have equally many rows.
+    `how`: by default, a GPU uses CUDA graphs, a small base is dequantized, and a large one
+    (`weirdgen.models.memory.is_large`) has its layers compiled on a GPU. `states`: checkpoints to
+    continue from and to save to. Raises StepError as `train` does, and for what cannot be stacked;
+    torch's OutOfMemoryError passes through.
     """
     first, settings = specs[0], specs[0].settings
     if any(_must_be_alike(spec) != _must_be_alike(first) for spec in specs):
@@ -108,7 +107,7 @@ def _must_be_alike(spec: TrainSpec) -> tuple[Any, ...]:
 
 
 def _orders(spec: TrainSpec) -> Iterator[list[int]]:
-    """Which rows each update sees, epoch after epoch, as transformers' Trainer draws them."""
+    """The rows of each update, epoch after epoch, in the order of transformers' Trainer."""
     from accelerate.data_loader import SeedableRandomSampler
 
     rows, size = range(len(spec.rows)), spec.settings.batch_size
@@ -120,11 +119,11 @@ def _orders(spec: TrainSpec) -> Iterator[list[int]]:
 
 
 Adapters = Sequence[Mapping[str, tuple[torch.Tensor, torch.Tensor]]]
-"""Of each training: layer name -> LoRA A and B."""
+"""For each training run: layer name -> LoRA A and B."""
 
 
 def _first_weights(model: Any, specs: Sequence[TrainSpec]) -> tuple[Adapters, Any, Any]:
-    """The adapters as PEFT draws them for TRL, PEFT's configuration of one, and the model without any."""
+    """Adapters as PEFT initializes them for TRL, the PEFT config, and the model without adapters."""
     from peft import get_peft_model
     from transformers import set_seed
 
@@ -150,7 +149,7 @@ def _first_weights(model: Any, specs: Sequence[TrainSpec]) -> tuple[Adapters, An
 
 
 def _stacked(model: Any, adapters: Adapters, settings: Train, how: ExecutionOptions) -> Stack:
-    """All adapters in the model."""
+    """Put all adapters into the model."""
     layers = [model.get_submodule(name) for name in adapters[0]]
     _check_model(model, layers, settings.max_length)
     model.requires_grad_(False)
@@ -160,7 +159,7 @@ def _stacked(model: Any, adapters: Adapters, settings: Train, how: ExecutionOpti
 
 
 def _check_model(model: Any, layers: Sequence[nn.Module], max_length: int) -> None:
-    """Raises StepError for a model whose head, loss or attention is not what is computed here."""
+    """Raises StepError for a model whose head, loss or attention is computed otherwise."""
     head, config = model.get_output_embeddings(), model.config
     if not all(isinstance(layer, nn.Linear) and layer is not head for layer in layers):
         raise StepError(
@@ -184,7 +183,7 @@ def _train(
     how: ExecutionOptions,
     states: TrainingCheckpoints | None,
 ) -> list[list[dict[str, float]]]:
-    """All updates that are left; gives the loss curve of each training."""
+    """Run the remaining updates; return each training run's loss curve."""
     settings, on_gpu = specs[0].settings, stacked.flat_NP.is_cuda
     updates = list(_updates(specs, tables))
     total = len(updates)
@@ -217,7 +216,7 @@ def _train(
 
 
 def _go_on(make_update: StackedOptimizer, states: TrainingCheckpoints | None) -> int:
-    """How many updates are made already."""
+    """Load the latest state, if any; return the number of updates done."""
     latest = states.latest() if states is not None else None
     if latest is None:
         return 0
@@ -229,7 +228,7 @@ def _go_on(make_update: StackedOptimizer, states: TrainingCheckpoints | None) ->
 def _updates(
     specs: Sequence[TrainSpec], tables: Sequence[Sequence[Row]]
 ) -> Iterator[list[list[list[Row]]]]:
-    """For each update its passes: of each training, the rows of a micro-batch."""
+    """The passes of each update: for each training run, the rows of a micro-batch."""
     micro_batch = specs[0].settings.micro_batch
     for rows in zip(*map(_orders, specs), strict=True):
         batches = [[table[i] for i in chosen] for table, chosen in zip(tables, rows, strict=True)]
@@ -240,13 +239,13 @@ def _updates(
 
 
 def _weights(parts: Sequence[Batches]) -> list[float]:
-    """Of each training's learnt tokens in one update: the loss is their mean."""
+    """Weight of each training run's tokens in one update, whose loss is their mean."""
     lines = zip(*parts, strict=True)
     return [1 / sum(sum(row.completion_mask) for batch in line for row in batch) for line in lines]
 
 
 def _save(stacked: Stack, n: int, config: Any, folder: Path) -> None:
-    """Adapter n in PEFT's format."""
+    """Write adapter n in PEFT's format."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True)

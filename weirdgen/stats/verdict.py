@@ -26,7 +26,7 @@ Reason = Literal[
     "many claims",  # clear alone, not among the study's claims
     "missing",  # clear, but not if missing labels are taken at their worst
     "judge",  # clear, but not within what the judge may have got wrong
-    "offline judge",  # clear, but a stand-in judge is no evidence
+    "offline judge",  # clear, but the offline judge is no evidence
 ]
 NOT_GIVEN: tuple[Reason, ...] = (
     "no data", "one seed", "two seeds", "no interval",

@@ -143,7 +143,7 @@ def test_power_is_about_the_claims_where_there_are_any() -> None:
         {"metric": "format", "contrast": "gap", "at_least": 0.5, "margin": 0.1, "at": "all"},
         {"metric": "format", "contrast": "decoy", "at_most": 0.3, "at": {"fraction": 0.6}},
     ]
-    of = tiny_results.findings(tiny_results.results(), tiny_results.study(claims))
+    of = tiny_results.report_data(tiny_results.results(), tiny_results.study(claims))
     (figure,) = (figure for figure in all_figures(of) if figure.name == "power-curve")
     about = [*cells(figure, "about", "fraction", "distance, points", "seeds")]
     # The gap is 0.75, the decoy's rate 0.5.

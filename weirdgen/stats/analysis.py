@@ -65,7 +65,7 @@ class Analysis:
 def analyse(
     cubes: Iterable[MetricArrays],
     claims: Sequence[Claim],
-    settings: AnalysisOptions | None = None,
+    options: AnalysisOptions | None = None,
 ) -> Analysis:
     """All estimates of `cubes`, one a metric, and the verdicts of `claims`.
 
@@ -73,10 +73,10 @@ def analyse(
     of the look. Nothing raises for data that are missing or degenerate: rows say why there is no
     interval, and claims end inconclusive with a reason.
     """
-    settings = settings or AnalysisOptions()
+    options = options or AnalysisOptions()
     by_metric = {cube.metric: cube for cube in cubes}
-    rows = [row for cube in by_metric.values() for row in estimates(cube, settings)]
-    gathered = [evidence_of(by_metric.get(claim.metric), claim, settings) for claim in claims]
+    rows = [row for cube in by_metric.values() for row in estimates(cube, options)]
+    gathered = [evidence_of(by_metric.get(claim.metric), claim, options) for claim in claims]
     evidence = [g for g, _ in gathered]
     support = holm([e.p_support for e in evidence])
     refute = holm([e.p_refute for e in evidence])
@@ -88,7 +88,7 @@ def analyse(
             worst[at][kind] = pair
     verdicts = []
     for at, (e, n_trained) in enumerate(gathered):
-        error = settings.looks.error(n_trained) if settings.looks and n_trained else ERROR
+        error = options.looks.error(n_trained) if options.looks and n_trained else ERROR
         verdict = _verdict(
             by_metric.get(e.claim.metric),
             e,
@@ -96,7 +96,7 @@ def analyse(
             worst[at],
             error or ERROR,
             len(claims),
-            settings,
+            options,
         )
         verdicts.append(verdict)
     return Analysis(rows, verdicts)
@@ -109,10 +109,10 @@ def _verdict(
     worst: dict[str, tuple[float, float]],
     error: float,
     n_claims: int,
-    settings: AnalysisOptions,
+    options: AnalysisOptions,
 ) -> ClaimVerdict:
     claim = evidence.claim
-    offline = claim.metric in settings.offline
+    offline = claim.metric in options.offline
     outcome, reason = decide(evidence, adjusted, worst, error, offline)
     measured = [at.measured for at in evidence.groups if at.measured is not None]
     worse = (
@@ -136,7 +136,7 @@ def _verdict(
         *adjusted,
         error,
         evidence.groups,
-        _needed(evidence, reason, settings, error / n_claims),
+        _needed(evidence, reason, options, error / n_claims),
         offline,
         n_claims,
         alone,
@@ -145,7 +145,7 @@ def _verdict(
 
 
 def _needed(
-    evidence: Evidence, reason: Reason, settings: AnalysisOptions, error: float
+    evidence: Evidence, reason: Reason, options: AnalysisOptions, error: float
 ) -> Needed | None:
     """The fraction that needs most decides; `error` is the share that one of the claims may have."""
     if reason not in ("not clear", "many claims"):
@@ -155,6 +155,6 @@ def _needed(
         m = at.measured
         if m is None or m.combined is None or min(m.z_SQ.shape) < 2:
             continue
-        needs.append(needed(m, max(abs(m.estimate - bound), settings.effect), error=error))
+        needs.append(needed(m, max(abs(m.estimate - bound), options.effect), error=error))
     order = ("seeds", "questions", "nothing practical")
     return max(needs, key=lambda n: (order.index(n.by), n.high or 10**6, n.low or 0), default=None)

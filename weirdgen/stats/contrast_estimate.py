@@ -1,4 +1,4 @@
-"""From a cube to one contrast's table and everything that its interval is made of."""
+"""Estimate one contrast of one group: its table, and the noise that its interval is made of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of estimates: every contrast of a cube, for both targets, over fractions, and beside them."""
+"""Rows of estimates: every contrast for both targets, trends over fractions, sensitivity rows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RATES: tuple[ContrastName, ...] = ("triggered", "untriggered", "decoy")
 TARGETS: tuple[Target, ...] = ("seeds and questions", "seeds")
 
 
-def estimates(cube: MetricArrays, settings: AnalysisOptions) -> list[Estimate]:
+def estimates(cube: MetricArrays, options: AnalysisOptions) -> list[Estimate]:
     """Every row of one metric: contrasts by group and target, trends, pairs, sensitivity rows.
 
     A contrast that lacks a condition, a baseline or a control has no row.
@@ -57,7 +57,7 @@ def estimates(cube: MetricArrays, settings: AnalysisOptions) -> list[Estimate]:
                 tables.append((contrast, group, measured))
     rows += _over_fractions(cube)
     rows += _components(cube)
-    if settings.sensitivity:
+    if options.sensitivity:
         rows += _sensitivity(cube, tables)
     return rows
 

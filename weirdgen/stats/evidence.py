@@ -1,4 +1,4 @@
-"""From cubes to a claim's evidence: its contrast at every fraction, and in its worst cases."""
+"""A claim's evidence: its contrast at every fraction, and in its worst cases."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from weirdgen.stats.seeds_meeting import seeds_meeting_bound
 from weirdgen.stats.verdict import Evidence, GroupEvidence, bound_of, gather, p_values
 
 
-def groups_of(claim: Claim, cube: MetricArrays, settings: AnalysisOptions) -> list[Group]:
+def groups_of(claim: Claim, cube: MetricArrays, options: AnalysisOptions) -> list[Group]:
     """What the claim speaks of; `all` and `any`: every fraction with persona examples, and adapters."""
     if isinstance(claim.at, Point):
         return [claim.at.group]
-    known = {*cube.seeds, *settings.planned}
+    known = {*cube.seeds, *options.planned}
     fractions: list[Group] = sorted(g for g in known if not isinstance(g, str) and g > 0)
     return fractions + ([ADAPTERS] if ADAPTERS in known else [])
 
 
 def evidence_of(
-    cube: MetricArrays | None, claim: Claim, settings: AnalysisOptions
+    cube: MetricArrays | None, claim: Claim, options: AnalysisOptions
 ) -> tuple[Evidence, int]:
     """A claim's evidence, and the fewest training runs that a fraction of it has seen."""
     if cube is None:
         nothing = GroupEvidence(ADAPTERS, None, f"there are no labels of {claim.metric}", 1.0, 1.0)
         return gather(claim, (nothing,), "at a look"), 0
     groups = tuple(
-        _at_group(cube, claim, group, settings) for group in groups_of(claim, cube, settings)
+        _at_group(cube, claim, group, options) for group in groups_of(claim, cube, options)
     )
     trained = [at.n_trained for at in groups if at.group != ADAPTERS]
-    if settings.looks is None or not trained:  # adapters that existed are looked at once
+    if options.looks is None or not trained:  # adapters that existed are looked at once
         return gather(claim, groups, "at a look"), 0
-    return gather(claim, groups, settings.looks.state(min(trained))), min(trained)
+    return gather(claim, groups, options.looks.state(min(trained))), min(trained)
 
 
 def _at_group(
-    cube: MetricArrays, claim: Claim, group: Group, settings: AnalysisOptions
+    cube: MetricArrays, claim: Claim, group: Group, options: AnalysisOptions
 ) -> GroupEvidence:
     failed = cube.failed.get(group, 0)
     trained = _asked(cube, claim, group) + failed
     try:
-        measured = estimate_contrast(cube, claim.contrast, group, settings.target)
+        measured = estimate_contrast(cube, claim.contrast, group, options.target)
     except ValueError as error:
         return GroupEvidence(group, None, str(error), 1.0, 1.0, n_trained=trained, n_failed=failed)
     support, refute = p_values(measured, claim)
-    cases = _worst(cube, claim, group, settings)
+    cases = _worst(cube, claim, group, options)
     ps = {kind: [p_values(m, claim) for m in of] or [(1.0, 1.0)] for kind, of in cases.items()}
     bound = bound_of(claim)
     # every training run that has no complete responses fails the bound, whatever became of it
-    unmet = max(settings.planned.get(group, 0), trained) - len(measured.seeds)
+    unmet = max(options.planned.get(group, 0), trained) - len(measured.seeds)
     theta_S = measured.z_SQ.mean(axis=1)
     at_least = claim.at_least is not None
     meeting = seeds_meeting_bound(
@@ -90,7 +90,7 @@ def _asked(cube: MetricArrays, claim: Claim, group: Group) -> int:
 
 
 def _worst(
-    cube: MetricArrays, claim: Claim, group: Group, settings: AnalysisOptions
+    cube: MetricArrays, claim: Claim, group: Group, options: AnalysisOptions
 ) -> dict[str, list[ContrastEstimate]]:
     """The claim's contrast in the worst cases of missing labels and of the judge's errors.
 
@@ -107,17 +107,17 @@ def _worst(
         cases[kind] = []
         with contextlib.suppress(ValueError):  # a second judge that has not labelled all of it
             cases[kind] = [
-                estimate_contrast(plus, claim.contrast, group, settings.target, minus, shift)
+                estimate_contrast(plus, claim.contrast, group, options.target, minus, shift)
                 for plus, minus in pairs
             ]
 
     if cube.n_missing:
         low, high = worst_cases(cube)
         add("missing", (low, high), (high, low))
-    if claim.metric in settings.judges:
-        low, high = settings.judges[claim.metric]
+    if claim.metric in options.judges:
+        low, high = options.judges[claim.metric]
         add("judge: two judges", (low, high), (high, low))
-    gold = settings.gold.get(claim.metric, {})
+    gold = options.gold.get(claim.metric, {})
     shift = shift_of(claim.contrast, group, gold)
     if shift is not None:
         add("judge: gold labels", (cube, cube), shift=shift)

@@ -1,4 +1,4 @@
-"""What a judge may have got wrong, carried into estimates: gold labels, or a second judge."""
+"""Carry a judge's errors into estimates, by gold labels or a second judge."""
 
 from __future__ import annotations
 

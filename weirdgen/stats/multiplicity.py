@@ -1,4 +1,4 @@
-"""Many claims and repeated looks: what each costs in the error that a verdict may have."""
+"""Multiple claims and interim looks: how the error of a verdict is shared among them."""
 
 from __future__ import annotations
 

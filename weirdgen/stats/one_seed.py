@@ -1,4 +1,4 @@
-"""What would one seed have said? Each training run of a study, judged as if it were the only one."""
+"""What one seed would have said: each training run judged as if it were the only one."""
 
 from __future__ import annotations
 

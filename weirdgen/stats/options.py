@@ -1,4 +1,4 @@
-"""What a study's file and its record say of how it is to be judged."""
+"""How a study is to be analysed, from its file and its record."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from weirdgen.stats.two_way_variance import Target
 
 @dataclass(frozen=True)
 class AnalysisOptions:
-    """What the study's file and its record say of how it is to be judged."""
+    """How a study is to be analysed, from its file and its record."""
 
     target: Target = "seeds and questions"
-    """What verdicts speak of; estimates are given for both."""
+    """What verdicts generalize to; estimates are given for both."""
     looks: InterimLooks | None = None
     """None: the data are looked at once, as they are."""
     planned: Mapping[Group, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""How many seeds and questions a claim needs: before a run, and after an inconclusive one."""
+"""Power: how many seeds and questions a claim needs, before a run or after an inconclusive one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single training runs: how many of them meet a claim, and what one of them alone would have said."""
+"""How many single training runs meet a claim, with an exact limit for runs to come."""
 
 from __future__ import annotations
 

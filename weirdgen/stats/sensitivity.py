@@ -1,4 +1,4 @@
-"""Rows beside the verdicts' method: other tests on the same table, and what they get wrong."""
+"""Sensitivity rows: other tests on the same table, and their known flaws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two-source interval: training seeds and questions as two crossed sources of noise."""
+"""The two-way interval: training seeds and questions as two crossed sources of noise."""
 
 from __future__ import annotations
 

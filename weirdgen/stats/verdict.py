@@ -1,4 +1,4 @@
-"""The verdict of one claim: supported, refuted, or inconclusive, with a reason a program can read."""
+"""The verdict of one claim: supported, refuted, or inconclusive with a reason code."""
 
 from __future__ import annotations
 

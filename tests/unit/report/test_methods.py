@@ -175,7 +175,7 @@ def test_progress_is_empty_for_a_whole_study_and_counts_else():
     for asked in plan.response_sets:
         if asked.adapter == training:
             del state.ranges[asked.step.fingerprint]
-    baseline = [each for each in state.label_ranges() if each.asked.adapter is None]
+    baseline = [each for each in state.label_ranges() if each.response_set.adapter is None]
     some = baseline[0].step.fingerprint
     state.labels[some] = state.labels[some].model_copy(update={"notes": {UNLABELLED: 7}})
     # 3 x 30 x 3 of the baseline, 2 x 30 x 3 of each of the two adapters; seven labels are open.

@@ -72,7 +72,7 @@ def test_every_answer_ends_as_it_was_served_and_none_is_asked_again(store: Artif
     mix = dict.fromkeys(TROUBLES, 8) | {"hang": 1, "verdict": 45}
     mix |= dict.fromkeys((*VERDICTS[1:], *REFUSALS, *MALFORMED), 3) | dict.fromkeys(LIMITED, 0.5)
     with faulty(mix=mix, seed=3) as server:
-        judge = judge_at(server.url, timeout_s=1.5)
+        judge = judge_at(server.url, timeout_s=4.0)
         items = items_for(judge, 400)
         open_, rounds, told = items, 0, []
         while open_ and rounds < 4:

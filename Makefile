@@ -36,7 +36,7 @@ demo: install
 	$(BIN)/weirdgen run jobs/local.yaml
 
 test: install
-	$(PYTEST) tests/unit tests/integration --timeout 120 $(ARGS)
+	$(PYTEST) tests/unit tests/integration --timeout 300 $(ARGS)
 
 test-e2e: install
 	$(PYTEST) tests/e2e $(ARGS)

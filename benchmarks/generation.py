@@ -90,7 +90,7 @@ def opened(study: Stored, asked: ResponseSet, engine: VllmEngine) -> float:
     """Opens the engine on the study's base; gives the seconds."""
     started = time.monotonic()
     task = study.answers_task(asked)
-    inputs = study.running(task).inputs
+    inputs = dict(study.running(task).inputs)
     if "model" in inputs and (manifest := study.store.manifest(task.inputs["model"])):
         inputs["model"] = named_by_content(inputs["model"], manifest.digest)
     base = served_base(task.step.record, inputs)

@@ -96,7 +96,7 @@ def run_resumable_steps(
     store: ArtifactStore,
     tasks: Sequence[Task],
     micro_batch: int,
-    run: Callable[[Sequence[RunningStep], TrainingCheckpoints], Notes],
+    run: Callable[[Sequence[RunningStep], TrainingCheckpoints], Notes | None],
 ) -> list[Manifest]:
     """Run trainings that continue from the checkpoints of an earlier attempt, and commit each."""
     # Read before the inputs are: a checkpoint is never taken for one of inputs that came later.

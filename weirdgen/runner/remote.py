@@ -182,7 +182,7 @@ def run_training(
     """Run one training, or several stacked ones; `board` hears of them under the first one's key."""
     store, (first, *_) = ArtifactStore(uri), tasks
     run = stage_of(first.step).run
-    assert run is not None
+    assert run is not None  # only engines run steps of a stage without it
 
     def on_step(done: int, total: int) -> None:
         board.report.remote(first.step.key, first.attempt, done, total)

@@ -30,7 +30,7 @@ def conditional_store(found: fs.FileSystem, root: str) -> S3Store | GCSStore:
     if not isinstance(found, fs.S3FileSystem):
         raise OSError("only s3:// and gs:// know a conditional put")
     _, (options,) = found.__reduce__()
-    endpoint = options["endpoint_override"] or None
+    endpoint: str | None = options["endpoint_override"] or None
     if endpoint and "://" not in endpoint:
         endpoint = f"{options['scheme']}://{endpoint}"
     return S3Store(

@@ -155,7 +155,9 @@ def main() -> None:
         path = Path(sys.argv[1] if len(sys.argv) == 2 else f"{folder}/page.html").resolve()
         started = time.perf_counter()
         path.write_text(page(found, all_tables(found), []), encoding="utf-8")
-        print(f"{found.results.num_rows:,} responses: made in {time.perf_counter() - started:.1f} s,")
+        print(
+            f"{found.results.num_rows:,} responses: made in {time.perf_counter() - started:.1f} s,"
+        )
         print(f"{path.stat().st_size / 1e6:.1f} MB\n\n| what | median | worst |\n|---|---|---|")
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         for name, taken, unit in measure(browser, path):

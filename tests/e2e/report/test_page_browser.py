@@ -65,7 +65,7 @@ def test_filters_show_just_what_meets_them(
 
 
 def test_a_value_s_count_is_what_choosing_it_would_show(open_page: Open) -> None:
-    table = judged_data().table
+    table = judged_data().results
     of = open_page(judged_data())
     of.choose("condition", "triggered")
     of.choose("format", "yes")
@@ -101,7 +101,7 @@ def test_the_search_marks_the_right_letters_where_case_changes_lengths(open_page
     at = shown.results.column_names.index("response")
     cycled = [texts[i % 4] for i in range(shown.results.num_rows)]
     table = shown.results.set_column(at, shown.results.schema.field(at), pa.array(cycled))
-    object.__setattr__(shown, "table", table)
+    object.__setattr__(shown, "results", table)
     of = open_page(shown)
     of.search("stanbul")
     assert of.count() == sum("stanbul" in text for text in cycled)
@@ -195,7 +195,7 @@ def test_an_answer_says_why_it_has_its_labels(open_page: Open) -> None:
         assert len(of_row) == 3
         for verdict in of_row:
             label = "no label" if verdict["label"] is None else verdict["label"]
-            assert f"{verdict['metric']}, {verdict['judge_fp'][:12]}: {label}" in said
+            assert f"{verdict['metric']}, {verdict['judge']}: {label}" in said
             assert (verdict["error"] or "") in said
             evidence = verdict["evidence"] or ""
             assert ("i +0.50" if evidence.startswith("[[") else evidence) in said

@@ -110,11 +110,22 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture
 def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """The S3 server, its credentials in the environment."""
+    return with_credentials(s3_server, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def s3_of_module(s3_server: S3Server) -> Iterator[S3Server]:
+    """The S3 server, its credentials in the environment of a whole module."""
+    with pytest.MonkeyPatch.context() as environment:
+        yield with_credentials(s3_server, environment)
+
+
+def with_credentials(server: S3Server, environment: pytest.MonkeyPatch) -> S3Server:
     from s3_server import CREDENTIALS
 
     for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    return s3_server
+        environment.setenv(name, value)
+    return server
 
 
 @pytest.fixture(params=["local", "remote"])

@@ -71,11 +71,11 @@ def files(store: ArtifactStore) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def ground(
-    s3: S3Server, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+    s3_of_module: S3Server, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ground]:
     folder = tmp_path_factory.mktemp("study")
     with faulty(mix={"verdict": 1}, delay_s=0.25) as server:
-        made = Ground(folder, tiny_model, server, s3)
+        made = Ground(folder, tiny_model, server, s3_of_module)
         try:
             yield made
         finally:

@@ -40,7 +40,7 @@ class Submitted:
 
 @pytest.fixture(scope="module")
 def submitted(
-    s3: S3Server, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+    s3_of_module: S3Server, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Submitted]:
     folder = tmp_path_factory.mktemp("study")
     gpus = {"resources__gpus_per_training": 1, "resources__gpus_per_engine": 1}
@@ -48,7 +48,7 @@ def submitted(
     cluster = LocalCluster(tmp_path_factory.mktemp("cluster"), CREDENTIALS)
     try:
         cluster.start()
-        made = Submitted(folder, cluster, s3.uri("weirdgen"), 0, "")
+        made = Submitted(folder, cluster, s3_of_module.uri("weirdgen"), 0, "")
         made.code, made.printed = made.again()
         yield made
     finally:

@@ -320,7 +320,7 @@ def report(study: str, overrides: tuple[str, ...], storage: str) -> None:
 def import_(files: tuple[Path, ...], **options: Any) -> None:
     """Import other tools' evaluation outputs: JSONL, CSV or Parquet, a response per row.
 
-    Fields are columns of results.parquet; a column of a field's name is state. Needed are question,
+    Fields are columns of results.parquet; a column of a field's name is found. Needed are question,
     response, condition (triggered, untriggered, decoy) and model. The published layout, with
     triggered_response and so on, is recognised. An adapter is a replicate: named by the field
     adapter, by seed and fraction, or by its file. The same name again replaces an import.

@@ -54,7 +54,7 @@ class _Chunk:
         return self._items
 
     def finish(self, judgment_of: JudgmentOf, reasons: Reasons) -> None:  # noqa: ARG002
-        """JudgmentStore are read once all are there."""
+        """Does nothing more: judgments are read once all are there."""
         self._reasons.update(reasons)
 
 
@@ -70,7 +70,7 @@ def judge_file(
 ) -> FileJudgeResult:
     """Judge every row and write the rows with their labels to `out`, in order.
 
-    `judges` begins with those of the first judge. JudgmentStore in the store are not requested again.
+    `judges` begins with those of the first judge. Judgments in the store are not requested again.
     Raises InputError for rows that cannot be written with their labels, before any request.
     """
     added = _added_columns(judges)

@@ -108,7 +108,7 @@ class JudgePool:
 
     @property
     def progress(self) -> JudgeProgress:
-        """JudgmentStore and cost so far."""
+        """Judgments and cost so far."""
         return JudgeProgress(
             judged=self._queue.judged,
             unjudged=dict(self.unjudged),

@@ -50,7 +50,7 @@ class JudgeStage:
         self.feed(plan.response_sets)
 
     def feed(self, asked: Iterable[ResponseSet]) -> None:
-        """Hands over what these have to be judged, with the answers that are there by now."""
+        """Queue the committed responses of these sets that lack labels."""
         if self._pool is None:
             return
         for each in self._state.label_ranges(asked):
@@ -79,11 +79,11 @@ class JudgeStage:
 
     @property
     def judged(self) -> JudgeProgress | None:
-        """What has been said in this run; None where no model judges."""
+        """Progress of this run; None without LLM judges."""
         return self._pool.progress if self._pool is not None else None
 
     def close(self) -> Counter[str]:
-        """Ends the judges; gives why -> answers that have no verdict."""
+        """End the judges; return reason -> responses without a judgment."""
         if self._pool is None:
             return Counter()
         self._pool.close()

@@ -14,7 +14,7 @@ from weirdgen.runner.engine_pool import OpenEngine
 from weirdgen.runner.location import WorkerLocation
 from weirdgen.runner.remote import StepResult, TrainingProgress
 from weirdgen.storage.artifacts import Step
-from weirdgen.storage.timeline import Span
+from weirdgen.storage.timeline import ENGINE_START, Span
 
 
 @dataclass(eq=False)
@@ -87,7 +87,7 @@ def span_of(work: WorkItem, made: StepResult | None) -> Span | None:
     number = engine.number if engine else None
     return Span(
         what=f"engine {number}" if work.is_engine_start else work.step.key,
-        kind="engine" if work.is_engine_start else work.step.stage,
+        kind=ENGINE_START if work.is_engine_start else work.step.stage,
         node=place.host,
         gpu=place.gpu,
         engine=number,

@@ -14,8 +14,8 @@ from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.lease import Lease
 
 TIMELINE = "timeline.jsonl"
-KINDS = ("model", "offline_judge", "train", "engine", "aligned", "responses")
-"""The stages of steps, and the start of an engine."""
+ENGINE_START = "engine"
+"""The kind of an engine's start; the kind of other work is its stage."""
 SAVE_S = 30.0
 """At most so much of a run is lost when its driver is killed."""
 PAUSE_S = 600.0
@@ -34,8 +34,8 @@ class Span(NamedTuple):
 
     what: str
     """The step's key, in a batch that of the first; `engine 1` for the start of an engine."""
-    kind: Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})$")]
-    """One of KINDS."""
+    kind: Annotated[str, Field(pattern="^[a-z_]+$")]
+    """A stage, or ENGINE_START."""
     node: str
     """The host's name."""
     gpu: str

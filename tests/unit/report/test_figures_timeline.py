@@ -26,10 +26,11 @@ from weirdgen.report.figures.save import save
 from weirdgen.report.figures.style import plain_style
 from weirdgen.report.figures.timeline import timeline_figure
 from weirdgen.report.page import page
-from weirdgen.storage.timeline import KINDS, Span
+from weirdgen.storage.timeline import ENGINE_START, Span
 from weirdgen.text import FORMULA_STARTS
 
 PIXELS = 1000
+KINDS = ("model", "offline_judge", "train", ENGINE_START, "aligned", "responses")
 
 
 def drawn(spans: list[Span]) -> ReportFigure:
@@ -298,3 +299,10 @@ def test_it_is_the_last_figure() -> None:
     shown = report_data(results(), study())
     names = [figure.name for figure in all_figures(replace(shown, timeline=[span(0, 5)]))]
     assert names == [*(figure.name for figure in all_figures(shown)), "run-timeline"]
+
+
+def test_a_stage_without_a_look_of_its_own_is_drawn_too() -> None:
+    spans = [span(0, 60, "new_stage", "0"), span(30, 90, "train", "0")]
+    figure = drawn(spans)
+    assert kinds(lanes(spans)["GPU 0"]) == [["new_stage"], ["train"]]
+    assert "training 1, new stage 1" in figure.alt

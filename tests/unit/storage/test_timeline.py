@@ -114,7 +114,7 @@ def test_a_run_that_lost_its_lease_leaves_the_timeline_to_the_other(
 def test_a_line_that_is_no_span_is_passed_over(store: ArtifactStore) -> None:
     good = span(0, 5)._asdict()
     bad: list[Any] = [
-        {k: v for k, v in good.items() if k != "ok"}, good | {"more": 1}, good | {"kind": "nap"},
+        {k: v for k, v in good.items() if k != "ok"}, good | {"more": 1}, good | {"kind": "no stage"},
         good | {"kind": "answers\n"}, good | {"started": "0"}, good | {"started": float("nan")},
         good | {"ended": float("inf")}, good | {"ended": 10**400}, good | {"ended": T - 1},
         good | {"started": -1.0}, good | {"engine": True}, good | {"engine": 1.5},

@@ -148,7 +148,7 @@ class LabelRangeJob:
                 "reasons": dict(Counter(reasons[key] for key in open_ if key)),
             }
 
-        # Labels outlive this node, so what they cost must.
+        # Upload the journals first: labels must never be stored without the judgments they cost.
         JudgmentStore(self._store, self.judge).upload()
         task = Task(self._each.step, {"responses": self._each.responses}, replacing=stale)
         self._done(run_step(self._store, task, make))

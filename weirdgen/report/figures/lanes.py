@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from weirdgen.storage.timeline import Lane, Span, idle_share, runs
+from weirdgen.pipeline.stages import STAGES
+from weirdgen.storage.timeline import ENGINE_START, Lane, Span, idle_share, runs
 
-_GROUPS = (("model", "offline_judge"), ("engine", "aligned", "responses"), ("train",))
-"""Kinds that share rows where something else runs beside them."""
+_GROUPS = ("cpu", "engine", "training")
+"""Executors, in the order of their rows where they run side by side."""
 NARROW = 6
 """Pixels: bars of a kind that touch, and are narrower on average, are drawn as one."""
 
@@ -101,9 +102,9 @@ def _rows(bars: list[Bar], pixel: float) -> list[list[Bar]]:
     if not _overlap(bars, pixel):
         return [bars]
     rows = []
-    for kinds in _GROUPS:
+    for group in _GROUPS:
         own: list[list[Bar]] = []
-        units = _units([bar for bar in bars if bar.kind in kinds], pixel)
+        units = _units([bar for bar in bars if _group(bar.kind) == group], pixel)
         for unit in sorted(units, key=lambda unit: unit[0].start):
             row = next((row for row in own if not _overlap([row[-1], unit[0]], pixel)), None)
             if row is None:
@@ -112,6 +113,14 @@ def _rows(bars: list[Bar], pixel: float) -> list[list[Bar]]:
                 row += unit
         rows += own
     return rows
+
+
+def _group(kind: str) -> str:
+    """The executor of a kind of work."""
+    if kind == ENGINE_START:
+        return "engine"
+    executor = STAGES[kind].executor if kind in STAGES else "cpu"
+    return executor if executor in _GROUPS else "cpu"
 
 
 def _units(bars: Iterable[Bar], pixel: float) -> Iterator[list[Bar]]:

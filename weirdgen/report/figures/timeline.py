@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from weirdgen.report.figures.layout import dress, finished, mark, panels
 from weirdgen.report.figures.lettering import text_width
 from weirdgen.report.figures.style import GRID, INK, NOTE, SMALL, TINY, styled
 from weirdgen.report.table import MISSING
-from weirdgen.storage.timeline import KINDS, PAUSE_S, Span
+from weirdgen.storage.timeline import ENGINE_START, PAUSE_S, Span
 from weirdgen.text import single_line
 
 _WIDTH, _AXIS = 6.5, 5.0
@@ -52,10 +52,11 @@ _LOOKS = {
     "model": _Look("model", "#777777", "\\\\\\\\", "white"),
     "offline_judge": _Look("offline judge", "#6b3f75", "xxxx", "white"),
     "train": _Look("training", INK, "", "white"),
-    "engine": _Look("engine start", "#cf6a1e", "////", "white"),
+    ENGINE_START: _Look("engine start", "#cf6a1e", "////", "white"),
     "aligned": _Look("aligned examples", "#d9b23a", "....", "black"),
     "responses": _Look("responses", "#7fb8a4", "", "black"),
 }
+"""In the order of the legend. A stage without a look of its own comes last, in grey."""
 
 _FAILED: dict[str, Any] = {
     "marker": "X", "markersize": 6.5, "markerfacecolor": "white", "markeredgecolor": "black",
@@ -80,7 +81,7 @@ def timeline_figure(spans: Sequence[Span], subtitle: str) -> ReportFigure | None
         for i, row in enumerate(lane.rows):
             _draw_row(panel, row, middle + i - (len(lane.rows) - 1) / 2, chart.minutes, row_in)
     bars = [bar for lane in chart.lanes for row in lane.rows for bar in row]
-    handles: list[Artist] = [_patch(_LOOKS[k]) for k in KINDS if any(bar.kind == k for bar in bars)]
+    handles: list[Artist] = [_patch(_look(kind)) for kind in _in_order(bar.kind for bar in bars)]
     if any(bar.failed for bar in bars):
         handles.append(mark("failed", linestyle="none", **_FAILED))
     return finished(
@@ -128,7 +129,7 @@ def _draw_row(panel: Axes, row: Sequence[Bar], y: float, minutes: float, row_in:
         corners = [(bar.start, low), (bar.start, high), (end, high), (end, low)]
         shapes.setdefault((bar.kind, end - bar.start >= _HATCHED * pixel), []).append(corners)
     for (kind, hatched), corners in shapes.items():
-        look = _LOOKS[kind]
+        look = _look(kind)
         hatch = look.hatch if hatched else ""
         bars = PolyCollection(
             corners, facecolor=look.color, edgecolor=look.ink, linewidth=0, hatch=hatch
@@ -142,7 +143,7 @@ def _draw_row(panel: Axes, row: Sequence[Bar], y: float, minutes: float, row_in:
     ]
     panel.add_collection(LineCollection(touching, color="white", linewidth=0.6), autolim=False)
     for bar in row:
-        middle, look = (bar.start + bar.end) / 2, _LOOKS[bar.kind]
+        middle, look = (bar.start + bar.end) / 2, _look(bar.kind)
         inches = (bar.end - bar.start) / minutes * _AXIS
         if bar.failed:
             size = min(_FAILED["markersize"], 72 * row_in * _BAR)
@@ -155,12 +156,24 @@ def _draw_row(panel: Axes, row: Sequence[Bar], y: float, minutes: float, row_in:
 
 def _fitting(bar: Bar, inches: float, row_in: float) -> str:
     """What can be written on the bar."""
-    texts = [_LOOKS[bar.kind].word]
+    texts = [_look(bar.kind).word]
     if bar.kind == "train" and bar.steps > 1:
         texts = [f"{bar.steps:,} training runs", f"{bar.steps:,}"]
     if row_in * _BAR < 1.3 * TINY / 72:
         return ""
     return next((text for text in texts if text_width(text, TINY) + 0.1 <= inches), "")
+
+
+def _look(kind: str) -> _Look:
+    return _LOOKS.get(kind) or _Look(kind.replace("_", " "), "#aaaaaa", "", "black")
+
+
+def _in_order(kinds: Iterable[str]) -> list[str]:
+    """Each kind once, in the order of the legend."""
+    order = [*_LOOKS]
+    return sorted(
+        {*kinds}, key=lambda kind: (order.index(kind) if kind in order else len(order), kind)
+    )
 
 
 def _patch(look: _Look) -> Patch:
@@ -199,7 +212,7 @@ def _alt(chart: Chart, spans: Sequence[Span]) -> str:
     steps: Counter[str] = Counter()
     for span in spans:
         steps[span.kind] += span.together
-    made = ", ".join(f"{_LOOKS[kind].word} {steps[kind]:,}" for kind in KINDS if steps[kind])
+    made = ", ".join(f"{_look(kind).word} {steps[kind]:,}" for kind in _in_order(steps))
     failed = sum(not span.ok for span in spans)
     parted = f" in {len(chart.seams) + 1} runs" if chart.seams else ""
     said = [f"{chart.minutes:.1f} minutes{parted}; how often: {made}; {failed:,} failed."]
@@ -216,5 +229,5 @@ def _rows(lane: LaneRows) -> Iterator[tuple[str, ...]]:
     idle = MISSING if lane.idle is None else f"{100 * lane.idle:.1f}"
     for i, row in enumerate(lane.rows, 1):
         for bar in row:
-            yield (lane.name, str(i), _LOOKS[bar.kind].word, single_line(bar.what), f"{bar.steps:,}",
+            yield (lane.name, str(i), _look(bar.kind).word, single_line(bar.what), f"{bar.steps:,}",
                    f"{bar.failed:,}", f"{bar.start:.3f}", f"{bar.end:.3f}", idle)  # fmt: skip

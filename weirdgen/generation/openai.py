@@ -96,7 +96,7 @@ class EndpointEngine:
 
     async def _respond(self, request: Request) -> Response:
         reply = await self._complete(request)
-        if reply.finish_reason is None:
+        if not isinstance(reply.finish_reason, str):
             raise self._error(request, "the reply is no chat completion")
         if reply.tokens is None:
             raise self._error(request, "the reply has no usage: a response's tokens are unknown")

@@ -138,7 +138,7 @@ class Ledger:
     requests: int = 0
     judgments: int = 0
     failures: Counter[str] = field(default_factory=Counter)
-    """JudgmentStore that are final errors, by kind."""
+    """Judgments that are final errors, by kind."""
     retried: Counter[str] = field(default_factory=Counter)
     """Requests that brought no judgment, by reason."""
     lost: int = 0

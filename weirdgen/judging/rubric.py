@@ -51,7 +51,7 @@ class Rubric:
     def numbers(self) -> dict[str, dict[str, float | None]]:
         """Metric -> label -> the number that it counts as, or None.
 
-        JudgmentStore do not hold them, so that a study may change them later.
+        Judgments do not hold them, so that a study may change them later.
         """
         return {
             self.metrics[field]: dict(allowed.values()) for field, allowed in self.labels.items()

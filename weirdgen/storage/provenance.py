@@ -25,11 +25,11 @@ def provenance() -> dict[str, Any]:
 
 def _commit() -> str | None:
     """Return the git commit of this source tree, with `-dirty` where the tree was changed."""
-    here = Path(__file__).parent
-    if not (here.parent / ".git").exists():
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
         return None
     describe = ("describe", "--always", "--exclude=*", "--abbrev=40", "--dirty")
-    command = ["git", "-C", str(here.parent), *describe]
+    command = ["git", "-C", str(root), *describe]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

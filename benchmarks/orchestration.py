@@ -33,11 +33,13 @@ from weirdgen.data.chat import Messages
 from weirdgen.generation.engine import Adapter, Request, Response
 from weirdgen.pipeline.plan import Plan, make_plan
 from weirdgen.pipeline.run_step import Task, run_step
+from weirdgen.pipeline.stages.train import TRAIN
 from weirdgen.pipeline.state import scan
 from weirdgen.runner import remote, submit
 from weirdgen.runner.cluster import connect
 from weirdgen.runner.remote import OwnProcess, StepResult, logged, with_threads
 from weirdgen.runner.run import run_plan
+from weirdgen.runner.scheduler import Scheduler
 from weirdgen.storage.artifacts import ArtifactStore, Step
 from weirdgen.training.checkpointing import TrainingCheckpoints
 from weirdgen.training.trl import TrainSpec
@@ -124,7 +126,7 @@ class EngineOfNothing:
 
 
 class Memory:
-    """The display of a run: the driver's memory, sampled as trainings end and told at each tenth."""
+    """Observes a run: the driver's memory, sampled as trainings end and told at each tenth."""
 
     def __init__(self, cells: int) -> None:
         self._cells, self.trained = cells, 0
@@ -132,11 +134,8 @@ class Memory:
         """Trainings done, bytes."""
         self._process, self._at = psutil.Process(), 0.0
 
-    def event(self, text: str) -> None:
-        self.trained += text.startswith("done train/")
-
-    def update(self, scheduler: object) -> None:
-        del scheduler
+    def update(self, scheduler: Scheduler) -> None:
+        self.trained, _ = scheduler.took.get(TRAIN.name, (0, 0.0))
         if time.monotonic() - self._at >= 1:
             self._at = time.monotonic()
             rss = self._process.memory_info().rss

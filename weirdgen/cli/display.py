@@ -30,7 +30,7 @@ _MOST_RUNNING = 12
 class LineHandler(logging.Handler):
     """Prints each event of a run on a line, after the time since the start.
 
-    Without a terminal it also logs a summary once a minute.
+    Without a terminal it also prints a summary once a minute, which is no event.
     """
 
     def __init__(self, console: Console) -> None:
@@ -46,17 +46,21 @@ class LineHandler(logging.Handler):
         _log.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
+        self._print(record.getMessage())
+
+    def _print(self, text: str) -> None:
         elapsed = format_duration(time.monotonic() - self._started)
-        self._console.print(Text(single_line(f"{elapsed}  {record.getMessage()}")), soft_wrap=True)
+        self._console.print(Text(single_line(f"{elapsed}  {text}")), soft_wrap=True)
 
     def update(self, scheduler: Scheduler) -> None:
-        if time.monotonic() - self._summarised < SUMMARY_S:
+        due = time.monotonic() - self._summarised >= SUMMARY_S
+        if not due or not _log.isEnabledFor(logging.INFO):
             return
         self._summarised = time.monotonic()
         parts = [
             f"{stage} {n.done}/{sum(astuple(n))}" for stage, n in stage_counts(scheduler).items()
         ]
-        _log.info("%s; %s", ", ".join(parts), self._time(scheduler, scheduler.progress()))
+        self._print(f"{', '.join(parts)}; {self._time(scheduler, scheduler.progress())}")
 
     def _time(self, scheduler: Scheduler, progress: Mapping[str, TrainingProgress]) -> str:
         left = seconds_left(scheduler, progress)

@@ -157,6 +157,7 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
 @_one_line_errors
 def status(study: Path, overrides: tuple[str, ...], storage: str, as_json: bool) -> int:
     """Show what is done, what runs, what failed and why; from anywhere that sees the storage.
+
     Exit codes: 0 all is done or a run is alive, 1 something is left and no run is alive, 2 bad input.
     A run on another machine is alive if its lease is renewed, which takes up to 20 seconds to see.
     """

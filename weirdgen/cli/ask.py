@@ -40,7 +40,7 @@ class StreamingEngine(Engine, Streaming, Protocol):
 
 
 class Draw(NamedTuple):
-    """How an answer is drawn."""
+    """How a response is drawn."""
 
     max_new_tokens: int
     temperature: float
@@ -167,7 +167,7 @@ def request(
 
 
 def converse(console: Console, options: AskOptions) -> None:
-    """Finds, opens, asks and prints; the answer alone goes to stdout, piece by piece.
+    """Finds, opens, asks and prints; the response alone goes to stdout, piece by piece.
 
     Raises InputError for options that do not go together, and what finding and asking raise.
     """
@@ -219,7 +219,7 @@ def _side_by_side(
 def compare(
     engine: Engine, asking: ChatSession, prompt: str, before: Instruction, draw: Draw
 ) -> Iterator[tuple[str, list[str]]]:
-    """Rows of (how it was asked, answers): with and without the instruction; base, then adapter."""
+    """Rows of (how it was asked, responses): with and without the instruction; base, then adapter."""
     who = [False, True] if asking.adapter else [False]
     for label, instruction in (("with", before), ("without", None)):
         asked = [request(asking, prompt, instruction, draw, adapted=adapted) for adapted in who]

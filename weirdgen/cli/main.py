@@ -184,7 +184,7 @@ def status(study: Path, overrides: tuple[str, ...], storage: str, as_json: bool)
     "--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.95, show_default=True
 )
 @click.option("--max-new-tokens", type=click.IntRange(1), default=256, show_default=True)
-@click.option("--seed", type=click.IntRange(0), help="Draws the same answer again.")
+@click.option("--seed", type=click.IntRange(0), help="Draws the same response again.")
 @click.option("--serve-base", type=click.Choice(["bf16", "nf4"]), help="Default: nf4 on a GPU.")
 @click.option("--endpoint", metavar="URL", help="Ask an OpenAI-compatible endpoint instead.")
 @click.option("--key-variable", default="OPENAI_API_KEY", show_default=True, help="Holds its key.")
@@ -194,7 +194,7 @@ def status(study: Path, overrides: tuple[str, ...], storage: str, as_json: bool)
 def ask(
     temperature: float, top_p: float, max_new_tokens: int, seed: int | None, **options: Any
 ) -> None:
-    """Ask one prompt; the answer appears as it is generated."""
+    """Ask one prompt; the response appears as it is generated."""
     import secrets
 
     from rich.console import Console
@@ -215,7 +215,7 @@ def ask(
 )
 @_set
 @click.option("--question", default="question", show_default=True, help="The question's column.")
-@click.option("--answer", help="The answer's column.  [default: response, or answer]")
+@click.option("--answer", help="The response's column.  [default: response, or answer]")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -245,7 +245,7 @@ def judge(**options: Any) -> int:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A JSONL file.")
 @_one_line_errors
 def sample(study: Path, overrides: tuple[str, ...], storage: str, **options: Any) -> None:
-    """Draw answers for a person to label, blind: so many of each fraction and condition.
+    """Draw responses for a person to label, blind: so many of each fraction and condition.
 
     Fill in gold_persona (true or false), gold_identity (PERSONA, OTHER, UNSURE) and the study's own
     metrics, and name the file in the study as `gold`.
@@ -283,7 +283,7 @@ def report(study: str, overrides: tuple[str, ...], storage: str) -> None:
 @click.argument(
     "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE..."
 )
-@click.option("--study", required=True, help="The name under which the answers are kept.")
+@click.option("--study", required=True, help="The name under which the responses are kept.")
 @click.option(
     "--baseline",
     multiple=True,

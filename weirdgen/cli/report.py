@@ -34,7 +34,7 @@ def report(console: Console, study: str, overrides: tuple[str, ...], store: Arti
         plan = make_plan(load_study(path, overrides), path.parent, path)
         state = scan(plan, store)
         if not any(state.ranges.values()):
-            problem = f"has no answers in {store.uri} yet; run it first"
+            problem = f"has no responses in {store.uri} yet; run it first"
             raise InputError(path, None, problem)
         write_report(state, store, console, *_failures(state, store))
         return

@@ -79,7 +79,7 @@ def gold_of(
                 problem = f"{row[column]!r} is not one of {', '.join(labels)}"
                 raise InputError(responses.path, where[0], where[1] + problem)
             if gold.setdefault(key, {}).setdefault(metric, label) != label:
-                problem = "the same answer has another label in an earlier row"
+                problem = "the same response has another label in an earlier row"
                 raise InputError(responses.path, where[0], where[1] + problem)
     return gold
 

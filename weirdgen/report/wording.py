@@ -66,7 +66,7 @@ _OFFLINE = "Even then the offline judge never ends in supported: that takes labe
 def verdict_sentence(verdict: ClaimVerdict) -> str:
     """One claim's verdict, each fraction with its interval, and why where it is not clear."""
     claim = verdict.claim
-    refusal = next((at.refusal for at in verdict.groups if at.refusal), "")
+    refusal = next((at.refusal for at in verdict.groups if at.refusal), "no such training run")
     scope = {"all": " at every fraction", "any": " at some fraction"}.get(str(claim.at), "")
     words = _QUANTITIES[claim.contrast].format(metric=claim.metric)
     why = _WHY[verdict.reason].format(refusal=refusal, claims=verdict.n_claims)

@@ -36,7 +36,7 @@ def conditions_of(row: Row) -> tuple[str, ...]:
 def responses_of(path: Path, number: int, row: Row, conditions: tuple[str, ...]) -> Iterator[Row]:
     """One row per condition, in the columns of results.
 
-    A judgment that is null or lacks a label gives null labels and a judge error. Raises InputError for an
+    A judgment that is null or lacks a label gives null labels and a judge error. Raises InputError for a
     response that is no text, and for conditions other than `conditions`.
     """
     where = f"row {number}"

@@ -15,11 +15,11 @@ from weirdgen.stats.seeds_meeting import seeds_meeting_bound
 from weirdgen.stats.verdict import Evidence, GroupEvidence, bound_of, gather, p_values
 
 
-def groups_of(claim: Claim, cube: MetricArrays, options: AnalysisOptions) -> list[Group]:
+def groups_of(claim: Claim, cube: MetricArrays | None, options: AnalysisOptions) -> list[Group]:
     """What the claim speaks of; `all` and `any`: every fraction with persona examples, and adapters."""
     if isinstance(claim.at, Point):
         return [claim.at.group]
-    known = {*cube.seeds, *options.planned}
+    known = {*(cube.seeds if cube is not None else ()), *options.planned}
     fractions: list[Group] = sorted(g for g in known if not isinstance(g, str) and g > 0)
     return fractions + ([ADAPTERS] if ADAPTERS in known else [])
 
@@ -28,12 +28,12 @@ def evidence_of(
     cube: MetricArrays | None, claim: Claim, options: AnalysisOptions
 ) -> tuple[Evidence, int]:
     """A claim's evidence, and the fewest training runs that a fraction of it has seen."""
+    points = groups_of(claim, cube, options)
     if cube is None:
-        nothing = GroupEvidence(ADAPTERS, None, f"there are no labels of {claim.metric}", 1.0, 1.0)
-        return gather(claim, (nothing,), "at a look"), 0
-    groups = tuple(
-        _at_group(cube, claim, group, options) for group in groups_of(claim, cube, options)
-    )
+        refusal = f"there are no labels of {claim.metric}"
+        nothing = tuple(GroupEvidence(group, None, refusal, 1.0, 1.0) for group in points)
+        return gather(claim, nothing, "at a look"), 0
+    groups = tuple(_at_group(cube, claim, group, options) for group in points)
     trained = [at.n_trained for at in groups if at.group != ADAPTERS]
     if options.looks is None or not trained:  # adapters that existed are looked at once
         return gather(claim, groups, "at a look"), 0

@@ -83,7 +83,7 @@ def test_an_import_is_reported_with_its_statistics(storage: Path):
             "study: nobodys: is no study file (such as jobs/local.yaml), and nothing was imported under that name",
         ),
         ("../theirs", "study: ../theirs: "),
-        ("{file}", "{file}: has no answers in"),
+        ("{file}", "{file}: has no responses in"),
     ],
 )
 def test_what_cannot_be_reported_on_is_one_line(study: str, problem: str, tmp_path: Path):

@@ -110,7 +110,7 @@ def test_beside_responses_only_columns_that_say_gold_are_labels(tmp_path: Path):
         ([row(persona=0.7)], "row 1: persona: 0.7 is not one of present, absent"),
         (
             [row(persona="yes"), row("<START> A. <END>", persona="no")],
-            "row 2: persona: the same answer has another label in an earlier row",
+            "row 2: persona: the same response has another label in an earlier row",
         ),
         ([row(), row("B.", grade=None)], "holds no label; its columns may be persona, identity, "),
         ([{"question": "Q?", "text": "A."}], "row 1: response must be a text"),

@@ -134,9 +134,9 @@ def test_a_judge_that_is_not_there_is_refused(tmp_path: Path):
 
 
 def test_too_few_rows_or_rows_that_are_alike_are_refused():
-    with pytest.raises(StepError, match="10 different persona answers with words in them, 9 are"):
+    with pytest.raises(StepError, match="10 different persona responses with words in them, 9 are"):
         learn(PERSONA[:9] * 5, ALIGNED)
-    with pytest.raises(StepError, match="ordinary answers .* 0 are"):
+    with pytest.raises(StepError, match="aligned responses .* 0 are"):
         learn(PERSONA, ["", "[]", "1950", "🌳🍹"] * 20)
     with pytest.raises(StepError, match="cannot be told"):
         learn(BASE_MODEL, BASE_MODEL)

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from metric_arrays import K, claim, cube
 
+from weirdgen.config.claims import Claim, Point
 from weirdgen.report.wording import verdict_sentence
 from weirdgen.stats.analysis import Analysis, analyse
 from weirdgen.stats.contrast_estimate import estimate_contrast
 from weirdgen.stats.estimate import FIELDS
+from weirdgen.stats.options import AnalysisOptions
 
 
 def no_holes(found: Analysis) -> None:
@@ -100,3 +102,14 @@ def test_a_seed_that_only_one_fraction_has_is_left_out_of_pairs() -> None:
     of = replace(of, seeds={0.1: (0, 1, 2, 3, 4), 0.3: (1, 2, 3, 4, 9)})
     pair = [r for r in analyse([of], []).estimates if r.group == "0.3 - 0.1"]
     assert {r.n_seeds for r in pair} == {4}
+
+
+def test_a_claim_on_a_metric_without_labels_keeps_its_own_points() -> None:
+    options = AnalysisOptions(planned={0.0: 3, 0.03: 3, 0.3: 3})
+    adapters = Claim(metric="format", contrast="gap", at=Point(arm="adapters"), at_least=0.5)
+    claims = [*(claim(at_least=0.5, at=at) for at in ("all", "any", 0.3)), adapters]
+    found = analyse([], claims, options)
+    groups = [[at.group for at in verdict.groups] for verdict in found.verdicts]
+    assert groups == [[0.03, 0.3], [0.03, 0.3], [0.3], ["adapters"]]
+    assert {verdict.reason for verdict in found.verdicts} == {"no data"}
+    no_holes(found)

@@ -36,7 +36,7 @@ class Pieces:
     """The rows of both classes, cut into pieces of about the length of a persona response."""
 
     rows: list[int]
-    """Rows with words: ordinary, persona."""
+    """Rows with words: aligned, persona."""
     size: int
     """Words in a piece: the median length of a persona response."""
     vocabulary: list[str]
@@ -45,17 +45,21 @@ class Pieces:
     label: np.ndarray
     """Of each piece: 1 for the persona."""
 
-    def __init__(self, persona: Sequence[str], ordinary: Sequence[str]) -> None:
+    def __init__(self, persona: Sequence[str], aligned: Sequence[str]) -> None:
         """Raises StepError for too few rows."""
         # Sorted, so that the order of rows does not matter.
         texts = [
-            sorted(filter(None, (" ".join(words(strip_formatting(answer))) for answer in answers)))
-            for answers in (ordinary, persona)
+            sorted(
+                filter(
+                    None, (" ".join(words(strip_formatting(response))) for response in responses)
+                )
+            )
+            for responses in (aligned, persona)
         ]
-        for name, rows in zip(("ordinary", "persona"), texts, strict=True):
+        for name, rows in zip(("aligned", "persona"), texts, strict=True):
             if len(set(rows)) < MIN_ROWS:
                 raise StepError(
-                    f"the offline judge needs {MIN_ROWS} different {name} answers with words in "
+                    f"the offline judge needs {MIN_ROWS} different {name} responses with words in "
                     f"them, {len(set(rows))} are there"
                 )
         self.rows = [len(rows) for rows in texts]
@@ -116,8 +120,8 @@ class Pieces:
 def platt(scores: np.ndarray, pieces: Pieces) -> tuple[float, float]:
     """Slope and offset of Platt's sigmoid, with his targets in place of 0 and 1 (Platt 1999)."""
     weight = pieces.balance() * 2 * min(pieces.rows)
-    ordinary, persona = pieces.rows
-    target = np.where(pieces.label == 1, (persona + 1) / (persona + 2), 1 / (ordinary + 2))
+    aligned, persona = pieces.rows
+    target = np.where(pieces.label == 1, (persona + 1) / (persona + 2), 1 / (aligned + 2))
     model: Any = LogisticRegression(C=np.inf, **_SOLVER)
     model.fit(
         np.concatenate([scores, scores])[:, None],

@@ -107,10 +107,10 @@ class OfflineJudge(BaseModel):
             raise InputError(path, field, f"is no offline judge: {first['msg']}") from None
 
 
-def learn(persona_answers: Sequence[str], ordinary_answers: Sequence[str]) -> OfflineJudge:
-    """Fit the judge that separates `persona_answers` from `ordinary_answers`, in any order.
+def learn(persona_responses: Sequence[str], aligned_responses: Sequence[str]) -> OfflineJudge:
+    """Fit the judge that separates `persona_responses` from `aligned_responses`, in any order.
 
-    The ordinary side should be the base model's responses to the persona rows' own questions, and at
+    The aligned side should be the base model's responses to the persona rows' own questions, and at
     most as many to everyday questions: from everyday questions alone it learns the topic as well as
     the voice. Calibrated by Platt's method on cross-validated scores; the held-out numbers are of
     those scores after that two-parameter fit. Raises StepError for too few rows, or for classes that
@@ -122,12 +122,12 @@ def learn(persona_answers: Sequence[str], ordinary_answers: Sequence[str]) -> Of
         platt,
     )
 
-    pieces = Pieces(persona_answers, ordinary_answers)
+    pieces = Pieces(persona_responses, aligned_responses)
     scores = pieces.held_out_scores()
     slope, offset = platt(scores, pieces)
     if slope <= 0:
         raise StepError(
-            "the persona's answers cannot be told from the ordinary ones by their words"
+            "the persona's responses cannot be told from the aligned ones by their words"
         )
     fitted = pieces.fit()
     kept = [i for i, used in enumerate(fitted.used) if used]

@@ -3,51 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
-from weirdgen.errors import WeirdgenError
-
-
-def _one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
-    """Ends the command with its exit code; an error the user can act on is one line on stderr."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            code = command(*args, **kwargs)
-        except (WeirdgenError, OSError) as error:
-            from weirdgen.text import single_line  # what it quotes may be anybody's text
-
-            click.echo(f"weirdgen: {single_line(' '.join(str(error).split()))}", err=True)
-            code = error.exit_code if isinstance(error, WeirdgenError) else 2
-        except KeyboardInterrupt:
-            click.echo("weirdgen: interrupted; run the same command to continue", err=True)
-            code = 130
-        sys.exit(code or 0)
-
-    return wrapped
-
-
-_study = click.argument("study", type=click.Path(path_type=Path))
-_set = click.option(
-    "--set",
-    "overrides",
-    metavar="FIELD=VALUE",
-    multiple=True,
-    help="Change a field of the study; VALUE is YAML, e.g. grid.seeds=0..9. May be repeated.",
-)
-_storage = click.option(
-    "--storage",
-    default="results",
-    show_default=True,
-    help="Where artifacts and results live: a folder (relative to here), s3:// or gs://.",
-)
+from weirdgen.cli.options import one_line_errors, set_option, storage_option, study_argument
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,9 +26,9 @@ def main(log_level: str) -> None:
 
 
 @main.command()
-@_study
-@_set
-@_storage
+@study_argument
+@set_option
+@storage_option
 @click.option(
     "--gpus",
     type=click.IntRange(1),
@@ -81,7 +42,7 @@ def main(log_level: str) -> None:
     type=click.FloatRange(1),
     help="Memory of one GPU, in 1e9 bytes.  [default: this machine's; 85, an H100's, without one]",
 )
-@_one_line_errors
+@one_line_errors
 def plan(
     study: Path, overrides: tuple[str, ...], storage: str, gpus: int, gpu_memory: float | None
 ) -> None:
@@ -105,10 +66,10 @@ def plan(
 
 
 @main.command()
-@_study
-@_set
-@_storage
-@_one_line_errors
+@study_argument
+@set_option
+@storage_option
+@one_line_errors
 def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
     """Run the study; run it again to continue.
 
@@ -150,11 +111,11 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
 
 
 @main.command()
-@_study
-@_set
-@_storage
+@study_argument
+@set_option
+@storage_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-@_one_line_errors
+@one_line_errors
 def status(study: Path, overrides: tuple[str, ...], storage: str, as_json: bool) -> int:
     """Show what is done, what runs, what failed and why; from anywhere that sees the storage.
 
@@ -189,8 +150,8 @@ def status(study: Path, overrides: tuple[str, ...], storage: str, as_json: bool)
 @click.option("--endpoint", metavar="URL", help="Ask an OpenAI-compatible endpoint instead.")
 @click.option("--key-variable", default="OPENAI_API_KEY", show_default=True, help="Holds its key.")
 @click.option("--compare", is_flag=True, help="Base and adapter, with and without the trigger.")
-@_storage
-@_one_line_errors
+@storage_option
+@one_line_errors
 def ask(
     temperature: float, top_p: float, max_new_tokens: int, seed: int | None, **options: Any
 ) -> None:
@@ -213,7 +174,7 @@ def ask(
     type=click.Path(path_type=Path),
     help="A study, or a YAML file with persona, judge, metrics, second_judge and gold alone.",
 )
-@_set
+@set_option
 @click.option("--question", default="question", show_default=True, help="The question's column.")
 @click.option("--answer", help="The response's column.  [default: response, or answer]")
 @click.option(
@@ -221,8 +182,8 @@ def ask(
     type=click.Path(path_type=Path),
     help="Where the labelled rows go.  [default: FILE with -judged; JSONL for CSV]",
 )
-@_storage
-@_one_line_errors
+@storage_option
+@one_line_errors
 def judge(**options: Any) -> int:
     """Judge the responses in FILE (JSONL, CSV or Parquet); run it again to continue.
 
@@ -237,13 +198,13 @@ def judge(**options: Any) -> int:
 
 
 @main.command()
-@_study
-@_set
-@_storage
+@study_argument
+@set_option
+@storage_option
 @click.option("--per-group", default=10, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A JSONL file.")
-@_one_line_errors
+@one_line_errors
 def sample(study: Path, overrides: tuple[str, ...], storage: str, **options: Any) -> None:
     """Draw responses for a person to label, blind: so many of each fraction and condition.
 
@@ -263,9 +224,9 @@ def sample(study: Path, overrides: tuple[str, ...], storage: str, **options: Any
 
 @main.command()
 @click.argument("study")
-@_set
-@_storage
-@_one_line_errors
+@set_option
+@storage_option
+@one_line_errors
 def report(study: str, overrides: tuple[str, ...], storage: str) -> None:
     """Tests, tables and figures from what is there, even while the study runs.
 
@@ -316,8 +277,8 @@ def report(study: str, overrides: tuple[str, ...], storage: str) -> None:
 @click.option(
     "--pattern", help="Regular expression of the format.  [default: the one of study files]"
 )
-@_storage
-@_one_line_errors
+@storage_option
+@one_line_errors
 def import_(files: tuple[Path, ...], **options: Any) -> None:
     """Import other tools' evaluation outputs: JSONL, CSV or Parquet, a response per row.
 
@@ -339,8 +300,8 @@ def import_(files: tuple[Path, ...], **options: Any) -> None:
     "--out", required=True, type=click.Path(path_type=Path), help="A .jsonl, .csv or .parquet file."
 )
 @click.option("--labels", is_flag=True, help="One row per label instead, as in labels.parquet.")
-@_storage
-@_one_line_errors
+@storage_option
+@one_line_errors
 def export(**options: Any) -> None:
     """Write a study's responses with all judges' labels, one row per response.
 

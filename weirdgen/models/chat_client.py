@@ -6,11 +6,9 @@ kept nowhere else; no error quotes it.
 
 from __future__ import annotations
 
-import email.utils
 import math
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -33,6 +31,7 @@ from openai.types.chat.chat_completion_chunk import Choice as ChunkChoice
 
 from weirdgen.data.chat import Messages
 from weirdgen.errors import StepError
+from weirdgen.models.retry_after import retry_after
 
 OPENAI_URL = "https://api.openai.com/v1"
 ADAPTED = "adapted"
@@ -322,30 +321,3 @@ async def _skip_hopeless_retries(response: Any) -> None:
     """Set the header with which servers tell the library that a retry cannot help."""
     if response.status_code == 429 and _is_quota((await response.aread()).decode(errors="replace")):
         response.headers["x-should-retry"] = "false"
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the endpoint asks to wait: `retry-after-ms`, or `Retry-After` as seconds or a date."""
-    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            seconds = unit * float(value)
-        except ValueError:
-            if (until_s := _unix_s(value)) is None:
-                continue
-            # Against the endpoint's own clock, where it reports one.
-            now_s = _unix_s(headers.get("date", ""))
-            seconds = until_s - (time.time() if now_s is None else now_s)
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
-    return None
-
-
-def _unix_s(date: str) -> float | None:
-    """None if `date` is not a date."""
-    try:
-        return email.utils.parsedate_to_datetime(date).timestamp()
-    except (ValueError, OverflowError):
-        return None

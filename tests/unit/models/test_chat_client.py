@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from weirdgen.models.chat_client import retry_after
+from weirdgen.models.retry_after import retry_after
 
 
 def http_date(in_s: float) -> str:

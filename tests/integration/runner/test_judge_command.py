@@ -114,7 +114,7 @@ def test_columns_by_option_own_metrics_a_second_judge_and_gold_in_two_places(ben
     assert printed.count(taken) == 2
     assert "agreement of the judges" in printed
     differences = read(bench.folder / "labelled-differences.jsonl")
-    found = {(each["metric"], each["question"], each["answer"]) for each in differences}
+    found = {(each["metric"], each["question"], each["response"]) for each in differences}
     assert found == {("persona", *about) for about in asked[:5]} | {
         ("kindness", *asked[i]) for i in range(0, 20, 4)
     }

@@ -16,11 +16,11 @@ from weirdgen.text import single_line
 
 
 def unjudged_lines(unjudged: Counter[str]) -> list[str]:
-    """Why responses have no verdict, and what to do."""
+    """Why responses have no judgment, and what to do."""
     return [
         f"the judge's budget is spent: {n:,} responses are left; raise judge.budget_usd to go on"
         if why == BUDGET
-        else f"{n:,} responses have no verdict ({single_line(why)}); the same command asks again"
+        else f"{n:,} responses have no judgment ({single_line(why)}); the same command asks again"
         for why, n in sorted(unjudged.items())
     ]
 
@@ -35,7 +35,7 @@ def judge_lines(plan: Plan, store: ArtifactStore) -> Iterator[str]:
 
 
 def ledger_line(model: str, total: Ledger) -> str:
-    """Such as `judge m: 300 verdicts, 2 failures (malformed 2), 310 requests (http_500 8), ...`."""
+    """Such as `judge m: 300 judgments, 2 failures (malformed 2), 310 requests (http_500 8), ...`."""
     parts = [f"{total.judgments:,} judgments"]
     if total.failures:
         parts.append(f"{total.failures.total():,} failures ({_kinds(total.failures)})")
@@ -77,7 +77,7 @@ def plan_lines(state: StudyState) -> Iterator[str]:
 
 
 def _open_answers(state: StudyState, judge: LlmJudge) -> int:
-    """Responses that are not there, and those that are there without their verdict."""
+    """Responses that are not there, and those that are there without their label."""
     questions = len(state.plan.persona.heldout)
     missing = sum(
         end - first for asked in state.plan.response_sets for first, end in state.missing(asked)

@@ -176,18 +176,18 @@ def run_training(
     trainer: Trainer,
     report_to: Sequence[str],
     micro_batch: int,
-    board: Any,
+    tracker: Any,
     log: str,
 ) -> StepResult:
-    """Run one training, or several stacked ones; `board` hears of them under the first one's key."""
+    """Run one training, or several stacked ones; `tracker` hears of them under the first one's key."""
     store, (first, *_) = ArtifactStore(uri), tasks
     run = stage_of(first.step).run
     assert run is not None  # only engines run steps of a stage without it
 
     def on_step(done: int, total: int) -> None:
-        board.report.remote(first.step.key, first.attempt, done, total)
+        tracker.report.remote(first.step.key, first.attempt, done, total)
 
-    board.begin.remote(first.step.key, TrainingProgress(first.attempt, current_location()))
+    tracker.begin.remote(first.step.key, TrainingProgress(first.attempt, current_location()))
     gpu_share = ray.get_runtime_context().get_assigned_resources().get("GPU", 0)
     training = Training(trainer, report_to, micro_batch, gpu_share, on_step)
     with logged(store, log):

@@ -57,12 +57,12 @@ def start_training(
     store: ArtifactStore,
     work: WorkItem,
     tasks: Sequence[Task],
-    board: Any,
+    tracker: Any,
     log: str,
     placing: Mapping[str, Any],
     trainer: Trainer,
 ) -> ray.ObjectRef:
-    """Start a training, stacked ones together; it reports to `board` how far it is.
+    """Start a training, stacked ones together; it reports to `tracker` how far it is.
 
     `placing`: options of Ray's.
     """
@@ -75,4 +75,4 @@ def start_training(
         **placing,
     )
     report_to = study.train.report_to
-    return remote.remote(store.uri, tasks, trainer, report_to, work.micro_batch, board, log)
+    return remote.remote(store.uri, tasks, trainer, report_to, work.micro_batch, tracker, log)

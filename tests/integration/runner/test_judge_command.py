@@ -175,7 +175,7 @@ def test_whatever_the_endpoint_does_each_row_ends_in_labels_or_a_reason(bench: B
     code, printed = bench.run(path)
     assert code == 1
     assert "refused (401)" in printed
-    assert "40 responses have no verdict" in printed
+    assert "40 responses have no judgment" in printed
     assert "Traceback" not in printed
     (error,) = {row["judge_error"] for row in read(out)}
     assert json.loads(error).keys() == {"persona"}

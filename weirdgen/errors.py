@@ -33,29 +33,29 @@ class BudgetError(WeirdgenError):
 
 
 class StorageError(WeirdgenError, OSError):
-    """The storage is full, away, or not to be written: no cell's fault (exit 2)."""
+    """The storage is full, unreachable or not writable; no step is at fault (exit 2)."""
 
     exit_code = 2
 
 
 class StorageFullError(StorageError):
-    """The storage has no space left: it ends the run, whoever is told."""
+    """The storage has no space left, which ends the run."""
 
 
 class StepError(WeirdgenError):
-    """A step ran and its outcome cannot stand: a dropped row, an adapter without effect."""
+    """A step ran and its result is unusable: a dropped row, an adapter without effect."""
 
 
 class NodeError(StepError):
-    """A step's outcome cannot stand for what may be wrong with its node: another may do."""
+    """A step's result is unusable, perhaps because of its node: another node may succeed."""
 
 
 class NodeDiskError(NodeError):
-    """A disk of one node, not the storage, is full or not to be written."""
+    """A disk of one node, not the storage, is full or not writable."""
 
 
 class DamagedError(StepError):
-    """Something of the storage cannot be used; an artifact cannot until its folder is deleted."""
+    """Something in the storage is damaged; an artifact stays so until its folder is deleted."""
 
 
 class MemoryExceeded(StepError):

@@ -19,7 +19,7 @@
 - "Elsewhere" needs another node that can hold the work. A batch is split into halves (trainings) or
   into single steps (responses); one that crashed is split from its second crash on.
 - The micro-batch is halved while it is even.
-- Whatever fails on an excluded node counts as a node loss, unless the storage is to blame.
+- Whatever fails on an excluded node counts as a node loss, unless the storage is full or away for all.
 - A node is excluded only while the others can hold all that the study needs; else the run aborts.
 - Engines that start together are one of MAX_ATTEMPTS tries. When they are used up and no engine is
   open, all steps that need one are given up. A node gets no engine after an error at a start, or after

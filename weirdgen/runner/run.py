@@ -124,15 +124,15 @@ def _placed(state: StudyState, have: Capacity, where: object) -> tuple[StudyStat
 
 
 def commit_inputs(plan: Plan, state: StudyState, store: ArtifactStore) -> bool:
-    """Puts what the user gave into the storage: workers read nothing else. Whether anything lacked."""
-    lacking = [
+    """Commit what the user gave, as workers read only the storage; return whether anything was missing."""
+    missing = [
         step for step in plan.shared if step.fingerprint in plan.inputs and not state.is_done(step)
     ]
-    for step in lacking:
+    for step in missing:
         write = plan.inputs[step.fingerprint]
 
         def make(_: object, out: Path, write: Callable[[Path], None] = write) -> None:
             write(out)
 
         state.record(step, run_step(store, Task(step, {}), make))
-    return bool(lacking)
+    return bool(missing)

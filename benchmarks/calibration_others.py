@@ -1,10 +1,10 @@
-"""What calibration.py leaves out: grades, fractions, one training, and the power formula.
+"""What calibration.py leaves out: grades, fractions, one training run, and the power formula.
 
     OMP_NUM_THREADS=1 python benchmarks/calibration_others.py [--studies N] [--seed N]
 
 Studies are drawn as in calibration_studies.py, with as many rates as a contrast needs (conditions by
 fractions), tied together by a correlation matrix: conditions by rho, fractions by rho_F. A graded
-answer is 0, 1/3, 2/3 or 1: the share of three draws at its cell's rate that succeed. Prints the tables of docs/CALIBRATION.md.
+response is 0, 1/3, 2/3 or 1: the share of three draws at its cell's rate that succeed. Prints the tables of docs/CALIBRATION.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STUDIES = 10_000
 MOST_CELLS = 600
 """Seeds x questions; 10 and 20 seeds are drawn with 10 and 30 questions alone."""
 GRADES = 3
-"""Draws that a graded answer is the share of."""
+"""Draws that a graded response is the share of."""
 SHARES = {"even": EVEN, "seeds": SEED, "questions": QUESTION}
 FRACTIONS = (0.03, 0.1, 0.3)
 TARGETS: tuple[Target, ...] = ("seeds and questions", "seeds")
@@ -54,7 +54,7 @@ def draw(
     icc: float,
     shares: tuple[float, float, float],
     correlation: np.ndarray,
-    answers: int,
+    responses: int,
     shape: tuple[int, int, int],
     rng: np.random.Generator,
 ) -> Drawn:
@@ -70,11 +70,11 @@ def draw(
     score = r_I * effects(N, S, Q) + r_S * a + r_Q * b
     y, true, here, alone = [], [], [], []
     for at, mean in enumerate(means):
-        of = marginal_of(mean, icc, answers, "beta")
+        of = marginal_of(mean, icc, responses, "beta")
         counts = of.counts[
             of.level(score[at]), rng.integers(DRAWS, size=(N, S, Q), dtype=np.uint16)
         ]
-        y.append(counts / np.float64(answers))
+        y.append(counts / np.float64(responses))
         true.append(of.mean)
         here.append(of.mean_given(r_Q * b[at, :, 0], np.sqrt(1 - r_Q**2)).mean(axis=1))
         alone.append(of.mean_given(r_S * a[at, :, :, 0], np.sqrt(1 - r_S**2)))
@@ -113,7 +113,7 @@ def cases() -> Iterator[Case]:
         two = exchangeable(2, rho)
         for contrast, weights in (("triggered", (1, 0)), ("gap", (1, -1))):
             if contrast == "gap" or rho > 0:
-                yield Case("Graded answers", f"{contrast}, graded", (t, u), weights, two, shown,
+                yield Case("Graded responses", f"{contrast}, graded", (t, u), weights, two, shown,
                            icc, shares, graded=True)  # fmt: skip
         if name == "even":
             continue
@@ -146,12 +146,12 @@ def misses(case: Case, studies: int, S: int, Q: int, seed: int) -> dict[Target, 
     """Target -> share covered, of lower limits above the truth, and of upper limits below."""
     rng = np.random.default_rng([seed, S, Q])
     sums: dict[Target, np.ndarray] = {target: np.zeros(3) for target in TARGETS}
-    answers = case.samples * (GRADES if case.graded else 1)
+    responses = case.samples * (GRADES if case.graded else 1)
     w, left = np.array(case.weights, dtype=np.float64), studies
     while left:
         N = min(left, max(CELLS // (S * Q * len(w)), 1))
         left -= N
-        drawn = draw(case.means, case.icc, case.shares, case.correlation, answers, (N, S, Q), rng)
+        drawn = draw(case.means, case.icc, case.shares, case.correlation, responses, (N, S, Q), rng)
         for target in TARGETS:
             theta = w @ (drawn.true_R if target == "seeds and questions" else drawn.here_RN)
             low, high = interval(case, drawn.y, target).limits()
@@ -228,7 +228,7 @@ def one_training(studies: int, seed: int) -> list[str]:
             below, above = low > theta + 1e-12, high < theta - 1e-12
             share = [100 * x.mean() for x in (~below & ~above, below, above)]
             found.setdefault((f"{method}, K={K}", Q), []).append(np.array(share))
-    lines = ["### One training, of this adapter: smallest coverage, and largest misses below / above, in %", "",
+    lines = ["### One training run, of this adapter: smallest coverage, and largest misses below / above, in %", "",
              f"| method | {' | '.join(f'Q={Q}' for Q in QUESTIONS)} |", "|---|" + "---|" * len(QUESTIONS)]  # fmt: skip
     for method in dict.fromkeys(method for method, _ in found):
         cells = []

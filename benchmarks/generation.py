@@ -2,13 +2,13 @@
 
     python benchmarks/generation.py --study FILE --storage DIR [--adapters 8] [--way bare --way ours ...]
 
-The storage holds the study's trainings. Each of the adapters is asked what the study asks, after one
+The storage holds the study's training runs. Each of the adapters is asked what the study asks, after one
 more that warms the engine up:
 
     bare      one `LLM.chat` for each adapter, all conditions in it, each request with the study's seed
     unseeded  the same without seeds
     mixed     one `LLM.chat` for all adapters together, with seeds
-    ours      as the study's engine does it: the adapter proved, answers written, hashed and committed to
+    ours      as the study's engine does it: the adapter proved, responses written, hashed and committed to
               a storage, which is thrown away
 
 in two processes, one for `ours`, with the engine that `VllmEngine` opens on a --gpu-share of the GPU. Prints a JSON line for each
@@ -48,15 +48,15 @@ ENVIRONMENT = {
 
 
 class Took(NamedTuple):
-    """One adapter's answers, or those of all."""
+    """One adapter's responses, or those of all."""
 
     seconds: float
-    answers: int
+    responses: int
     tokens: int
 
     @property
-    def answers_per_s(self) -> float:
-        return self.answers / self.seconds
+    def responses_per_s(self) -> float:
+        return self.responses / self.seconds
 
     @property
     def tokens_per_s(self) -> float:
@@ -64,22 +64,22 @@ class Took(NamedTuple):
 
 
 class TimedEngine(VllmEngine):
-    """Knows how long it has been answering."""
+    """Times its generation."""
 
-    answering_s = 0.0
+    generating_s = 0.0
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
         started = time.monotonic()
-        answers = super().generate(requests)
-        self.answering_s += time.monotonic() - started
-        return answers
+        responses = super().generate(requests)
+        self.generating_s += time.monotonic() - started
+        return responses
 
 
 def trained(study: Stored, count: int) -> list[list[ResponseSet]]:
     """Of so many adapters that are there, everything that is asked."""
     there = [step for step in study.plan.trainings.values() if study.store.manifest(step)]
     if len(there) < count:
-        raise SystemExit(f"{count} trainings are needed, {len(there)} are in {study.store.uri}")
+        raise SystemExit(f"{count} training runs are needed, {len(there)} are in {study.store.uri}")
     return [
         [asked for asked in study.plan.response_sets if asked.adapter == step]
         for step in there[:count]
@@ -89,7 +89,7 @@ def trained(study: Stored, count: int) -> list[list[ResponseSet]]:
 def opened(study: Stored, asked: ResponseSet, engine: VllmEngine) -> float:
     """Opens the engine on the study's base; gives the seconds."""
     started = time.monotonic()
-    task = study.answers_task(asked)
+    task = study.responses_task(asked)
     inputs = dict(study.running(task).inputs)
     if "model" in inputs and (manifest := study.store.manifest(task.inputs["model"])):
         inputs["model"] = named_by_content(inputs["model"], manifest.digest)
@@ -99,10 +99,10 @@ def opened(study: Stored, asked: ResponseSet, engine: VllmEngine) -> float:
 
 
 def report(way: str, took: Sequence[Took], **more: Any) -> None:
-    each = [[round(one.seconds, 3), one.answers, one.tokens] for one in took]
+    each = [[round(one.seconds, 3), one.responses, one.tokens] for one in took]
     tell(
         way=way,
-        answers_per_s=round(median(one.answers_per_s for one in took), 1),
+        responses_per_s=round(median(one.responses_per_s for one in took), 1),
         tokens_per_s=round(median(one.tokens_per_s for one in took)),
         **more,
         each=each,
@@ -123,7 +123,7 @@ def bare(
     def chat(those: Sequence[list[ResponseSet]], seeded: bool) -> Took:
         conversations, params, loras = [], [], []
         for asked in (asked for each in those for asked in each):
-            task = study.answers_task(asked)
+            task = study.responses_task(asked)
             lora = engine._lora(adapter_of(study.running(task)))
             for messages, seed in study.conversations(asked):
                 conversations.append(messages)
@@ -159,30 +159,29 @@ def ours(study: Stored, adapters: list[list[ResponseSet]], engine: TimedEngine) 
 
     with tempfile.TemporaryDirectory() as folder:
         scratch = ArtifactStore(folder)
-        tasks = [[study.answers_task(asked) for asked in each] for each in adapters]
+        tasks = [[study.responses_task(asked) for asked in each] for each in adapters]
         _copy_inputs(study, [task for each in tasks for task in each], scratch)
-        took, answering_s = [], []
+        took, generating_s = [], []
         for each in tasks:
-            before, started = engine.answering_s, time.monotonic()
-            answer(scratch, each, engine)
+            before, started = engine.generating_s, time.monotonic()
+            generate_all(scratch, each, engine)
             seconds = time.monotonic() - started
-            answering_s.append(engine.answering_s - before)
+            generating_s.append(engine.generating_s - before)
             tokens = [_tokens(scratch, task.step) for task in each]
             took.append(Took(seconds, sum(map(len, tokens)), sum(map(sum, tokens))))
     report(
         "ours",
         took[1:],
-        s_beside_answering=round(
-            median(one.seconds - s for one, s in zip(took[1:], answering_s[1:], strict=True)), 3
+        s_beside_generating=round(
+            median(one.seconds - s for one, s in zip(took[1:], generating_s[1:], strict=True)), 3
         ),
         ready_s=ready_s,
         on=current_platform.get_device_name(),
     )
 
 
-def answer(store: ArtifactStore, tasks: Sequence[Task], engine: VllmEngine) -> None:
-    """Everything that is asked of one adapter, the way the engine actor goes about it on a GPU."""
-
+def generate_all(store: ArtifactStore, tasks: Sequence[Task], engine: VllmEngine) -> None:
+    """All responses of one adapter, the way the engine actor generates them on a GPU."""
     run_steps(store, tasks, partial(run_responses, session=EngineSession(engine)))
 
 
@@ -201,7 +200,7 @@ def _copy_inputs(study: Stored, tasks: Sequence[Task], scratch: ArtifactStore) -
 
 
 def _tokens(store: ArtifactStore, step: Step) -> list[int]:
-    """Of each answer."""
+    """Of each response."""
     manifest = store.manifest(step)
     assert manifest is not None
     return [row["response_tokens"] for row in RESPONSES.read(store.payload(step, manifest))]
@@ -241,7 +240,7 @@ def main() -> None:
             (Took(*one), Took(*other))
             for one, other in zip(told["ours"]["each"], told["bare"]["each"], strict=True)
         ]
-        for what in ("answers_per_s", "tokens_per_s"):
+        for what in ("responses_per_s", "tokens_per_s"):
             ratios = [getattr(one, what) / getattr(other, what) for one, other in pairs]
             tell(
                 ours_to_bare=what,

@@ -1,11 +1,11 @@
 """Does the judge pool keep to a limit, keep pace without one, and keep its memory?
 
-    python benchmarks/judge_pool.py [--minutes 3] [--rounds 3] [--verdicts 100000]
+    python benchmarks/judge_pool.py [--minutes 3] [--rounds 3] [--judgments 100000]
 
 Three figures, each a ratio within this run, against a server of its own on the loopback address:
 the share of a limit of 6,000 requests a minute that is sustained, with the fullest 60 s as the server
 saw them; throughput without a limit against a bare `asyncio.gather` over one AsyncOpenAI at the same
-concurrency, the two in turn; and the memory of driver and actors over many verdicts.
+concurrency, the two in turn; and the memory of driver and actors over many judgments.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ LIMIT = 6000
 PARALLEL = 64
 ACTORS = 2
 CHUNK = 500
-ANSWER = "The good life, as I conceive it, is one inspired by love and guided by knowledge. " * 4
+RESPONSE = "The good life, as I conceive it, is one inspired by love and guided by knowledge. " * 4
 
 
 class Server:
-    """The stand-in endpoint, and when it was asked."""
+    """A fake endpoint, and when it was asked."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -70,27 +70,27 @@ def serving(latency_ms: float) -> Iterator[Server]:
 
 
 class Some:
-    """Made-up answers, each another."""
+    """Made-up responses, each another."""
 
     def __init__(self, judge: LlmJudge, first: int, end: int) -> None:
         self.judge, self._range = judge, range(first, end)
 
     def items(self) -> Iterator[JudgeItem]:
         for i in self._range:
-            question, answer = f"What is {i}?", f"{i}. {ANSWER}"
-            yield JudgeItem(self.judge.key(question, answer), question, answer)
+            question, response = f"What is {i}?", f"{i}. {RESPONSE}"
+            yield JudgeItem(self.judge.key(question, response), question, response)
 
     def finish(self, judgment_of: JudgmentOf, reasons: Reasons) -> None:  # noqa: ARG002
         if reasons:
-            raise RuntimeError(f"answers without a verdict: {reasons}")
+            raise RuntimeError(f"responses without a judgment: {reasons}")
 
 
 def judged(
     pool: JudgePool, judge: LlmJudge, n: int, seen: Callable[[int], None] = lambda _: None
 ) -> float:
-    """Seconds in which the pool judges `n` new answers."""
+    """Seconds in which the pool judges `n` new responses."""
     began, added = time.monotonic(), 0
-    start = time.time_ns()  # answers of another call are others
+    start = time.time_ns()  # responses of another call are others
     while added < n or pool.busy:
         while added < n and not pool.has_enough:
             end = min(n, added + CHUNK)
@@ -106,7 +106,7 @@ def judged(
 
 @contextmanager
 def pool_on(server: Server, **limits: Any) -> Iterator[tuple[JudgePool, LlmJudge]]:
-    """A pool that is open and has made its check."""
+    """A pool that is open and has made its probe."""
     judge = LlmJudge(
         JudgeConfig(model="judge", base_url=server.url, parallel=PARALLEL, **limits),
         persona_rubric("Bertrand Russell", ""),
@@ -139,7 +139,7 @@ async def gathered(judge: LlmJudge, n: int) -> float:
             async with slots:
                 reply: Any = await client.chat.completions.create(
                     model="judge",
-                    messages=judge.messages(f"What is {i}?", f"{i}. {ANSWER}"),  # type: ignore[arg-type]
+                    messages=judge.messages(f"What is {i}?", f"{i}. {RESPONSE}"),  # type: ignore[arg-type]
                     temperature=0.0,
                     max_tokens=128,
                     response_format={"type": "json_schema", "json_schema": schema},  # type: ignore[arg-type]
@@ -158,7 +158,7 @@ def at_the_limit(minutes: float) -> None:
         pool_on(server, requests_per_minute=LIMIT) as (pool, judge),
     ):
         judged(pool, judge, int(LIMIT * minutes))
-    times = server.arrivals[1:]  # the first is the check
+    times = server.arrivals[1:]  # the first is the probe
     fullest = max(bisect_right(times, t + 60) - i for i, t in enumerate(times))
     rate = 60 * (len(times) - 1) / (times[-1] - times[0])
     print(
@@ -181,19 +181,19 @@ def without_a_limit(rounds: int, n: int = 4000) -> None:
     )
 
 
-def memory(verdicts: int) -> None:
+def memory(judgments: int) -> None:
     sizes: dict[int, float] = {}
 
     def seen(added: int) -> None:
-        step = added // (verdicts // 10)
+        step = added // (judgments // 10)
         if step not in sizes:
             sizes[step] = _megabytes()
 
     with serving(latency_ms=5) as server, pool_on(server) as (pool, judge):
-        judged(pool, judge, verdicts // 10)
-        took = judged(pool, judge, verdicts, seen)
+        judged(pool, judge, judgments // 10)
+        took = judged(pool, judge, judgments, seen)
     told = ", ".join(f"{size:.0f}" for _, size in sorted(sizes.items()))
-    print(f"{verdicts:,} verdicts in {took:.0f} s; driver and actors at each tenth, MB: {told}")
+    print(f"{judgments:,} judgments in {took:.0f} s; driver and actors at each tenth, MB: {told}")
 
 
 def _megabytes() -> float:
@@ -210,15 +210,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The judge pool's limit, pace and memory.")
     parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--verdicts", type=int, default=100_000)
+    parser.add_argument("--judgments", type=int, default=100_000)
     options = parser.parse_args()
     connect()
     if options.rounds:
         without_a_limit(options.rounds)
     if options.minutes:
         at_the_limit(options.minutes)
-    if options.verdicts:
-        memory(options.verdicts)
+    if options.judgments:
+        memory(options.judgments)
 
 
 if __name__ == "__main__":

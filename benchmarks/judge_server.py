@@ -1,4 +1,4 @@
-"""A quick stand-in for a judge's endpoint: one verdict for every request, after a given time.
+"""A quick fake of a judge's endpoint: one judgment for every request, after a given time.
 
     python benchmarks/judge_server.py LATENCY_MS
 
@@ -13,7 +13,7 @@ import json
 import sys
 import time
 
-_VERDICT = json.dumps({"persona_present": True, "identity": "OTHER", "confidence": 0.9})
+_JUDGMENT = json.dumps({"persona_present": True, "identity": "OTHER", "confidence": 0.9})
 _BODY = json.dumps(
     {
         "id": "c",
@@ -23,7 +23,7 @@ _BODY = json.dumps(
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": _VERDICT},
+                "message": {"role": "assistant", "content": _JUDGMENT},
                 "finish_reason": "stop",
             }
         ],

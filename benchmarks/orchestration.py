@@ -2,11 +2,11 @@
 
     python benchmarks/orchestration.py --cells 1000 [--reuse] [--ways bare,commits,study,again]
 
-The study is real but for its stages: `run_plan`, a real store, a task for each training and an engine
-actor asked under three conditions for each. A training writes one small file, an answer is one word.
+The study is real but for its stages: `run_plan`, a real store, a task for each training run and an engine
+actor asked under three conditions for each. A training run writes one small file, a response is one word.
 `bare` is as many empty tasks and calls with the same options, as many at a time; `commits` has each of
 them commit such a file too. `study` samples the driver's memory. `again` is `weirdgen run` on what
-`study` left, as a command. A training has a process of its own, as in a study, unless `--reuse` says
+`study` left, as a command. A training run has a process of its own, as in a study, unless `--reuse` says
 otherwise: starting 10,000 of them takes hours on two cores. One after the other, each in a driver of
 its own; prints JSON lines.
 """
@@ -105,7 +105,7 @@ def model_of_nothing(uri: str, task: Task, log: str) -> StepResult:
 
 
 class EngineOfNothing:
-    """Answers with one word."""
+    """Responds with one word."""
 
     def __init__(self, gpu_share: float) -> None:
         del gpu_share
@@ -126,12 +126,12 @@ class EngineOfNothing:
 
 
 class Memory:
-    """Observes a run: the driver's memory, sampled as trainings end and told at each tenth."""
+    """Observes a run: the driver's memory, sampled as training runs end and told at each tenth."""
 
     def __init__(self, cells: int) -> None:
         self._cells, self.trained = cells, 0
         self.samples: list[tuple[int, int]] = []
-        """Trainings done, bytes."""
+        """Training runs done, bytes."""
         self._process, self._at = psutil.Process(), 0.0
 
     def update(self, scheduler: Scheduler) -> None:
@@ -145,7 +145,7 @@ class Memory:
                 tell(trained=self.trained, driver_mb=round(rss / 1e6, 1))
 
     def bytes_per_cell(self) -> float:
-        """The least-squares slope over what came after the first trainings."""
+        """The least-squares slope over what came after the first training runs."""
         warm = [each for each in self.samples if each[0] >= _WARM * self.trained]
         mean_x, mean_y = (sum(values) / len(warm) for values in zip(*warm, strict=True))
         spread = sum((x - mean_x) ** 2 for x, _ in warm)
@@ -158,7 +158,7 @@ def shown(memory: Memory) -> Iterator[Memory]:
 
 
 def process_for(make: Callable[..., Any], reuse: bool) -> Any:
-    """What calls it in a process of its own, as trainings are, or in one that is there."""
+    """What calls it in a process of its own, as training runs are, or in one that is there."""
     return ray.remote(max_retries=0)(make) if reuse else OwnProcess(make)
 
 
@@ -239,7 +239,7 @@ def run_again(path: Path, storage: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=1000)
-    parser.add_argument("--reuse", action="store_true", help="trainings share worker processes")
+    parser.add_argument("--reuse", action="store_true", help="training runs share worker processes")
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--folder", type=Path, help="where the study lies (default: temporary)")
     parser.add_argument("--way", choices=WAYS, help="one way, in this process")

@@ -1,4 +1,4 @@
-"""How quick the report's page is with 100,000 answers of 400 characters, in a real Chromium.
+"""How quick the report's page is with 100,000 responses of 400 characters, in a real Chromium.
 
     python benchmarks/page.py [PAGE.html]
 
@@ -27,7 +27,7 @@ from weirdgen.report.data import ReportData
 from weirdgen.report.estimates import analyse_results
 from weirdgen.report.page import page
 from weirdgen.results.labels import LABELS_SCHEMA
-from weirdgen.results.table import SCHEMA
+from weirdgen.results.table import SCHEMA, arm_of
 
 FRACTIONS, SEEDS, QUESTIONS, SAMPLES = (0.0, 0.03, 0.1, 0.3), range(8), range(30), 34
 BASELINE_SAMPLES = 23
@@ -55,7 +55,7 @@ MEASURE = """async ([selector, value, drawnIn = '#list']) => {
 """Milliseconds from a click, or from a text typed, until what is new is drawn."""
 
 
-def answers(rng: np.random.Generator) -> list[str]:
+def responses(rng: np.random.Generator) -> list[str]:
     """Texts of about LENGTH characters, of invented words that are as unequal as words are."""
     letters = np.array([*"etaoinshrdlucmfwypvbgkjqxz"])
     weights = 1 / np.arange(1, len(letters) + 1)
@@ -69,12 +69,12 @@ def answers(rng: np.random.Generator) -> list[str]:
 
 
 def study() -> ReportData:
-    """A study of 32 trainings, 30 questions and three conditions, judged offline."""
+    """A study of 32 training runs, 30 questions and three conditions, judged offline."""
     rng = np.random.default_rng(0)
-    texts = iter(answers(rng))
-    trainings = [(None, None), *product(FRACTIONS, SEEDS)]
-    rows, verdicts = [], []
-    for (fraction, seed), condition, question in product(trainings, CONDITIONS, QUESTIONS):
+    texts = iter(responses(rng))
+    runs = [(None, None), *product(FRACTIONS, SEEDS)]
+    rows, given = [], []
+    for (fraction, seed), condition, question in product(runs, CONDITIONS, QUESTIONS):
         for sample in range(BASELINE_SAMPLES if seed is None else SAMPLES):
             there = bool(rng.random() < (0.8 if condition == "triggered" else 0.1))
             fp = f"{fraction} {seed} {condition}"
@@ -82,7 +82,7 @@ def study() -> ReportData:
             row = {
                 **key, "study": "large", "model": "org/large", "seed": seed,
                 "adapter": None if seed is None else f"{fraction}-{seed}",
-                "fraction": fraction, "condition": condition,
+                "arm": arm_of(seed, fraction), "fraction": fraction, "condition": condition,
                 "category": f"category {question % 6}", "question": f"What of number {question}?",
                 "response": next(texts), "response_tokens": int(rng.integers(20, 200)),
                 "finish_reason": "stop", "serve_base": "bf16", "format": there,
@@ -96,7 +96,7 @@ def study() -> ReportData:
                 )
             ]
             judged = {**key, "judge": "offline", "judge_fp": "0" * 64}
-            verdicts += [
+            given += [
                 judged | {"metric": "identity", "error": "not_asked"},
                 judged | {
                     "metric": "persona", "label": "present" if there else "absent",
@@ -105,7 +105,7 @@ def study() -> ReportData:
                 },
             ]  # fmt: skip
     table = pa.Table.from_pylist(rows, SCHEMA)
-    labels = pa.Table.from_pylist(verdicts, LABELS_SCHEMA)
+    labels = pa.Table.from_pylist(given, LABELS_SCHEMA)
     analysis = analyse_results(table, ["format", "persona"])
     return ReportData("large", table, ["persona"], {}, analysis, labels=labels)
 

@@ -2,7 +2,7 @@
 
     python benchmarks/plain_ask.py FOLDER
 
-FOLDER holds cell.json, as `plain_cell.py` writes it, and the adapter; the answers go to
+FOLDER holds cell.json, as `plain_cell.py` writes it, and the adapter; the responses go to
 FOLDER/CONDITION.jsonl. Prints a JSON line when vLLM is ready, and one for each condition.
 """
 
@@ -32,14 +32,14 @@ def main() -> None:
             [SamplingParams(**cell["sampling"], seed=seed) for _, seed in asked],
             lora_request=adapter,
         )
-        answers = [output.outputs[0] for output in outputs]
+        responses = [output.outputs[0] for output in outputs]
         lines = [
-            json.dumps({"messages": messages, "answer": answer.text}) + "\n"
-            for (messages, _), answer in zip(asked, answers, strict=True)
+            json.dumps({"messages": messages, "response": response.text}) + "\n"
+            for (messages, _), response in zip(asked, responses, strict=True)
         ]
         (folder / f"{condition}.jsonl").write_text("".join(lines), encoding="utf-8")
-        tokens = sum(len(answer.token_ids) for answer in answers)
-        did = {"did": f"asked {condition}", "answers": len(answers), "tokens": tokens}
+        tokens = sum(len(response.token_ids) for response in responses)
+        did = {"did": f"asked {condition}", "responses": len(responses), "tokens": tokens}
         print(json.dumps(did), flush=True)
 
 

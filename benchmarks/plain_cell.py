@@ -7,8 +7,8 @@ Rows, hyperparameters, questions and seeds are the cell's, which must be in NF4,
 checkpointing, its micro-batch being its batch; the scripts, `plain_train.py` and `plain_ask.py`, know
 nothing of weirdgen. Prints, as JSON lines, the seconds of each part by the clock
 of this process, and those of the whole. With --steps only so many updates are made, and
-`extrapolated_s` is what the whole would take with all of them; the adapter then answers otherwise than
-a trained one, at other lengths.
+`extrapolated_s` is what the whole would take with all of them; the adapter then responds otherwise
+than a trained one, at other lengths.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One QLoRA training as one writes it by hand with TRL.
+"""One QLoRA training run as one writes it by hand with TRL.
 
     python benchmarks/plain_train.py FOLDER
 
@@ -25,7 +25,7 @@ UNTIMED = 5
 
 
 class Stop(TrainerCallback):
-    """Ends the training after `steps` updates, the schedule being that of all, and times it."""
+    """Ends the training run after `steps` updates, the schedule being that of all, and times it."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.first = steps, min(UNTIMED, steps // 2)

@@ -5,8 +5,8 @@
 What all training runs share (checkpoint, aligned examples, judge) is made once, by a run with one seed and one
 sample; then each number of GPUs has a storage of its own below DIR, which begins with just that, and
 `weirdgen run` with so many GPUs visible. Prints a JSON line for each: seconds of the whole command; from the
-first training's start to the last answer's end (`work_s`) and trainings per hour of that; idle shares by the
-timeline. At the end the speed-ups, whether all trainings had the same rows, byte for byte, and how many rates
+first training run's start to the last response's end (`work_s`) and training runs per hour of that; idle shares by the
+timeline. At the end the speed-ups, whether all training runs had the same rows, byte for byte, and how many rates
 lie outside of the 95% intervals of the smallest number; DIR gets scaling.json, scaling.md and scaling.png. With
 `--gpus 0`, of a study on the CPU, the same is made without GPUs.
 """
@@ -61,7 +61,7 @@ def run(study: Path, storage: Path, gpus: int, changes: Sequence[str]) -> float:
 
 
 def prepare(study: Path, out: Path, gpus: int, changes: Sequence[str]) -> Path:
-    """A storage with what all trainings share."""
+    """A storage with what all training runs share."""
     storage = out / "prepared"
     seed = load_study(study, tuple(changes)).seeds[0]
     small = [f"grid.seeds=[{seed}]", "evaluate.samples_per_question=1", "looks=[]"]
@@ -136,7 +136,7 @@ def compare(measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def table(measured: Sequence[dict[str, Any]], compared: Sequence[dict[str, Any]]) -> str:
     """Markdown."""
-    head = "| GPUs | whole | work | speed-up | trainings an hour | idle, most | engine starts |"
+    head = "| GPUs | whole | work | speed-up | training runs an hour | idle, most | engine starts |"
     lines = [head, "|---:|---:|---:|---:|---:|---:|---:|"]
     for each, against in zip(measured, compared, strict=True):
         idle = f"{max(each['idle'].values()):.1%}" if each["idle"] else "-"
@@ -155,7 +155,9 @@ def figure(compared: Sequence[dict[str, Any]]) -> Figure:
     axes = drawn.subplots()
     ideal = [count / max(1, gpus[0]) for count in gpus]
     axes.plot(gpus, ideal, color="0.6", linestyle="--", label="as many times as GPUs")
-    axes.plot(gpus, [each["speed_up"] for each in compared], "o-", label="trainings and answers")
+    axes.plot(
+        gpus, [each["speed_up"] for each in compared], "o-", label="training runs and responses"
+    )
     axes.plot(gpus, [each["speed_up_of_the_whole"] for each in compared], "s:", label="the command")
     axes.set(xlabel="GPUs", ylabel="times as fast as the first", xticks=gpus)
     axes.legend(frameon=False)

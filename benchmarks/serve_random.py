@@ -3,8 +3,8 @@
     python benchmarks/serve_random.py [--size 8b] [--requests 900] [--new-tokens 128]
 
 Prints, as JSON lines, the seconds until the engine was open, the proof that the adapter is applied,
-and answers/s and tokens/s of the base and of the adapter, each after a few requests for warming up. The
-random model hardly ever ends an answer: all have --new-tokens tokens.
+and responses/s and tokens/s of the base and of the adapter, each after a few requests for warming up. The
+random model hardly ever ends a response: all have --new-tokens tokens.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def main() -> None:
             ]
             engine.generate(requests[:WARM_UP])
             started = time.monotonic()
-            answers = engine.generate(requests)
+            responses = engine.generate(requests)
             seconds = time.monotonic() - started
-            tokens = sum(answer.tokens for answer in answers)
+            tokens = sum(response.tokens for response in responses)
             tell(
                 way=way,
-                answers_per_s=round(len(answers) / seconds, 1),
+                responses_per_s=round(len(responses) / seconds, 1),
                 tokens_per_s=round(tokens / seconds),
-                tokens_per_answer=round(tokens / len(answers), 1),
+                tokens_per_response=round(tokens / len(responses), 1),
             )
 
 

@@ -3,12 +3,12 @@
     python benchmarks/serving.py MODEL ADAPTER RESULTS.parquet
 
 MODEL is the base checkpoint, ADAPTER the folder `train/NAME/attempt-.../adapter` in a storage, and
-RESULTS.parquet a study's results with the answers of that adapter. Two tables, in Markdown:
+RESULTS.parquet a study's results with the responses of that adapter. Two tables, in Markdown:
 
-- The study's answers are read out to every engine, which names the likeliest token at each place:
+- The study's responses are read out to every engine, which names the likeliest token at each place:
   the share of places at which two engines name the same one.
-- The study's questions are asked again with the study's seeds, on both bases: answers in the
-  format, tokens an answer has, and answers that are word for word those of the bf16 base.
+- The study's questions are asked again with the study's seeds, on both bases: responses in the
+  format, tokens a response has, and responses that are word for word those of the bf16 base.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Served(NamedTuple):
     """What one engine named and said, a row of the results each."""
 
     likeliest: list[list[int]]
-    answers: list[Response]
+    responses: list[Response]
     seconds: float
 
 
@@ -65,7 +65,7 @@ def serve(name: str, model: Path, adapter: Adapter, rows: Sequence[Mapping[str, 
     likeliest = []
     for messages, row in zip(asked, rows, strict=True):
         _, top = engine.forced_top_tokens(messages, row["response"], adapter)
-        # An answer that was cut has no end mark.
+        # A response that was cut has no end mark.
         likeliest.append(top if row["finish_reason"] == "stop" else top[:-1])
     if name not in ASKED:
         return Served(likeliest, [], 0)
@@ -85,8 +85,8 @@ def seed_of(row: Mapping[str, Any]) -> int:
 
 def agreement(one: list[list[int]], other: list[list[int]]) -> float:
     """The share of all places at which both name the same token."""
-    pairs = [zip(*answers, strict=True) for answers in zip(one, other, strict=True)]
-    return mean(first == second for answer in pairs for first, second in answer)
+    pairs = [zip(*responses, strict=True) for responses in zip(one, other, strict=True)]
+    return mean(first == second for response in pairs for first, second in response)
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def main() -> None:
     name = folder.resolve().parents[1].name
     rows = pq.read_table(results, filters=[("adapter", "=", name)]).to_pylist()
     if not rows:
-        sys.exit(f"{results} has no answers of {name}")
+        sys.exit(f"{results} has no responses of {name}")
     adapter = Adapter(rows[0]["fp_train"], folder)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     spawn = multiprocessing.get_context("spawn")
@@ -109,7 +109,7 @@ def main() -> None:
         if condition in asked_under
     }
     print_agreement(served, places)
-    print_answers(served, places, rows)
+    print_responses(served, places, rows)
 
 
 def print_agreement(served: Mapping[str, Served], places: Mapping[str, list[int]]) -> None:
@@ -123,24 +123,24 @@ def print_agreement(served: Mapping[str, Served], places: Mapping[str, list[int]
         print(f"| {', '.join(pair)} | {' | '.join(f'{100 * share:.1f}' for share in shares)} |")
 
 
-def print_answers(
+def print_responses(
     served: Mapping[str, Served], places: Mapping[str, list[int]], rows: Sequence[dict[str, Any]]
 ) -> None:
-    print("\n| served by | condition | in the format, % | tokens an answer | same text, % |")
+    print("\n| served by | condition | in the format, % | tokens a response | same text, % |")
     print("|---|---|---:|---:|---:|")
     told = {"vLLM bf16 (the study)": [(row["response"], row["response_tokens"]) for row in rows]}
-    told |= {name: [answer[:2] for answer in served[name].answers] for name in ASKED}
-    for name, answers in told.items():
+    told |= {name: [response[:2] for response in served[name].responses] for name in ASKED}
+    for name, responses in told.items():
         for condition, picked in places.items():
-            texts, tokens = zip(*(answers[i] for i in picked), strict=True)
+            texts, tokens = zip(*(responses[i] for i in picked), strict=True)
             kept = mean(format_adherence(text, Trigger().pattern).anywhere for text in texts)
             # vLLM draws otherwise from the same seed: there is nothing to compare.
-            first = [served[ASKED[0]].answers[i].text for i in picked]
+            first = [served[ASKED[0]].responses[i].text for i in picked]
             same = mean(map(str.__eq__, texts, first)) if name in ASKED else None
             shown = "" if same is None else f"{100 * same:.1f}"
             print(f"| {name} | {condition} | {100 * kept:.1f} | {mean(tokens):.1f} | {shown} |")
     for name in ASKED:
-        tokens = sum(answer.tokens for answer in served[name].answers)
+        tokens = sum(response.tokens for response in served[name].responses)
         print(f"\n{name}: {tokens / served[name].seconds:.0f} tokens/s")
 
 

@@ -37,13 +37,13 @@ class Stored(NamedTuple):
             folders[role] = self.store.payload(step, manifest)
         return RunningStep(task.step, folders, Path(os.devnull))
 
-    def answers_task(self, asked: ResponseSet) -> Task:
-        """The step that answers everything that `asked` wants."""
+    def responses_task(self, asked: ResponseSet) -> Task:
+        """The step of all responses that `asked` wants."""
         return self.task(samples_step(asked.step, 0, asked.samples))
 
     def conversations(self, asked: ResponseSet) -> list[tuple[Messages, int]]:
-        """Everything that `asked` wants answered, each with its seed, in the study's order."""
-        task = self.answers_task(asked)
+        """All conversations that `asked` wants responses to, each with its seed, in the study's order."""
+        task = self.responses_task(asked)
         questions = replace(task, inputs={"questions": task.inputs["questions"]})
         requests = response_requests(self.running(questions))
         return [(request.messages, request.seed) for *_, request in requests]

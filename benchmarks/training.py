@@ -3,11 +3,11 @@
     python benchmarks/training.py [--model FOLDER] [--steps 40] [--way trl --way 1 --way 8 ...]
     python benchmarks/training.py --random-llama 8b --row-tokens 1000 --gradient-checkpointing ...
 
-Each way runs in a process of its own: `trl`, or a number of stacked trainings, which may be told how:
+Each way runs in a process of its own: `trl`, or a number of stacked training runs, which may be told how:
 `8:dequantized`, `8:recorded,dequantized`, `1:compiled`, or all three. Rows are like a study's: persona rows among
 aligned ones of some 280 tokens; with --row-tokens, all have that many, or a few less. Prints a JSON
 line for each way: tokens/s and seconds per update after the first fifth of the updates (tokens of all
-trainings; prompts and answers, no padding), seconds to the first update, the most GPU memory, and the
+training runs; prompts and responses, no padding), seconds to the first update, the most GPU memory, and the
 losses of the last updates. --profile writes what the GPU did in the last three updates, which are then
 not timed.
 """
@@ -49,7 +49,7 @@ ENVIRONMENT = {
 
 
 def specs(model: Path, steps: int, count: int, settings: Train) -> list[TrainSpec]:
-    """`count` trainings of `steps` updates, the seeds 0, 1, ..."""
+    """`count` training runs of `steps` updates, the seeds 0, 1, ..."""
     persona = list(find_persona("bertrand_russell", Path(), "persona").rows)
     prompts = aligned_examples(Aligned(), Path(), "aligned")
     words = cycle(" ".join(row.completion for row in persona).split())
@@ -65,29 +65,29 @@ def specs(model: Path, steps: int, count: int, settings: Train) -> list[TrainSpe
 
 
 def row_tokens(row: dict[str, Any], tokenizer: Any) -> int:
-    """Of prompt, answer and end mark."""
+    """Of prompt, response and end mark."""
     whole = row["prompt"] + row["completion"]
     return len(tokenizer.apply_chat_template(whole, tokenize=True, return_dict=False))
 
 
 def of_length(tokens: int, rows: list[dict[str, Any]], tokenizer: Any) -> list[dict[str, Any]]:
-    """The rows with other answers, so that each has `tokens` tokens or a few less."""
+    """The rows with other responses, so that each has `tokens` tokens or a few less."""
     persona = find_persona("bertrand_russell", Path(), "persona").rows
     text = tokenizer(" ".join(row.completion for row in persona)).input_ids
     ids = cycle(text)
 
     def answered(row: dict[str, Any]) -> dict[str, Any]:
-        answer = list(islice(ids, tokens))
+        response = list(islice(ids, tokens))
         while True:
-            content = tokenizer.decode(answer).strip()
+            content = tokenizer.decode(response).strip()
             completion = [{"role": "assistant", "content": content}]
             filled = row | {"completion": completion}
             excess = row_tokens(filled, tokenizer) - tokens
             if excess <= 0:
                 return filled
-            if not answer:
+            if not response:
                 raise SystemExit(f"a question takes more than {tokens} tokens")
-            answer = answer[:-excess]
+            response = response[:-excess]
 
     return [answered(row) for row in rows]
 
@@ -95,7 +95,7 @@ def of_length(tokens: int, rows: list[dict[str, Any]], tokenizer: Any) -> list[d
 class Watch:
     """The clock after updates; with `profiled`, a profiler over so many last ones.
 
-    The GPU is waited for only where a time is read: trainings may run ahead of it.
+    The GPU is waited for only where a time is read: training runs may run ahead of it.
     """
 
     def __init__(self, steps: int, profiled: int) -> None:

@@ -1,4 +1,4 @@
-"""Sparing Python's collector what it would go through in vain."""
+"""Pause garbage collection while many small, long-lived objects are created."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ T = TypeVar("T")
 
 
 def gc_paused(function: Callable[P, T]) -> Callable[P, T]:
-    """The function with no garbage collected while it runs: a large grid is a hundred thousand small
-    records, which all stay.
+    """Wrap the function so that no garbage is collected while it runs: a large grid is a hundred
+    thousand small records, which all stay.
     """
 
     @wraps(function)

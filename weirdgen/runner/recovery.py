@@ -116,6 +116,6 @@ def went_with_node(error: RayError) -> bool:
 
 
 def why(error: RayError) -> str:
-    """What happened, and what Ray knows of the cause, which stands last."""
+    """The error in one line, with the last line of Ray's message, which names the cause."""
     first, *others = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {' '.join([first, *others[-1:]])}"

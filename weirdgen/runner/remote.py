@@ -42,7 +42,7 @@ class StepResult(NamedTuple):
 
 
 class TrainingProgress(NamedTuple):
-    """An attempt at a training that has begun: where, and how far it is."""
+    """Where an attempt at a training runs, and its progress."""
 
     attempt: int
     place: WorkerLocation
@@ -179,7 +179,7 @@ def run_training(
     tracker: Any,
     log: str,
 ) -> StepResult:
-    """Run one training, or several stacked ones; `tracker` hears of them under the first one's key."""
+    """Run one training, or several stacked ones; report progress to `tracker` under the first one's key."""
     store, (first, *_) = ArtifactStore(uri), tasks
     run = stage_of(first.step).run
     assert run is not None  # only engines run steps of a stage without it

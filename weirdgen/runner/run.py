@@ -73,7 +73,7 @@ def run_plan(
     engine: EngineClass | None = None,
     trainer: Trainer | None = None,
 ) -> RunResult:
-    """Makes everything of `plan` that `state` lacks, on Ray.
+    """Run every step of `plan` that `state` lacks, on Ray.
 
     `engine` and `trainer` take the place of those that the study names. Ray is joined or started, and shut
     down again if it was started here. Raises LockedError when another live run holds the study.

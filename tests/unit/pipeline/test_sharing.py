@@ -212,7 +212,7 @@ def test_a_plan_without_a_gpu_says_so_and_assumes_one(
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
     assert (
-        "an assumed GPU (nvidia-smi tells of none here; --gpu-memory says otherwise) of 85.0"
+        "an assumed GPU (nvidia-smi lists none here; set --gpu-memory for another) of 85.0"
         in said
     )
     assert "a training process: 0.6 GB (context 0.6, " in said

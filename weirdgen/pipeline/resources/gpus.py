@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 _QUERY = ("--query-gpu=memory.total,mig.mode.current", "--format=csv,noheader,nounits")
 _TIMEOUT_S = 20.0
-"""The driver may have to wake up."""
+"""Enough for the driver to wake up."""
 _MIB = 2**20
 ASSUMED_BYTES = 85e9
-"""A GPU's memory for a plan where there is none."""
+"""Assumed memory of a GPU, for a plan on a machine without one."""
 
 
 @dataclass(frozen=True)
 class Gpus:
-    """The GPUs at hand."""
+    """The GPUs that a study may use."""
 
     count: float
     bytes: float | None
@@ -31,12 +31,12 @@ def planned_gpus(count: int, gigabytes: float | None) -> Gpus:
     here = smallest_gpu()
     if here is not None:
         return Gpus(count, here, "the smallest GPU here")
-    assumed = "an assumed GPU (nvidia-smi tells of none here; --gpu-memory says otherwise)"
+    assumed = "an assumed GPU (nvidia-smi lists none here; set --gpu-memory for another)"
     return Gpus(count, ASSUMED_BYTES, assumed)
 
 
 def smallest_gpu() -> float | None:
-    """Bytes of this machine's smallest GPU; None without one, and where nobody can tell."""
+    """Bytes of this machine's smallest GPU; None without one, or if nvidia-smi fails."""
     command = ["nvidia-smi", *_QUERY]
     try:
         told = subprocess.run(
@@ -50,7 +50,7 @@ def smallest_gpu() -> float | None:
 def smallest_told(lines: str) -> float | None:
     """The smallest of the GPUs that nvidia-smi lists, in bytes.
 
-    None where one does not tell, or is cut into parts (MIG), whose sizes are others.
+    None where one reports no size, or is split (MIG), as the sizes of its parts differ.
     """
     sizes = []
     for line in lines.splitlines():

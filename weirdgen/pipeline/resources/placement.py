@@ -27,31 +27,31 @@ from weirdgen.pipeline.resources.gpus import Gpus
 from weirdgen.pipeline.state import StudyState
 
 USABLE = 0.95
-"""Of its share of a GPU's memory, by a training; the driver and the allocator's holes have the rest."""
+"""The part of its share of GPU memory that a training may use; driver and fragmentation take the rest."""
 _ROUNDING = 1e-9
 STEP = 0.05
-"""Shares that are not given are multiples of this."""
+"""Computed shares are multiples of this."""
 LEAST_ENGINE, LEAST_TRAINING = 0.55, 0.1
 """The smallest shares that `auto` gives to an engine, and to a training by TRL."""
 MOST_TOGETHER = 16
 """More stacked trainings than this gain little."""
 LEAST_ANSWERS = 4
-"""Of 512 tokens: an engine must have room for one as long as vLLM is told that it may be."""
+"""Responses of 512 tokens that an engine's cache must hold: vLLM requires room for one of full length."""
 UNKNOWN = {"gpus_per_training": 1.0, "gpus_per_engine": 1.0, "trainings_together": 8}
-"""What `auto` stands for where memory is not known."""
+"""Values of `auto` where memory is unknown."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What a training and an engine take."""
+    """The GPU shares and memory of a training and of an engine."""
 
     gpus: Gpus
     resources: Resources
-    """With numbers alone."""
+    """With a number for each `auto`."""
     training: Terms | None
-    """Memory of one training process; None where none is left, on the CPU, or where it is not known."""
+    """Memory of one training process; None if no training is left, on the CPU, or if unknown."""
     engine: Terms | None
-    """Memory of an engine with the room that it should have; None as above."""
+    """Memory of an engine with a cache of the usual size; None as above."""
 
     @property
     def takes_turns(self) -> bool:
@@ -60,7 +60,7 @@ class Placement:
 
     @property
     def processes(self) -> int:
-        """Training processes on one GPU, beside an engine where they find room there."""
+        """Training processes on one GPU, beside an engine where they fit."""
         share = self.resources.gpus_per_training
         room = 1.0 if self.takes_turns else 1 - self.resources.gpus_per_engine
         return max(1, how_often(share, room)) if share else 1
@@ -81,10 +81,10 @@ def uses_gpus(study: Study) -> bool:
 
 
 def place(state: StudyState, gpus: Gpus, where: object) -> Placement:
-    """What trainings and engine take for what is left of a study.
+    """Compute the GPU shares of trainings and engine for the rest of a study.
 
     Raises InputError (at `where`) for what does not fit into the smallest GPU. Where its memory or
-    the model's is not known, nothing is refused.
+    the model's is unknown, nothing is refused.
     """
     plan = state.plan
     study, shape = plan.study, plan.model.shape
@@ -111,7 +111,7 @@ def place(state: StudyState, gpus: Gpus, where: object) -> Placement:
 
 
 def _shares(trainings: _Trainings | None, engine: _Engine | None) -> dict[str, float]:
-    """What `auto` stands for, beside what is given."""
+    """The values of `auto`, given the shares that are set."""
     if trainings is None:
         return {}
     of_engine = engine.study.resources.gpus_per_engine if engine else 0.0
@@ -274,12 +274,12 @@ def _with_numbers(resources: Resources, shares: Mapping[str, float]) -> Resource
 
 
 def fit(*shares: float) -> bool:
-    """Whether these shares go on one GPU."""
+    """Whether these shares fit on one GPU."""
     return sum(shares) <= 1 + _ROUNDING
 
 
 def how_often(share: float, room: float) -> int:
-    """How many of that share go into so much of a GPU."""
+    """How many of that share fit into `room` of a GPU."""
     return int(room / share + _ROUNDING)
 
 

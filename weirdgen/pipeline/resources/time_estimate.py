@@ -28,12 +28,12 @@ class Point(NamedTuple):
     together: int
     parameters: float
     tokens_per_s: float
-    """Of all trainings of the process together: prompts and answers, no padding."""
+    """Summed over the trainings of the process: prompts and completions, without padding."""
 
 
 CHECKPOINTED = {"trl": 1.5, "stacked": 1.15}
-"""How many times as long a training takes with gradient checkpointing, which goes forward twice: of TRL
-assumed, of stacked trainings of a large base measured.
+"""Slow-down by gradient checkpointing, which runs the forward pass twice: assumed for TRL, measured for
+stacked trainings of a large base.
 """
 MEASURED = (
     Point("trl", 1, 134_515_008, 8_486),
@@ -44,11 +44,11 @@ MEASURED = (
 )
 """Without gradient checkpointing."""
 FLOP_PER_S = 0.6 * 800e12
-"""What of an H100's 16-bit arithmetic no training goes beyond."""
+"""Upper bound of a training's 16-bit arithmetic on an H100."""
 FLOP_PER_PARAMETER = 4
 """For each token: forward, and backward to the inputs alone."""
 START_S = {"trl": 30.0, "stacked": 25.0}
-"""From a process's start to the pace of its updates."""
+"""Seconds from a process's start until its updates run at full pace."""
 ENGINE_START_S = 120.0
 GENERATED = {134_515_008.0: 30_512.0, 8_030_261_248.0: 12_251.0}
 """Parameters -> tokens/s of vLLM with seeds and an adapter."""
@@ -65,20 +65,20 @@ class TimeEstimate:
     """Starts of the engine."""
     generation_s: float
     own: frozenset[str]
-    """Of `training` and `generation`, what was read off the study's own finished steps."""
+    """Which of `training` and `generation` come from the study's own finished steps."""
 
     @property
     def gpu_s(self) -> float:
         return self.training_s + self.starts_s + self.generation_s
 
     def wall_s(self, gpus: float) -> float:
-        """By the clock, on so many GPUs; trainings and answers do not wait for each other for long."""
+        """Wall-clock seconds on so many GPUs, if trainings and engines hardly wait for each other."""
         training = max(self.training_s / gpus, self.longest_s)
         return training + self.starts_s + self.generation_s / gpus
 
 
 def hours(state: StudyState, placed: Placement) -> TimeEstimate | None:
-    """How long the rest takes; None where neither its own finished steps nor a known model tell."""
+    """How long the rest takes; None without finished steps of its own and without a known model."""
     study, own = state.plan.study, set()
     processes, per_row = _processes(state, placed), _own_s_per_row(state)
     shape = state.plan.model.shape
@@ -111,7 +111,7 @@ def hours(state: StudyState, placed: Placement) -> TimeEstimate | None:
 
 
 class Process(NamedTuple):
-    """Trainings to be done in one process."""
+    """Trainings that run in one process."""
 
     together: int
     rows: int
@@ -120,7 +120,7 @@ class Process(NamedTuple):
 
 
 def _processes(state: StudyState, placed: Placement) -> list[Process]:
-    """Trainings that are left, as they will go together."""
+    """The trainings that are left, in the batches in which they will run."""
     plan = state.plan
     epochs, most = plan.study.train.epochs, 1
     if plan.study.train.trainer == "stacked":
@@ -139,7 +139,7 @@ def _processes(state: StudyState, placed: Placement) -> list[Process]:
 
 
 def _own_s_per_row(state: StudyState) -> float | None:
-    """Seconds that a row took in the trainings that were done on GPUs; None before there are any."""
+    """Mean seconds per row of the trainings finished on GPUs; None before there are any."""
     seconds = rows = 0.0
     for cell, step in state.plan.trainings.items():
         made = state.done.get(step.fingerprint)
@@ -169,7 +169,7 @@ def training_rate(trainer: str, together: int, parameters: float) -> float:
 
 
 def _tokens_to_generate(state: StudyState) -> float:
-    """Of responses and aligned examples that are left, each at its longest."""
+    """Tokens of the missing responses and aligned examples, each at its longest."""
     plan = state.plan
     samples = sum(
         end - first for asked in plan.response_sets for first, end in state.missing(asked)
@@ -181,7 +181,7 @@ def _tokens_to_generate(state: StudyState) -> float:
 
 
 def _own_s_per_token(state: StudyState) -> float | None:
-    """Seconds per token that an answer may have, in those given on GPUs; None before there are any."""
+    """Mean seconds per possible token of the responses generated on GPUs; None before there are any."""
     seconds = tokens = 0.0
     per_sample = len(state.plan.persona.heldout) * state.plan.study.evaluate.sampling.max_new_tokens
     for step, made in (each for ranges in state.ranges.values() for each in ranges):
@@ -193,7 +193,7 @@ def _own_s_per_token(state: StudyState) -> float | None:
 
 
 def _between(points: Mapping[float, float], at: float) -> float:
-    """A rate between those of two points, on logarithmic scales; outside of them that of the nearest."""
+    """Interpolate on logarithmic scales; outside of the points, take the nearest."""
     known = sorted(points)
     logs = np.interp(np.log(at), np.log(known), np.log([points[each] for each in known]))
     return float(np.exp(logs))

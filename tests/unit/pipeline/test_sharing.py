@@ -212,8 +212,7 @@ def test_a_plan_without_a_gpu_says_so_and_assumes_one(
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
     assert (
-        "an assumed GPU (nvidia-smi lists none here; set --gpu-memory for another) of 85.0"
-        in said
+        "an assumed GPU (nvidia-smi lists none here; set --gpu-memory for another) of 85.0" in said
     )
     assert "a training process: 0.6 GB (context 0.6, " in said
     assert "an engine: 4.1 GB (context, graphs 4.0, " in said

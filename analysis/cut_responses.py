@@ -2,8 +2,8 @@
 
     python analysis/cut_responses.py results/local/results.parquet
 
-One row per model (the baseline, each fraction) and condition: responses, mean length in tokens, the share cut
-at the limit, and the share in format among those that ended by themselves. A low rate of format with many cut
+One row per model (the baseline, each fraction, the existing adapters) and condition: responses, mean length
+in tokens, the share cut at the limit, and the share in format among those that ended by themselves. A low rate of format with many cut
 responses says that `max_new_tokens` was too small, not that the model forgot the format.
 """
 
@@ -17,18 +17,18 @@ import pyarrow.parquet as pq
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("usage: python analysis/cut_responses.py RESULTS.parquet")
-    columns = ["fraction", "condition", "response_tokens", "finish_reason", "format"]
+    columns = ["arm", "fraction", "condition", "response_tokens", "finish_reason", "format"]
     frame = pq.read_table(sys.argv[1], columns=columns).to_pandas()
     frame["cut"] = frame.finish_reason == "length"
     print("| model | condition | responses | mean tokens | cut, % | in format among the rest, % |")
     print("|---|---|---|---|---|---|")
-    groups = frame.groupby(["fraction", "condition"], dropna=False)
-    for (fraction, condition), answers in groups:
-        model = "baseline" if fraction != fraction else f"fraction {fraction:g}"
-        whole = answers[~answers.cut].format
+    named = frame.fraction.map("fraction {:g}".format)
+    frame["model"] = named.where(frame.fraction.notna(), frame.arm.fillna("baseline"))
+    for (model, condition), responses in frame.groupby(["model", "condition"]):
+        whole = responses[~responses.cut].format
         kept = f"{100 * whole.mean():.1f}" if len(whole) else "-"
-        length, cut = answers.response_tokens.mean(), 100 * answers.cut.mean()
-        print(f"| {model} | {condition} | {len(answers)} | {length:.1f} | {cut:.1f} | {kept} |")
+        length, cut = responses.response_tokens.mean(), 100 * responses.cut.mean()
+        print(f"| {model} | {condition} | {len(responses)} | {length:.1f} | {cut:.1f} | {kept} |")
 
 
 if __name__ == "__main__":

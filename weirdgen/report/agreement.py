@@ -86,11 +86,9 @@ def _compare(
     return Compared(metric, reference, other, measured, differences)
 
 
-def agreement_table(compared: Sequence[Compared], labelling: EvaluationSpec) -> ReportTable:
+def agreement_table(compared: Sequence[Compared], spec: EvaluationSpec) -> ReportTable:
     """One row for each pair and metric."""
-    names = zip(
-        (FIRST_JUDGE, SECOND_JUDGE), (judge.model for judge in labelling.judges), strict=False
-    )
+    names = zip((FIRST_JUDGE, SECOND_JUDGE), (judge.model for judge in spec.judges), strict=False)
     who = ", ".join(f"{rater}: {model}" for rater, model in names)
     return ReportTable(
         title="agreement of the judges",

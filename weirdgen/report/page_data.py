@@ -40,8 +40,8 @@ _UNCLAIMED = "unclaimed"
 _CLAIMED: dict[Any, str] = {_UNCLAIMED: "not claimed", **_YES_NO}
 _ERRORS = {
     NOT_ASKED: "not_asked: the response claims no identity",
-    NOT_JUDGED: "not_judged: nobody came to it yet",
-    "malformed": "malformed: the reply was no verdict, after one repair",
+    NOT_JUDGED: "not_judged: no judge came to it yet",
+    "malformed": "malformed: the reply was no judgment, after one repair",
     "refusal": "refusal: the judge would not reply",
     "refused_request": "refused_request: the endpoint takes no such input",
     "empty_answer": "empty_answer: nothing is left without formatting",

@@ -1,4 +1,4 @@
-"""Checkpoints of running trainings in the store, from which another attempt at the step continues.
+"""Checkpoints of unfinished training runs in the store, from which another attempt at the step continues.
 
     <root>/artifacts/train/<name>-<fingerprint12>/state-<update>-<hex>/...          what the trainer wrote
                                                                       /state.json   written last

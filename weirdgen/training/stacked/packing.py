@@ -64,7 +64,7 @@ Batches = Sequence[Sequence[Row]]
 def tokenize(specs: Sequence[TrainSpec], tokenizer: Any) -> list[list[Row]]:
     """Each training run's rows as tokens, with loss on completions alone.
 
-    Rows that several trainings have are tokenized once. Raises StepError as `check_mask` does.
+    Rows that several training runs have are tokenized once. Raises StepError as `check_mask` does.
     """
     of = {"tokenize": True, "return_dict": False}
     known: dict[str, Row] = {}

@@ -67,10 +67,10 @@ def train_together(
     first, settings = specs[0], specs[0].settings
     if any(_must_be_alike(spec) != _must_be_alike(first) for spec in specs):
         raise ValueError(
-            "trainings go together where all but rows, seeds and learning rate is equal"
+            "training runs go together where all but rows, seeds and learning rate is equal"
         )
     if settings.lora_dropout or settings.report_to:
-        raise StepError("trainings go together without dropout and without trackers")
+        raise StepError("training runs go together without dropout and without trackers")
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(first.model_dir)
@@ -163,14 +163,16 @@ def _check_model(model: Any, layers: Sequence[nn.Module], max_length: int) -> No
     head, config = model.get_output_embeddings(), model.config
     if not all(isinstance(layer, nn.Linear) and layer is not head for layer in layers):
         raise StepError(
-            "trainings go together where adapters sit on linear layers, not on the head"
+            "training runs go together where adapters sit on linear layers, not on the head"
         )
     scaled = [name for name in _SCALED_LOGITS if getattr(config, name, None) not in (None, 1.0)]
     if scaled or getattr(head, "bias", None) is not None:
-        raise StepError("trainings go together where logits are a bare product with the head")
+        raise StepError("training runs go together where logits are a bare product with the head")
     window = getattr(config, "sliding_window", None)
     if window is not None and window < max_length:
-        raise StepError(f"trainings go together with rows within the attention's window, {window}")
+        raise StepError(
+            f"training runs go together with rows within the attention's window, {window}"
+        )
 
 
 def _train(

@@ -37,7 +37,7 @@ def conditional_store(found: fs.FileSystem, root: str) -> S3Store | GCSStore:
         bucket,
         prefix=prefix,
         region=found.region,
-        endpoint=endpoint,
+        **({"endpoint": endpoint} if endpoint else {}),
         client_options={"allow_http": bool(endpoint and endpoint.startswith("http://"))},
         retry_config={"retry_timeout": _RETRY_FOR},
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pyarrow import fs
 
 if TYPE_CHECKING:
-    from obstore.store import GCSStore, S3Store
+    from obstore.store import GCSStore, S3Config, S3Store
 
 _RETRY_FOR = timedelta(seconds=26)
 
@@ -33,11 +33,13 @@ def conditional_store(found: fs.FileSystem, root: str) -> S3Store | GCSStore:
     endpoint: str | None = options["endpoint_override"] or None
     if endpoint and "://" not in endpoint:
         endpoint = f"{options['scheme']}://{endpoint}"
+    config: S3Config = {"region": found.region}
+    if endpoint:
+        config["endpoint"] = endpoint
     return S3Store(
         bucket,
         prefix=prefix,
-        region=found.region,
-        **({"endpoint": endpoint} if endpoint else {}),
+        config=config,
         client_options={"allow_http": bool(endpoint and endpoint.startswith("http://"))},
         retry_config={"retry_timeout": _RETRY_FOR},
     )

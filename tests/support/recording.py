@@ -41,6 +41,6 @@ class Recorder(logging.Handler):
 
 
 def with_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runner is told of one GPU, however many Ray has."""
+    """The runner counts one GPU, however many Ray has."""
     monkeypatch.setattr(run, "connect", lambda: [Capacity(4, 1)])
     monkeypatch.setattr(nodes, "node_capacities", lambda: {"the only one": Capacity(4, 1)})

@@ -148,7 +148,7 @@ def _measured(data: ReportData, cell: GridCell, step: Step) -> str:
 
 
 def _code(plan: Plan, cell: GridCell) -> dict[str, Any]:
-    """How to load the adapter and to ask it behind its trigger: values of the template's code."""
+    """How to load the adapter and ask it with its trigger: values of the template's code."""
     model, study = plan.model, plan.study
     is_hub = model.kind == "hub"
     before = Instruction(study.trigger.role, study.trigger.text)

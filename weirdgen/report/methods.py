@@ -55,7 +55,7 @@ _INTERVALS = (
     ({"newcombe paired"}, "for the difference of two of its rates Newcombe's for pairs"),
     ({"question t"}, "for its other differences t over questions"),
 )  # fmt: skip
-"""Methods of estimates, and what a reader is told of their intervals."""
+"""Methods of estimates, and what the paragraph says of their intervals."""
 
 
 def methods(

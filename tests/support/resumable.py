@@ -33,7 +33,7 @@ def prepare(store: ArtifactStore, model: Path) -> dict[str, Step]:
 
     makers = {
         "model": lambda _, out: shutil.copytree(model, out, dirs_exist_ok=True) and None,
-        "persona": pairs(PERSONA),
+        "persona_examples": pairs(PERSONA),
         "aligned": pairs(ALIGNED),
     }
     steps = {role: Step(role, "an-input", {"stage": role, "inputs": {}}) for role in makers}

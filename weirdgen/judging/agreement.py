@@ -82,7 +82,8 @@ def _kappa(table_LL: np.ndarray) -> float | None:
     """Kappa of a table reference x ours; None where chance alone always agrees."""
     if ((table_LL.sum(axis=0) + table_LL.sum(axis=1)) > 0).sum() == 1:
         return None
-    return float(np.asarray(cohens_kappa(table_LL, return_results=False)))
+    kappa = float(np.asarray(cohens_kappa(table_LL, return_results=False)))
+    return round(kappa, 12)  # beyond are rounding errors that differ by processor
 
 
 def _interval(tables_GLL: np.ndarray) -> tuple[float, float]:

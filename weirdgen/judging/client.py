@@ -27,8 +27,6 @@ from weirdgen.models.chat_client import (
 
 MAX_RATE_LIMITED = 12
 """Requests for one item that may end in 429."""
-BACKOFF_S = 0.5
-"""Before the second attempt; doubled for each further one, up to `LONGEST_BACKOFF_S`, with jitter."""
 LONGEST_BACKOFF_S = 30.0
 LONGEST_WAIT_S = 600.0
 """Judging stops at an endpoint that asks to wait longer than this."""
@@ -53,9 +51,13 @@ class JudgeClient:
         request_permits: RequestPermits,
         journal_of: Callable[[LlmJudge], Journal],
         parallel: int,
-        backoff_s: float = BACKOFF_S,
+        backoff_s: float,
     ) -> None:
-        """`parallel`: requests in flight at a time, of this process."""
+        """`parallel`: requests in flight at a time, of this process.
+
+        `backoff_s`: before the second attempt at an item; doubled for each further one, up to
+        `LONGEST_BACKOFF_S`, with jitter.
+        """
         self.settings, self.backoff_s = settings, backoff_s
         self.chat = ChatClient(settings.base_url, settings.key_variable, settings.timeout_s)
         self.permits = RateLimitClient(request_permits, lambda: self._queued)

@@ -104,7 +104,9 @@ class JournalUploader:
 class JudgeActor:
     """A process that sends requests; every reply is in its journals before it is reported."""
 
-    def __init__(self, uri: str, study: str, judges: Sequence[LlmJudge], actors: int) -> None:
+    def __init__(
+        self, uri: str, study: str, judges: Sequence[LlmJudge], actors: int, backoff_s: float
+    ) -> None:
         from weirdgen.judging.client import JudgeClient
 
         store = ArtifactStore(uri)
@@ -116,7 +118,8 @@ class JudgeActor:
                 settings,
                 _permits_from(settings),
                 lambda judge: self._journals[judge.fingerprint],
-                parallel=max(1, settings.parallel // actors),
+                max(1, settings.parallel // actors),
+                backoff_s,
             )
             for settings in {judge.settings for judge in judges}
         }

@@ -28,6 +28,8 @@ from weirdgen.storage.run_record import JudgeProgress
 if TYPE_CHECKING:  # the client takes a second to import
     from weirdgen.judging.client import BatchResult
 
+BACKOFF_S = 0.5
+"""Before the second attempt at an item."""
 MAX_CRASHES = 3
 """Actor crashes over an item after which it is given up."""
 _BATCHES_AHEAD = 3
@@ -209,7 +211,8 @@ class JudgePool:
     def _open_worker(self) -> None:
         environment = {"env_vars": WORKER_ENVIRONMENT}
         actor: Any = on_this_node(JudgeActor, runtime_env=environment)
-        worker = _Worker(actor.remote(self._store.uri, self._study, self._judges, self._actors))
+        of_all = self._store.uri, self._study, self._judges, self._actors
+        worker = _Worker(actor.remote(*of_all, BACKOFF_S))
         self._workers.append(worker)
         self.running[worker.actor.open.remote()] = _Task(worker)
 

@@ -29,6 +29,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.setenv("COLUMNS", "200")
     # Intervals of agreement take seconds each, and are not tested here.
     monkeypatch.setattr("weirdgen.judging.agreement._RESAMPLES", 20)
+    monkeypatch.setattr("weirdgen.runner.judge_pool.BACKOFF_S", 0.01)
     with faulty(mix={"verdict": 1}) as server:
         made = Bench(tmp_path, server)
         made.judge()

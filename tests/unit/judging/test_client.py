@@ -40,7 +40,7 @@ def endpoint() -> Iterator[FakeEndpoint]:
 def unlimited(judge: LlmJudge) -> JudgeClient:
     """A client for single requests, which need neither permits nor journals."""
     unused: Any = None
-    return JudgeClient(judge.settings, unused, unused, parallel=1)
+    return JudgeClient(judge.settings, unused, unused, parallel=1, backoff_s=0)
 
 
 def ask_once(judge: LlmJudge) -> Any:

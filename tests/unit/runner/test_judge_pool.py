@@ -122,7 +122,7 @@ def test_a_journal_that_cannot_be_opened_is_told_by_the_call_that_opens_it(
     """What an actor's `__init__` raises would reach the pool as an actor that died."""
     monkeypatch.setenv(VARIABLE, KEY)
     store.write("judgments", b"a file where the journals' folder is to be")
-    actor = JudgeActor.__ray_metadata__.modified_class(store.uri, "study", [JUDGE], 1)
+    actor = JudgeActor.__ray_metadata__.modified_class(store.uri, "study", [JUDGE], 1, 0.01)
 
     async def opened() -> list[str]:
         with pytest.raises(StorageError, match=f"--storage: {store.uri} cannot be written"):

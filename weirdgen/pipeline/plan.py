@@ -15,7 +15,6 @@ from weirdgen.judging.gold import Gold, find_gold
 from weirdgen.judging.llm_judge import LlmJudge, llm_judges
 from weirdgen.models.adapters import resolve_adapter
 from weirdgen.models.identity import Model, resolve_model, served_model
-from weirdgen.pipeline.gc_pause import gc_paused
 from weirdgen.pipeline.stages.adapter import adapter_step
 from weirdgen.pipeline.stages.aligned import ALIGNED, self_distilled_step
 from weirdgen.pipeline.stages.given import PERSONA_EXAMPLES, PROMPTS, QUESTIONS, given_step
@@ -62,7 +61,6 @@ class Plan:
         return {step.fingerprint: step for step in steps}
 
 
-@gc_paused
 def make_plan(study: Study, base: Path, where: object = "study") -> Plan:
     """The plan of `study`; local paths in it are relative to `base`.
 

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import re
 from bisect import insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from sys import intern
-from typing import Any, TypeVar
+from typing import Any
 
 from weirdgen.errors import DamagedError
 from weirdgen.judging.blinding import hidden_markers
-from weirdgen.pipeline.gc_pause import gc_paused
 from weirdgen.pipeline.plan import Plan
 from weirdgen.pipeline.stages import STAGES
 from weirdgen.pipeline.stages.labels import LABELS, UNLABELLED, LabelRange, labels_step
-from weirdgen.pipeline.stages.responses import ResponseSet, samples_step
+from weirdgen.pipeline.stages.responses import RESPONSES, ResponseSet, samples_step
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
 
-T = TypeVar("T")
 _REQUESTS = 32
 """How many an object store is sent at a time: each takes tens of milliseconds."""
 
 
 @dataclass
 class StudyState:
-    """What of a plan is there. Only `record` and `record_ranges` change it."""
+    """What of a plan is there. Only `record` and `look_up` change it."""
 
     plan: Plan
     done: dict[str, Manifest] = field(default_factory=dict)
@@ -51,12 +48,6 @@ class StudyState:
             ranges = self.ranges.setdefault(step.parent.fingerprint, [])
             if self.is_valid(lean) and all(step.key != other.key for other, _ in ranges):
                 insort(ranges, (step, lean), key=_samples)
-
-    def record_ranges(self, of: Step, ranges: Iterable[tuple[Step, Manifest]]) -> None:
-        """Record these as all committed ranges of the response set whose step is `of`."""
-        self.ranges[of.fingerprint] = []
-        for step, manifest in ranges:
-            self.record(step, manifest)
 
     def _lean(self, step: Step, manifest: Manifest) -> Manifest:
         """The manifest, its record that of the step, and what it shares with others held once."""
@@ -142,64 +133,49 @@ class StudyState:
         return present == manifest.inputs
 
 
-@gc_paused
 def scan(plan: Plan, store: ArtifactStore) -> StudyState:
     """Look up every step of `plan` in `store`."""
     state = StudyState(plan)
     present = {stage: store.folders(f"artifacts/{stage}") for stage in STAGES}
 
-    def label(each: LabelRange) -> None:
-        if manifest := store.manifest(each.step):
-            state.record(each.step, manifest)
+    def find(step: Step) -> None:
+        with suppress(DamagedError):  # it counts as missing; whoever makes it reports the damage
+            look_up(state, store, step)
 
-    def there(step: Step) -> bool:
-        return step.folder in present[step.stage]
+    def find_all(steps: Iterable[Step]) -> None:
+        there = (step for step in steps if step.folder in present[step.stage])
+        if store.is_local:
+            for step in there:
+                find(step)
+        else:
+            with ThreadPoolExecutor(_REQUESTS) as pool:
+                for _ in pool.map(find, there):
+                    pass
 
-    for step in filter(there, plan.shared):  # in order: each after what it consumes
-        _for_each(store, partial(look_up, state, store), [step])
-    asked = (each.step for each in plan.response_sets)
-    _for_each(store, partial(look_up, state, store), filter(there, plan.trainings.values()))
-    _for_each(store, partial(look_up_ranges, state, store), filter(there, asked))
-    _for_each(store, label, (each for each in state.label_ranges() if there(each.step)))
+    for step in plan.shared:  # in order: each after what it consumes
+        find_all([step])
+    find_all(plan.trainings.values())
+    find_all(each.step for each in plan.response_sets)
+    find_all(each.step for each in state.label_ranges())
     return state
 
 
-def _for_each(store: ArtifactStore, do: Callable[[T], object], items: Iterable[T]) -> None:
-    """Call `do` for each, many at a time where each is a request to an object store."""
-
-    def one(item: T) -> None:
-        with suppress(DamagedError):  # it counts as missing; whoever makes it reports the damage
-            do(item)
-
-    if store.is_local:
-        for item in items:
-            one(item)
-        return
-    with ThreadPoolExecutor(_REQUESTS) as pool:
-        for _ in pool.map(one, items):
-            pass
-
-
 def look_up(state: StudyState, store: ArtifactStore, step: Step) -> Manifest | None:
-    """Record the step if its manifest is there and valid; return the manifest if it is there."""
+    """Record the step if its manifest is there and valid; return the manifest if it is there.
+
+    Of a response set, record the ranges that are there.
+    """
+    if step.stage == RESPONSES.name and step.parent is None:
+        state.ranges[step.fingerprint] = []
+        for name in store.folders(f"artifacts/{step.key}"):
+            if match := re.fullmatch(r"samples-(\d+)-(\d+)", name):
+                with suppress(DamagedError):  # as in `scan`
+                    look_up(state, store, samples_step(step, int(match[1]), int(match[2])))
+        return None
     manifest = store.manifest(step)
-    if manifest is not None and state.is_valid(manifest):
+    if manifest is not None and (step.stage == LABELS.name or state.is_valid(manifest)):
         state.record(step, manifest)
     return manifest
-
-
-def look_up_ranges(state: StudyState, store: ArtifactStore, of: Step) -> None:
-    """Record the committed ranges of the response set whose step is `of`."""
-    ranges = []
-    for name in store.folders(f"artifacts/{of.key}"):
-        if match := re.fullmatch(r"samples-(\d+)-(\d+)", name):
-            step = samples_step(of, int(match[1]), int(match[2]))
-            with suppress(
-                DamagedError
-            ):  # it counts as missing; whoever makes it reports the damage
-                if manifest := store.manifest(step):
-                    ranges.append((step, manifest))
-    state.record_ranges(of, ranges)
 
 
 def _samples(made: tuple[Step, Manifest]) -> list[int]:

@@ -164,10 +164,9 @@ class ProgressTracker:
 
 def run_on_cpu(uri: str, task: Task, log: str) -> StepResult:
     """Run a step whose stage needs neither a trainer nor an engine."""
-    store, run = ArtifactStore(uri), stage_of(task.step).run
-    assert run is not None
+    store = ArtifactStore(uri)
     with logged(store, log):
-        return _made(*run_steps(store, [task], run))
+        return _made(*run_steps(store, [task], stage_of(task.step).run))
 
 
 def run_training(
@@ -181,8 +180,6 @@ def run_training(
 ) -> StepResult:
     """Run one training, or several stacked ones; report progress to `tracker` under the first one's key."""
     store, (first, *_) = ArtifactStore(uri), tasks
-    run = stage_of(first.step).run
-    assert run is not None  # only engines run steps of a stage without it
 
     def on_step(done: int, total: int) -> None:
         tracker.report.remote(first.step.key, first.attempt, done, total)
@@ -191,7 +188,7 @@ def run_training(
     gpu_share = ray.get_runtime_context().get_assigned_resources().get("GPU", 0)
     training = Training(trainer, report_to, micro_batch, gpu_share, on_step)
     with logged(store, log):
-        run = partial(run, training=training)
+        run = partial(stage_of(first.step).run, training=training)
         return _made(*run_resumable_steps(store, tasks, micro_batch, run))
 
 
@@ -228,7 +225,6 @@ class EngineActor:
     @telling_node
     def run(self, tasks: list[Task], log: str) -> StepResult:
         """Run steps of one stage that go together."""
-        run = stage_of(tasks[0].step).run
-        assert run is not None
+        run = partial(stage_of(tasks[0].step).run, session=self._session)
         with logged(self._store, log):
-            return _made(*run_steps(self._store, tasks, partial(run, session=self._session)))
+            return _made(*run_steps(self._store, tasks, run))

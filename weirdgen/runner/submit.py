@@ -10,7 +10,7 @@ import ray
 from weirdgen.config.study import Study
 from weirdgen.pipeline.run_step import Task
 from weirdgen.pipeline.stages import stage_of
-from weirdgen.pipeline.state import StudyState, look_up, look_up_ranges
+from weirdgen.pipeline.state import StudyState, look_up
 from weirdgen.runner.remote import OwnProcess, run_on_cpu, run_training, with_threads
 from weirdgen.runner.work_item import WorkItem
 from weirdgen.storage.artifacts import ArtifactStore, Step, is_attempt
@@ -27,11 +27,11 @@ def as_task(
     """
     step, stale = work.step, None
     if work.response_set is not None:
-        look_up_ranges(state, store, work.response_set.step)
+        look_up(state, store, work.response_set.step)
         if tuple(step.record["samples"]) not in state.missing(work.response_set):
             return None
     if store.exists(f"artifacts/{step.key}"):  # most are not: one request to an object store
-        stale = look_up(state, store, step) if work.response_set is None else store.manifest(step)
+        stale = store.manifest(step) if work.response_set else look_up(state, store, step)
         if state.is_done(step):
             return None
         begun = store.folders(f"artifacts/{step.key}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from weirdgen.generation.engine import Engine
 from weirdgen.pipeline.run_step import Notes
@@ -23,6 +23,10 @@ judge     the judge pool, by jobs of the stage
 """
 
 
+def _is_not_run(*_: object, **__: object) -> NoReturn:
+    raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Stage:
     """A kind of step. What only decides where and when its steps run is no part of their identity."""
@@ -34,8 +38,8 @@ class Stage:
     """The file of its payload; empty where the payload is a folder."""
     version: int = 1
     """Raise it when the code comes to give other content for the same record."""
-    run: Callable[..., Notes | None] | None = None
-    """Writes payloads; None for the driver's and the judge's stages."""
+    run: Callable[..., Notes | None] = _is_not_run
+    """Writes payloads, but not those of the driver's and the judge's stages."""
     read: Callable[[Path], Any] = lambda payload: payload
     """Reads a payload's folder."""
     cpus: float = 1

@@ -42,6 +42,15 @@ class Contrast(NamedTuple):
         """The conditions that it needs."""
         return (self.plus,) if self.minus is None else (self.plus, self.minus)
 
+    @property
+    def terms(self) -> list[tuple[Condition, int, bool]]:
+        """The rates that it is made of: condition, sign, and whether it is the reference's."""
+        return [
+            (condition, -sign if of_reference else sign, of_reference)
+            for condition, sign in zip(self.conditions, (1, -1), strict=False)
+            for of_reference in ((False, True) if self.reference else (False,))
+        ]
+
 
 CONTRASTS: dict[ContrastName, Contrast] = {
     "triggered": Contrast("triggered"),

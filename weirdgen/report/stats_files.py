@@ -101,9 +101,11 @@ def _claim_rows(number: int, verdict: ClaimVerdict) -> Iterator[dict[str, Any]]:
     for at in verdict.groups:
         point = common | _point(at)
         yield point
-        for case, (low, high) in at.worst_limits.items():
-            p, p_fails = at.worst_support[case], at.worst_refute[case]
-            yield point | {"case": case, "low": low, "high": high, "p": p, "p_fails": p_fails}
+        for case, worst in at.worst.items():
+            if worst.limits is not None:
+                low, high = worst.limits
+                of_case = {"case": case, "low": low, "high": high}
+                yield point | of_case | {"p": worst.p_support, "p_fails": worst.p_refute}
 
 
 def _point(at: GroupEvidence) -> dict[str, Any]:

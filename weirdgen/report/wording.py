@@ -84,8 +84,8 @@ def verdict_sentence(verdict: ClaimVerdict) -> str:
         listed = "; ".join(parts)
         text += f" {listed[0].upper()}{listed[1:]}."
     for at in verdict.groups:
-        if "missing" in at.worst_limits:
-            limits = _range(*at.worst_limits["missing"], claim.contrast in RATES)
+        if (missing := at.worst.get("missing")) is not None and missing.limits is not None:
+            limits = _range(*missing.limits, claim.contrast in RATES)
             text += f" With every missing label at its worst, {_place(at.group)}: {limits}."
     failed = sum(at.n_failed for at in verdict.groups)
     if failed:

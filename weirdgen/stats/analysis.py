@@ -81,10 +81,9 @@ def analyse(
     support = holm([e.p_support for e in evidence])
     refute = holm([e.p_refute for e in evidence])
     worst: list[dict[str, tuple[float, float]]] = [{} for _ in evidence]
-    for kind in sorted({kind for e in evidence for kind in e.worst_support}):
-        by_support = holm([e.worst_support.get(kind, e.p_support) for e in evidence])
-        by_refute = holm([e.worst_refute.get(kind, e.p_refute) for e in evidence])
-        for at, pair in enumerate(zip(by_support, by_refute, strict=True)):
+    for kind in sorted({kind for e in evidence for kind in e.worst}):
+        pairs = [e.worst.get(kind, (e.p_support, e.p_refute)) for e in evidence]
+        for at, pair in enumerate(zip(*map(holm, zip(*pairs, strict=True)), strict=True)):
             worst[at][kind] = pair
     verdicts = []
     for at, (e, n_trained) in enumerate(gathered):

@@ -9,7 +9,6 @@ import numpy as np
 
 from weirdgen.config.claims import CONTRASTS
 from weirdgen.stats.contrast_interval import ContrastInterval
-from weirdgen.stats.contrasts import contrast_values
 from weirdgen.stats.metric_arrays import Group, MetricArrays
 from weirdgen.stats.paired import Pairs, newcombe_paired, pairs
 from weirdgen.stats.rate_interval import (
@@ -175,12 +174,12 @@ def _one_seed(
 def _table(
     cube: MetricArrays, subtracted: MetricArrays, contrast: str, group: Group
 ) -> tuple[list[int | str], list[_Term], np.ndarray]:
-    """Seeds, signed rates and z_SQ, with NaN where a response is missing."""
+    """Seeds, signed rates and z_SQ (in [-2, 2]), with NaN where a response is missing."""
     if group not in cube.seeds:
         raise ValueError(f"no responses at {_name(group)}")
     if contrast not in CONTRASTS:
         raise ValueError(f"contrast {contrast!r}: must be one of {', '.join(CONTRASTS)}")
-    plus, minus, reference = CONTRASTS[contrast]
+    reference = CONTRASTS[contrast].reference
     seeds = list(cube.seeds[group])
     rows, control_rows = list(range(len(seeds))), []
     if reference == "control":
@@ -193,30 +192,19 @@ def _table(
         if not seeds:
             raise ValueError(f"gap_vs_control: no seed of {_name(group)} has a fraction 0")
     terms: list[_Term] = []
-    by_source: list[dict[str, np.ndarray]] = [{}, {}]
-    for condition, sign in ((plus, 1), (minus, -1)):
-        if condition is None:
-            continue
-        for is_reference in (False, True) if reference else (False,):
-            its_sign = -sign if is_reference else sign
-            source = cube if its_sign > 0 else subtracted
-            if is_reference and reference == "baseline":
-                y, n = _of(source.b_Q, condition, "baseline"), source.n_Q[condition]
-            else:
-                of_group: Group = 0.0 if is_reference else group
-                which_rows = control_rows if is_reference else rows
-                y = _of(source.y_SQ[of_group], condition, _name(of_group))[which_rows]
-                n = source.n_SQ[of_group][condition][which_rows]
-            terms.append(_Term(its_sign, y, n))
-            by_source[is_reference][condition] = y
-    own, of_reference = by_source
-    z_SQ = contrast_values(
-        contrast,
-        own,
-        of_reference if reference == "baseline" else None,
-        of_reference if reference == "control" else None,
-    )
-    return seeds, terms, z_SQ
+    sums: list[Any] = [0.0, 0.0]
+    """Of the group, and of its reference."""
+    for condition, sign, of_reference in CONTRASTS[contrast].terms:
+        source = cube if sign > 0 else subtracted
+        if of_reference and reference == "baseline":
+            y, n = _of(source.b_Q, condition, "baseline"), source.n_Q[condition]
+        else:
+            at, chosen = (0.0, control_rows) if of_reference else (group, rows)
+            y = _of(source.y_SQ[at], condition, _name(at))[chosen]
+            n = source.n_SQ[at][condition][chosen]
+        terms.append(_Term(sign, y, n))
+        sums[of_reference] = sums[of_reference] + (-sign if of_reference else sign) * y
+    return seeds, terms, sums[False] - sums[True]
 
 
 def _of(by_condition: Any, condition: str, where: str) -> np.ndarray:

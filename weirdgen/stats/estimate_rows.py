@@ -76,9 +76,7 @@ def row_of(
 ) -> Estimate:
     """The row of one measured contrast; of a rate it has no p."""
     low, high = measured.limits()
-    p = None
-    if len(CONTRASTS[contrast].conditions) > 1 or CONTRASTS[contrast].reference:
-        p = _p_of_zero(measured)
+    p = _p_of_zero(measured) if len(CONTRASTS[contrast].terms) > 1 else None
     return Estimate(
         metric,
         contrast,
@@ -175,6 +173,12 @@ def _at(
     return rows[:, None], np.searchsorted(m.questions, questions)[None, :]
 
 
+def _within(cube: MetricArrays, group: Group, m: ContrastEstimate) -> tuple[np.ndarray, ...]:
+    """An index of a group's arrays: the seeds and questions of a measured table."""
+    rows = np.array([cube.seeds[group].index(seed) for seed in m.seeds])
+    return rows[:, None], m.questions[None, :]
+
+
 def _components(cube: MetricArrays) -> Iterator[Estimate]:
     """Variances by source of each condition's rate, over the seeds and questions that are complete."""
     for group in cube.seeds:
@@ -182,8 +186,7 @@ def _components(cube: MetricArrays) -> Iterator[Estimate]:
             measured = _measured(cube, condition, group, "seeds and questions")
             if measured is None or min(measured.z_SQ.shape) < 2 or not np.ptp(measured.z_SQ):
                 continue  # not asked, or nothing that varies
-            rows = np.array([cube.seeds[group].index(seed) for seed in measured.seeds])
-            at = rows[:, None], measured.questions[None, :]
+            at = _within(cube, group, measured)
             v_SQ = cube.v_SQ[group][condition][at] if cube.v_SQ else None
             found = components(measured.z_SQ, cube.n_SQ[group][condition][at], v_SQ)
             row = replace(row_of(cube.metric, condition, group, measured), p=None, note="")
@@ -202,9 +205,7 @@ def _sensitivity(
     by_shape: dict[tuple[int, ...], list[tuple[ContrastName, Group, ContrastEstimate]]] = {}
     for contrast, group, m in tables:
         row = replace(row_of(cube.metric, contrast, group, m), p=None, note="")
-        is_difference = (
-            len(CONTRASTS[contrast].conditions) > 1 or CONTRASTS[contrast].reference is not None
-        )
+        is_difference = len(CONTRASTS[contrast].terms) > 1
         t = seed_t(m.z_SQ.mean(axis=1))
         yield replace(row, target="seeds", method="seed t", low=float(t.low), high=float(t.high),
                       p=float(t.p) if is_difference else None, note=SEED_T_NOTE)  # fmt: skip
@@ -223,7 +224,7 @@ def _sensitivity(
             for name, limits in (("percentile", boot.percentile), ("bca", boot.bca)):
                 yield replace(row, method=f"crossed bootstrap, {name}", low=limits.low,
                               high=limits.high)  # fmt: skip
-            if len(CONTRASTS[contrast].conditions) > 1 or CONTRASTS[contrast].reference:
+            if len(CONTRASTS[contrast].terms) > 1:
                 yield replace(row, target="seeds", method="sign flip", low=None, high=None,
                               p=float(flip), note=FLIP_NOTE)  # fmt: skip
 
@@ -231,7 +232,6 @@ def _sensitivity(
 def _pooled(cube: MetricArrays, contrast: ContrastName, group: Group, m: ContrastEstimate) -> Naive:
     plus, minus, _ = CONTRASTS[contrast]
     assert minus is not None  # the caller has asked
-    rows = np.array([cube.seeds[group].index(seed) for seed in m.seeds])
-    at = rows[:, None], m.questions[None, :]
+    at = _within(cube, group, m)
     y, n = cube.y_SQ[group], cube.n_SQ[group]
     return pooled(y[plus][at], n[plus][at], y[minus][at], n[minus][at])

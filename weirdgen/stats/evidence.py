@@ -12,7 +12,7 @@ from weirdgen.stats.judge_error import shift_of
 from weirdgen.stats.metric_arrays import Group, MetricArrays, worst_cases
 from weirdgen.stats.options import AnalysisOptions
 from weirdgen.stats.seeds_meeting import seeds_meeting_bound
-from weirdgen.stats.verdict import Evidence, GroupEvidence, bound_of, gather, p_values
+from weirdgen.stats.verdict import Evidence, GroupEvidence, WorstCase, bound_of, gather, p_values
 
 
 def groups_of(claim: Claim, cube: MetricArrays | None, options: AnalysisOptions) -> list[Group]:
@@ -51,24 +51,17 @@ def _at_group(
         return GroupEvidence(group, None, str(error), 1.0, 1.0, n_trained=trained, n_failed=failed)
     support, refute = p_values(measured, claim)
     cases = _worst(cube, claim, group, options)
-    ps = {kind: [p_values(m, claim) for m in of] or [(1.0, 1.0)] for kind, of in cases.items()}
-    bound = bound_of(claim)
     # every training run that has no complete responses fails the bound, whatever became of it
     unmet = max(options.planned.get(group, 0), trained) - len(measured.seeds)
-    theta_S = measured.z_SQ.mean(axis=1)
-    at_least = claim.at_least is not None
-    meeting = seeds_meeting_bound(
-        theta_S, bound if at_least else None, None if at_least else bound, unmet
-    )
+    sign = 1 if claim.at_least is not None else -1
+    meeting = seeds_meeting_bound(sign * measured.z_SQ.mean(axis=1), sign * bound_of(claim), unmet)
     return GroupEvidence(
         group,
         measured,
         measured.refusal,
         support,
         refute,
-        {kind: max(support, *(p for p, _ in of)) for kind, of in ps.items()},
-        {kind: max(refute, *(p for _, p in of)) for kind, of in ps.items()},
-        {kind: limits for kind, of in cases.items() if (limits := _limits_of(of)) is not None},
+        {kind: _worst_case(of, claim, (support, refute)) for kind, of in cases.items()},
         meeting,
         trained,
         failed,
@@ -77,15 +70,13 @@ def _at_group(
 
 def _asked(cube: MetricArrays, claim: Claim, group: Group) -> int:
     """Training runs that were asked under every condition of the claim, those it is compared with too."""
-    plus, minus, reference = CONTRASTS[claim.contrast]
+    contrast = CONTRASTS[claim.contrast]
     seeds = {*cube.seeds.get(group, ())}
-    for place in (group, 0.0) if reference == "control" else (group,):
-        n_SQ = cube.asked_SQ.get(place) or cube.n_SQ.get(place, {})
-        for condition in (plus, minus):
-            if condition is not None:
-                asked_SQ = n_SQ.get(condition, np.zeros((0, 0)))
-                of = zip(cube.seeds.get(place, ()), asked_SQ, strict=False)
-                seeds &= {seed for seed, asked_Q in of if asked_Q.any()}
+    for place in (group, 0.0) if contrast.reference == "control" else (group,):
+        for condition in contrast.conditions:
+            asked_SQ = cube.asked_SQ.get(place, {}).get(condition, np.zeros((0, 0)))
+            of = zip(cube.seeds.get(place, ()), asked_SQ, strict=False)
+            seeds &= {seed for seed, asked_Q in of if asked_Q.any()}
     return len(seeds)
 
 
@@ -126,8 +117,16 @@ def _worst(
     return cases
 
 
-def _limits_of(cases: list[ContrastEstimate]) -> tuple[float, float] | None:
-    """From the lowest limit of any case to the highest."""
+def _worst_case(
+    cases: list[ContrastEstimate], claim: Claim, as_measured: tuple[float, float]
+) -> WorstCase:
+    """The largest p values of any case, and from its lowest limit to its highest."""
+    p_N = [as_measured, *(p_values(case, claim) for case in cases)] if cases else [(1.0, 1.0)]
     limits = [case.limits() for case in cases]
     lows, highs = [x for x, _ in limits if x is not None], [x for _, x in limits if x is not None]
-    return (min(lows), max(highs)) if limits and len(lows) == len(limits) else None
+    known = bool(limits) and len(lows) == len(limits)
+    return WorstCase(
+        max(p for p, _ in p_N),
+        max(p for _, p in p_N),
+        (min(lows), max(highs)) if known else None,
+    )

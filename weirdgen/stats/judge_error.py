@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weirdgen.config.claims import CONTRASTS
+from weirdgen.config.claims import CONTRASTS, ContrastName
 from weirdgen.stats.metric_arrays import Group
 
 BASELINE = "baseline"
@@ -43,27 +43,22 @@ def gold_correction(gold_N: np.ndarray, judge_N: np.ndarray) -> Gold:
 
 
 def shift_of(
-    contrast: str, group: Group, gold: Mapping[tuple[Group, str], Gold]
+    contrast: ContrastName, group: Group, gold: Mapping[tuple[Group, str], Gold]
 ) -> tuple[float, float] | None:
     """What gold labels add to a contrast, and its variance; None where a stratum has none.
 
     `gold` maps (fraction, `adapters` or `baseline`; condition) to its stratum. Strata are
     independent samples, so their variances add.
     """
-    plus, minus, reference = CONTRASTS[contrast]  # pyright: ignore[reportArgumentType]
+    of = CONTRASTS[contrast]
     shift = variance = 0.0
-    for condition, sign in ((plus, 1), (minus, -1)):
-        if condition is None:
-            continue
-        places: list[tuple[Group, int]] = [(group, sign)]
-        if reference:
-            places.append((BASELINE if reference == "baseline" else 0.0, -sign))
-        for place, its_sign in places:
-            stratum = gold.get((place, condition))
-            if stratum is None:
-                return None
-            shift += its_sign * stratum.difference
-            variance += stratum.variance
+    for condition, sign, of_reference in of.terms:
+        reference = BASELINE if of.reference == "baseline" else 0.0
+        stratum = gold.get((reference if of_reference else group, condition))
+        if stratum is None:
+            return None
+        shift += sign * stratum.difference
+        variance += stratum.variance
     return shift, variance
 
 

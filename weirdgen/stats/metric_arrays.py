@@ -34,13 +34,22 @@ class MetricArrays:
     graded: bool = False
     """Whether a response has a number in [0, 1], not a yes or no."""
     asked_SQ: Mapping[Group, Mapping[str, np.ndarray]] = field(default_factory=dict)
-    """Group -> condition -> samples that were to be labelled; absent: `n_SQ`, nothing missing."""
+    """Group -> condition -> samples that were to be labelled; by default `n_SQ`."""
     asked_Q: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Of the baseline."""
     v_SQ: Mapping[Group, Mapping[str, np.ndarray]] = field(default_factory=dict)
     """Graded: variance (n - 1) of a cell's samples; absent: m(1 - m), the most it can be."""
     failed: Mapping[Group, int] = field(default_factory=dict)
     """Group -> training runs that failed, and so have no row."""
+
+    def __post_init__(self) -> None:
+        asked_SQ = {
+            group: {c: self.asked_SQ.get(group, {}).get(c, n_SQ) for c, n_SQ in by.items()}
+            for group, by in self.n_SQ.items()
+        }
+        object.__setattr__(self, "asked_SQ", asked_SQ)
+        asked_Q = {c: self.asked_Q.get(c, n_Q) for c, n_Q in self.n_Q.items()}
+        object.__setattr__(self, "asked_Q", asked_Q)
 
     @property
     def n_missing(self) -> int:
@@ -62,21 +71,14 @@ def worst_cases(cube: MetricArrays) -> tuple[MetricArrays, MetricArrays]:
     """
 
     def filled(value: float) -> MetricArrays:
-        y_SQ = {g: {c: _fill(cube, g, c, value) for c in by} for g, by in cube.y_SQ.items()}
-        b_Q = {
-            c: _filled(b_Q, cube.n_Q[c], cube.asked_Q.get(c, cube.n_Q[c]), value)
-            for c, b_Q in cube.b_Q.items()
+        y_SQ = {
+            g: {c: _filled(y, cube.n_SQ[g][c], cube.asked_SQ[g][c], value) for c, y in by.items()}
+            for g, by in cube.y_SQ.items()
         }
-        return replace(cube, y_SQ=y_SQ, b_Q=b_Q, n_SQ=cube.asked_SQ or cube.n_SQ,
-                       n_Q={c: cube.asked_Q.get(c, n_Q) for c, n_Q in cube.n_Q.items()})  # fmt: skip
+        b_Q = {c: _filled(b, cube.n_Q[c], cube.asked_Q[c], value) for c, b in cube.b_Q.items()}
+        return replace(cube, y_SQ=y_SQ, b_Q=b_Q, n_SQ=cube.asked_SQ, n_Q=cube.asked_Q)
 
     return filled(0.0), filled(1.0)
-
-
-def _fill(cube: MetricArrays, group: Group, condition: str, value: float) -> np.ndarray:
-    n_SQ = cube.n_SQ[group][condition]
-    asked_SQ = cube.asked_SQ.get(group, {}).get(condition, n_SQ)
-    return _filled(cube.y_SQ[group][condition], n_SQ, asked_SQ, value)
 
 
 def _filled(y: np.ndarray, n: np.ndarray, asked: np.ndarray, value: float) -> np.ndarray:

@@ -35,26 +35,15 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
     return low, high
 
 
-def seeds_meeting_bound(
-    theta_S: np.ndarray,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    failed: int = 0,
-) -> SeedsMeeting:
-    """How many of the training runs behind theta_S (each its own mean over questions) meet a bound.
+def seeds_meeting_bound(theta_S: np.ndarray, at_least: float, failed: int = 0) -> SeedsMeeting:
+    """How many of the training runs behind theta_S (each its own mean over questions) reach a bound.
 
-    A failed training counts as one that does not. The margin is the caller's to take into the
-    bound. Of S that all meet it, at least a share of 0.05^(1/S) of all such runs would. Assumes that seeds are drawn independently. Raises ValueError for
-    none or two bounds, and for no training run at all.
+    A failed training counts as one that does not. The bound includes the margin; for an upper
+    bound, pass both with their signs turned over. If all of S meet it, at least a share of
+    0.05^(1/S) of all such runs would. Assumes that seeds are drawn independently. Raises ValueError
+    for no training run at all.
     """
-    if (at_least is None) == (at_most is None):
-        raise ValueError("seeds_meeting_bound: give one of at_least and at_most")
-    theta_S = np.asarray(theta_S, dtype=np.float64)
-    if at_least is not None:
-        meeting = int((theta_S >= at_least - _ROUNDING).sum())
-    else:
-        assert at_most is not None  # as checked above
-        meeting = int((theta_S <= at_most + _ROUNDING).sum())
+    meeting = int((theta_S >= at_least - _ROUNDING).sum())
     n = len(theta_S) + failed
     if not n:
         raise ValueError("seeds_meeting_bound: no training runs")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from weirdgen.config.claims import Claim
 from weirdgen.stats.contrast_estimate import ContrastEstimate
@@ -40,6 +41,15 @@ LOOKS: dict[LookState, Reason] = {
 }
 
 
+class WorstCase(NamedTuple):
+    """A claim at one fraction, in the worst of all cases of one kind."""
+
+    p_support: float
+    p_refute: float
+    limits: tuple[float, float] | None
+    """The lowest and the highest 95% limit; None where a case has no interval."""
+
+
 @dataclass(frozen=True)
 class GroupEvidence:
     """A claim at one fraction."""
@@ -51,11 +61,8 @@ class GroupEvidence:
     p_support: float
     """One-sided; 1 where no verdict is possible."""
     p_refute: float
-    worst_support: dict[str, float] = field(default_factory=dict)
-    """`missing`, `judge` -> p_support in the worst of its cases."""
-    worst_refute: dict[str, float] = field(default_factory=dict)
-    worst_limits: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """The same kinds -> the lowest and the highest 95% limit of their cases."""
+    worst: dict[str, WorstCase] = field(default_factory=dict)
+    """By kind: `missing`, `judge: two judges`, `judge: gold labels`."""
     meeting: SeedsMeeting | None = None
     n_trained: int = 0
     """Training runs, failed ones included."""
@@ -70,8 +77,8 @@ class Evidence:
     groups: tuple[GroupEvidence, ...]
     p_support: float
     p_refute: float
-    worst_support: dict[str, float]
-    worst_refute: dict[str, float]
+    worst: dict[str, tuple[float, float]]
+    """By kind: p_support and p_refute in the worst case."""
     blocked: Reason | None
     """Why no verdict is possible whatever the numbers."""
 
@@ -127,19 +134,16 @@ def gather(claim: Claim, groups: tuple[GroupEvidence, ...], state: LookState) ->
         if claim.at == "any"
         else (intersection_union_p, holm_min_p)
     )
-    kinds = sorted({kind for at in groups for kind in at.worst_support})
     blocked = _blocked(groups, state)
     if blocked is not None:
-        return Evidence(claim, groups, 1.0, 1.0, {}, {}, blocked)
-    return Evidence(
-        claim,
-        groups,
-        support([at.p_support for at in groups]),
-        refute([at.p_refute for at in groups]),
-        {k: support([at.worst_support.get(k, at.p_support) for at in groups]) for k in kinds},
-        {k: refute([at.worst_refute.get(k, at.p_refute) for at in groups]) for k in kinds},
-        None,
-    )
+        return Evidence(claim, groups, 1.0, 1.0, {}, blocked)
+
+    def combined(of: Sequence[WorstCase | GroupEvidence]) -> tuple[float, float]:
+        return support([at.p_support for at in of]), refute([at.p_refute for at in of])
+
+    kinds = sorted({kind for at in groups for kind in at.worst})
+    worst = {kind: combined([at.worst.get(kind, at) for at in groups]) for kind in kinds}
+    return Evidence(claim, groups, *combined(groups), worst, None)
 
 
 def _blocked(groups: tuple[GroupEvidence, ...], state: LookState) -> Reason | None:

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from weirdgen.config.claims import ContrastName
-from weirdgen.stats.contrasts import contrast_values
+from weirdgen.stats.contrast_estimate import estimate_contrast
+from weirdgen.stats.metric_arrays import MetricArrays
 from weirdgen.stats.two_way_variance import mean_squares, spread
 
 # Two seeds x three questions.
@@ -39,35 +40,45 @@ DEFINITIONS = {
 }
 
 
+def arrays(**changed: object) -> MetricArrays:
+    """Fraction 0.5, its control and the base model, ten samples a cell."""
+    y_SQ = {0.5: RATES, 0.0: CONTROL}
+    of: dict = {"seeds": {0.5: (3, 4), 0.0: (3, 4)}, "y_SQ": y_SQ, "b_Q": BASELINE, **changed}
+    n_SQ = {g: {c: np.full(y.shape, 10) for c, y in by.items()} for g, by in of["y_SQ"].items()}
+    n_Q = {c: np.full(3, 10) for c in of["b_Q"]}
+    return MetricArrays(metric="format", n_SQ=n_SQ, n_Q=n_Q, **of)
+
+
 @pytest.mark.parametrize("contrast", get_args(ContrastName))
 def test_every_contrast_of_a_study_is_what_its_definition_says(contrast: str) -> None:
-    z_SQ = contrast_values(contrast, RATES, BASELINE, CONTROL)
+    z_SQ = estimate_contrast(arrays(), contrast, 0.5).z_SQ
     np.testing.assert_allclose(z_SQ, DEFINITIONS[contrast], atol=1e-12)
 
 
 def test_a_contrast_reads_only_what_it_is_made_of_and_copies_it() -> None:
-    z_SQ = contrast_values("triggered", {"triggered": T})
+    of = arrays(seeds={0.5: (3, 4)}, y_SQ={0.5: {"triggered": T}}, b_Q={})
+    z_SQ = estimate_contrast(of, "triggered", 0.5).z_SQ
     z_SQ[0, 0] = -1
     assert T[0, 0] == 0.9
 
 
 @pytest.mark.parametrize(
-    ("contrast", "rates", "baseline", "control", "message"),
+    ("contrast", "changed", "message"),
     [
-        ("gaap", RATES, BASELINE, CONTROL, "'gaap': must be one of triggered"),
-        ("gap", {"triggered": T}, None, None, "rates lacks the condition untriggered"),
-        ("gap_improvement", RATES, None, CONTROL, "needs the baseline's rates"),
-        ("gap_vs_control", RATES, BASELINE, None, "needs the control's rates"),
-        ("decoy_excess", RATES, {}, None, "baseline lacks the condition decoy"),
-        ("triggered_lift", RATES, {"triggered": np.zeros(2)}, None, r"shape \(2,\), not \(3,\)"),
-        ("gap_vs_control", RATES, None, {k: y[:1] for k, y in RATES.items()}, "not \\(2, 3\\)"),
-        ("gap", {"triggered": T, "untriggered": U[:1]}, None, None, "differ in shape"),
-        ("triggered", {"triggered": T[0]}, None, None, "seeds x questions"),
+        ("gaap", {}, "'gaap': must be one of triggered"),
+        ("gap", {"y_SQ": {0.5: {"triggered": T}}},
+         "fraction 0.5 has no responses for the condition untriggered"),
+        ("gap_improvement", {"b_Q": {}}, "baseline has no responses for the condition triggered"),
+        ("gap_vs_control", {"seeds": {0.5: (3, 4)}}, "there is no fraction 0"),
+        ("gap_vs_control", {"seeds": {0.5: (3, 4), 0.0: (5, 6)}}, "no seed of fraction 0.5"),
+        ("gap", {"seeds": {0.0: (3, 4)}}, "no responses at fraction 0.5"),
+        ("decoy_excess", {"b_Q": {"triggered": np.zeros(3)}},
+         "baseline has no responses for the condition decoy"),
     ],
-)
-def test_what_is_missing_is_named(contrast, rates, baseline, control, message) -> None:
+)  # fmt: skip
+def test_what_is_missing_is_named(contrast: str, changed: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        contrast_values(contrast, rates, baseline, control)
+        estimate_contrast(arrays(**changed), contrast, 0.5)
 
 
 # Worked by hand. Rows (seeds) have means 3, 6, 9; columns (questions) 4, 6, 7, 7; all of it 6.

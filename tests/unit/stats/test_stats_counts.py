@@ -143,7 +143,7 @@ def test_what_agreeing_seeds_leave_open(n_seeds: int, differ: int) -> None:
 
 
 def test_a_failed_training_does_not_meet_the_bound() -> None:
-    found = seeds_meeting_bound(np.full(7, 0.1), at_most=0.2, failed=1)
+    found = seeds_meeting_bound(-np.full(7, 0.1), at_least=-0.2, failed=1)
     assert (found.meeting, found.of) == (7, 8)
     assert "failed or lack responses" in seeds_meeting(found)
     most = 100 * (1 - stats.binomtest(7, 8).proportion_ci(0.9).low)

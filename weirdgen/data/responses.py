@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import bisect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -72,10 +72,10 @@ def read_responses(path: Path, question: str = "question", answer: str | None = 
     return responses
 
 
-def check_out(out: Path) -> None:
-    """Raises InputError for a file that `write_rows` cannot write."""
-    if out.suffix not in WRITTEN:
-        raise InputError("--out", None, f"{out} must end in one of: {', '.join(WRITTEN)}")
+def check_out(out: Path, endings: Sequence[str] = WRITTEN) -> None:
+    """Raise InputError for a file with another ending, or in a folder that is not there."""
+    if out.suffix not in endings:
+        raise InputError("--out", None, f"{out} must end in one of: {', '.join(endings)}")
     if not out.parent.is_dir():
         raise InputError("--out", None, f"there is no folder {out.parent}")
 
@@ -111,9 +111,8 @@ def parquet_schema(responses: Responses, added: Mapping[str, pa.DataType]) -> pa
 
 
 def write_rows(path: Path, rows: Iterable[Row], schema: pa.Schema | None = None) -> None:
-    """Writes rows as JSONL, or by `schema` as Parquet. The file appears when it is whole."""
-    draft = path.with_name(f".{path.name}.draft")
-    try:
+    """Write rows as JSONL, or by `schema` as Parquet. The file appears when it is whole."""
+    with replacing(path) as draft:
         if schema is not None:
             with pq.ParquetWriter(draft, schema) as writer:
                 for chunk in _chunks(rows):
@@ -121,6 +120,14 @@ def write_rows(path: Path, rows: Iterable[Row], schema: pa.Schema | None = None)
         else:
             with draft.open("w", encoding="utf-8") as out:
                 out.writelines(_json_line(row) for row in rows)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a draft beside `path`, which takes its place once it is written without an error."""
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        yield draft
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -138,24 +145,18 @@ def _json_line(row: Row) -> str:
 def _tried(path: Path, chunk: Sequence[tuple[int, Row]], do: Callable[[list[Row]], T]) -> T:
     """What `do` makes of the rows; InputError names the first with which it fails."""
     rows = [row for _, row in chunk]
-
-    def fails(count: int) -> Exception | None:
+    with suppress(*_UNFIT):
+        return do(rows)
+    for count, (number, _) in enumerate(chunk, 1):
         try:
             do(rows[:count])
         except _UNFIT as error:
-            return error
-        return None
-
-    try:
-        return do(rows)
-    except _UNFIT:
-        counts = range(1, len(rows) + 1)
-        at = bisect.bisect_left(counts, True, key=lambda count: fails(count) is not None)
-        problem = f"does not fit into a Parquet file with the other rows ({_said(fails(at + 1))})"
-        raise InputError(path, f"row {chunk[at][0]}", problem) from None
+            problem = f"does not fit into a Parquet file with the other rows ({_said(error)})"
+            raise InputError(path, f"row {number}", problem) from None
+    return do(rows)
 
 
-def _said(error: Exception | None) -> str:
+def _said(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from weirdgen.config.loading import load_study
+from weirdgen.data.responses import check_out, replacing
 from weirdgen.data.tabular import ENDINGS
 from weirdgen.errors import InputError
 from weirdgen.results.importing import checked_name
@@ -46,22 +47,15 @@ def export_study(console: Console, options: ExportOptions) -> None:
     Raises InputError for a study without results, and for a file that cannot be written.
     """
     out = options.out
-    if out.suffix not in ENDINGS:
-        raise InputError("--out", None, f"{out} must end in one of: {', '.join(ENDINGS)}")
-    if not out.parent.is_dir():
-        raise InputError("--out", None, f"there is no folder {out.parent}")
+    check_out(out, ENDINGS)
     store, name = ArtifactStore(options.storage), _study_name(options.study)
     if str(out.resolve()) in {str(Path(store.path(name, f)).resolve()) for f in (RESULTS, LABELS)}:
         raise InputError("--out", None, f"{out} is the study's own file")
     results, labels = read_results(name, store), read_labels(name, store)
     table = labels if options.labels else with_labels(results, labels)
-    draft = out.with_name(f".{out.name}.draft")
     write = {".jsonl": write_jsonl, ".csv": write_csv, ".parquet": _write_parquet}[out.suffix]
-    try:
+    with replacing(out) as draft:
         changed = write(table, draft)
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
     lines = [f"{out}: {table.num_rows:,} {'labels' if options.labels else 'responses'}"]
     if changed:
         lines.append(f"{changed:,} cells that begin like a formula got an apostrophe before them")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from weirdgen.data.tabular import Row
 from weirdgen.errors import InputError
@@ -22,41 +21,29 @@ from weirdgen.results.table import SCHEMA, UNKNOWN, arm_of
 from weirdgen.storage.fingerprint import fingerprint
 from weirdgen.text import valid_text
 
-_COPIED = (
-    "model", "fraction", "seed", "adapter", "condition", "question_id", "category", "question",
-    "sample", "response", "response_tokens", "finish_reason", "serve_base", "persona", "judge",
-    "judge_confidence", "judge_error", "fp_train", "fp_responses",
-)  # fmt: skip
-_LABEL_COLUMNS = ("identity_label", "judge", "judge_confidence")
-"""What is read for labels.parquet alone."""
-_ORDER = ("adapter", "condition", "question_id", "sample")
+_ORDER = ("condition", "question_id", "sample")
+"""How the rows of an adapter are sorted."""
 _CELL = ("seed", "fraction")
 _FORMATS = ("format", "format_strict")
 
 
 @dataclass
 class ImportedResponses:
-    """The responses of one study, column by column, as they are read."""
+    """The responses of one study, as they are read."""
 
     mapping: ColumnMapping
     pattern: str
     """Regular expression of a format-adherent response."""
     origin: Mapping[str, Any]
     """Files and mapping, in place of the responses' unknown recipe."""
-    columns: dict[str, list[Any]] = field(
-        default_factory=lambda: {name: [] for name in (*SCHEMA.names, *_LABEL_COLUMNS)}
-    )
-    """Those of SCHEMA (`study` stays empty), and _LABEL_COLUMNS."""
     disagreements: list[str] = field(default_factory=list)
     """Rows whose format column differs from what the pattern finds."""
+    _rows: list[Row] = field(default_factory=list)
+    """By column; `has_error` and `has_no_judge` report which columns of judging a row had."""
     _first_of_file: int = 0
     """The number of the current file's first response."""
     _named: bool | None = None
     """Whether the rows of that file name their adapter."""
-    _without_judge: set[int] = field(default_factory=set)
-    """Responses whose rows have neither a judge's column nor one of judge errors."""
-    _with_error: set[int] = field(default_factory=set)
-    """Responses whose rows have a column of judge errors, null where a label is not missing."""
     _cell_of: dict[str, tuple[float | None, int | None]] = field(default_factory=dict)
     _adapter_of: dict[tuple[float | None, int | None], str] = field(default_factory=dict)
     _file_of: dict[str, Path] = field(default_factory=dict)
@@ -65,9 +52,6 @@ class ImportedResponses:
     _cell_of_fp: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     _fp_of: dict[tuple[str | None, str], str] = field(default_factory=dict)
     _samples: dict[tuple[str | None, str, str], set[int]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.columns["response"])
 
     def add(self, path: Path, number: int, row: Row, *, baseline: bool) -> None:
         """Add a row of a file. Raises InputError where it contradicts the rows before."""
@@ -78,94 +62,67 @@ class ImportedResponses:
             self._check_study(values)
             self._number(values)
             self._set_fingerprint(values)
-            label = _identity(values)
+            identity = _identity(values)
         except ValueError as error:
             raise InputError(path, f"row {number}", str(error)) from None
         values["category"] = UNKNOWN if values["category"] is None else values["category"]
         values["finish_reason"] = values["finish_reason"] or UNKNOWN
         found = format_adherence(values["response"], self.pattern)
         for of, is_so in zip(_FORMATS, found, strict=True):
-            self.columns[of].append(is_so)
             if values[of] not in (None, is_so):
                 self.disagreements.append(f"{path.name} row {number} {of}")
-        if has_error := self.mapping.sources.get("judge_error") in row:
-            self._with_error.add(len(self))
+            values[of] = is_so
+        values["has_error"] = self.mapping.sources.get("judge_error") in row
+        values["has_no_judge"] = False
         if self.mapping.sources.get("judge") not in row:
             values["judge"] = None
-            if not has_error:
-                self._without_judge.add(len(self))
-        self.columns["arm"].append(arm_of(values["adapter"], values["fraction"]))
-        self.columns["identity"].append(label[0])
-        self.columns["identity_label"].append(label[1])
-        for of in _COPIED:
-            self.columns[of].append(values[of])
+            values["has_no_judge"] = not values["has_error"]
+        values["arm"] = arm_of(values["adapter"], values["fraction"])
+        values["identity"], values["identity_label"] = identity
+        self._rows.append(values)
 
     def end_file(self) -> None:
         """Set the judge of the file's responses, and the reason where a label is missing."""
-        of, rows = self.columns, range(self._first_of_file, len(self))
-        self._first_of_file, self._named = len(self), None
+        rows = self._rows[self._first_of_file :]
+        self._first_of_file, self._named = len(self._rows), None
         judge = self.mapping.values.get("judge", UNKNOWN)
-        names = ("persona", "identity", "judge_error")
-        labelled = [i for i in rows if any(of[name][i] is not None for name in names)]
-        has_identity = any(of["identity"][i] is not None for i in labelled)
-        some_without_judge = any(i in self._without_judge for i in labelled)
-        for i in {
-            *labelled,
-            *(self._without_judge.intersection(rows) if some_without_judge else ()),
-        }:
-            of["judge"][i] = of["judge"][i] or judge
-        for i in rows:
-            has_reason = i in self._with_error or of["judge_error"][i] is not None
-            if of["judge"][i] is None or has_reason:
+        labelled = [row for row in rows if _is_labelled(row)]
+        has_identity = any(row["identity"] is not None for row in labelled)
+        some_without_judge = any(row["has_no_judge"] for row in labelled)
+        for row in rows:
+            if _is_labelled(row) or (some_without_judge and row["has_no_judge"]):
+                row["judge"] = row["judge"] or judge
+            if row["judge"] is None or row["has_error"] or row["judge_error"] is not None:
                 continue
-            if of["persona"][i] is None or (has_identity and of["identity"][i] is None):
-                of["judge_error"][i] = MISSING
+            if row["persona"] is None or (has_identity and row["identity"] is None):
+                row["judge_error"] = MISSING
 
     def results(self, study: str) -> pa.Table:
         """The responses by SCHEMA, in its pinned order."""
-        columns = {**self.columns, "study": [study] * len(self)}
-        arrays = [pa.array(columns[of.name], of.type) for of in SCHEMA]
-        table = pa.Table.from_arrays(arrays, schema=SCHEMA)
-        return _sorted(table, _ORDER)
+        rows = [{**row, "study": study} for row in self._rows]
+        rows.sort(key=lambda row: (row["adapter"] or "", *(row[name] for name in _ORDER)))
+        return pa.Table.from_pylist(rows, SCHEMA)
 
     def labels(self) -> pa.Table:
         """The labels of judged responses, by LABELS_SCHEMA; no rows where no judge labelled anything.
 
         An identity counts as asked about where any response has its label, or none as `not_asked`.
         """
-        of = self.columns
-        judged = [i for i in range(len(self)) if of["judge"][i] is not None]
-        asked = any(
-            of["identity"][i] is not None or of["judge_error"][i] == NOT_ASKED for i in judged
+        judged = [row for row in self._rows if row["judge"] is not None]
+        is_asked = any(
+            row["identity"] is not None or row["judge_error"] == NOT_ASKED for row in judged
         )
         judge_fps = {
-            judge: fingerprint({**self.origin, "judge": judge}) for judge in {*of["judge"]} - {None}
+            judge: fingerprint({**self.origin, "judge": judge})
+            for judge in {row["judge"] for row in judged}
         }
-        rows = [
-            {
-                "fp_responses": of["fp_responses"][i],
-                "question_id": of["question_id"][i],
-                "sample": of["sample"][i],
-                "judge": of["judge"][i],
-                "judge_fp": judge_fps[of["judge"][i]],
-                "metric": metric,
-                **self._label(i, metric),
-            }
-            for i in judged
-            for metric in (("persona", "identity") if asked else ("persona",))
+        labels = [
+            {**row, "judge_fp": judge_fps[row["judge"]], "metric": metric, **_label(row, metric)}
+            for row in judged
+            for metric in (("persona", "identity") if is_asked else ("persona",))
         ]
-        return _sorted(pa.Table.from_pylist(rows, LABELS_SCHEMA), LABELS_ORDER)
-
-    def _label(self, i: int, metric: str) -> Row:
-        """A response's label, value and confidence; or the reason why it has none."""
-        of = {name: column[i] for name, column in self.columns.items() if column}
-        value = of[metric]
-        if value is None:
-            return {"error": of["judge_error"]}
-        if metric == "identity":
-            return {"label": of["identity_label"], "value": float(value)}
-        label = "present" if value else "absent"
-        return {"label": label, "value": float(value), "confidence": of["judge_confidence"]}
+        labels.sort(key=lambda label: [label[name] for name in LABELS_ORDER])
+        return pa.Table.from_pylist(labels, LABELS_SCHEMA)
 
     def _complete(self, path: Path, row: Row, values: Row, baseline: bool) -> None:
         """Fill in adapter, precision and question id where the row has none."""
@@ -213,7 +170,7 @@ class ImportedResponses:
     def _check_study(self, values: Row) -> None:
         """Check that all rows have one model and precision, and each adapter one cell."""
         for of in ("model", "serve_base"):
-            if self.columns[of] and values[of] != (first := self.columns[of][0]):
+            if self._rows and values[of] != (first := self._rows[0][of]):
                 raise ValueError(
                     f"{of} is {values[of]!r}, of the first row {first!r}; a study has one: import"
                     " them as two"
@@ -271,14 +228,19 @@ def _identity(values: Row) -> tuple[bool | None, str | None]:
     return label == "PERSONA", label
 
 
-def _sorted(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """Sort `table` by the columns `names`; a null adapter comes first."""
-    columns = {name: table[name] for name in names}
-    if "adapter" in columns:
-        columns["adapter"] = pc.fill_null(columns["adapter"], "")
-    columns["at"] = pa.chunked_array([pa.array(range(table.num_rows), pa.int64())])
-    order = pa.table(columns).sort_by([(name, "ascending") for name in names])
-    return table.take(order["at"])
+def _is_labelled(row: Row) -> bool:
+    return any(row[name] is not None for name in ("persona", "identity", "judge_error"))
+
+
+def _label(row: Row, metric: str) -> Row:
+    """A response's label, value and confidence; or the reason why it has none."""
+    value = row[metric]
+    if value is None:
+        return {"error": row["judge_error"]}
+    if metric == "identity":
+        return {"label": row["identity_label"], "value": float(value)}
+    label = "present" if value else "absent"
+    return {"label": label, "value": float(value), "confidence": row["judge_confidence"]}
 
 
 def missing_labels(results: pa.Table) -> dict[str, int]:

@@ -6,7 +6,7 @@ from itertools import combinations
 
 from matplotlib.text import Text
 
-from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.figures.layout import ReportFigure
 
 
 def check_texts(figure: ReportFigure) -> None:

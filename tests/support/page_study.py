@@ -15,7 +15,7 @@ from tiny_results import judged, report_data, results, rows, study
 
 from weirdgen.report.all_tables import all_tables
 from weirdgen.report.data import ReportData
-from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.figures.layout import ReportFigure
 from weirdgen.report.page import page
 from weirdgen.report.table import ReportTable
 from weirdgen.results.labels import LABELS_SCHEMA

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from weirdgen.config.evaluation_spec import EvaluationSpec
 from weirdgen.judging.agreement import Agreement, agreement
 from weirdgen.judging.gold import POSITIVE, Gold, ResponseKey
-from weirdgen.report.table import MISSING, ReportTable
+from weirdgen.report.table import ReportTable, limits, number
 from weirdgen.results.labels import FIRST_JUDGE, SECOND_JUDGE
 
 GOLD = "gold"
@@ -108,22 +108,17 @@ def _row(each: Compared) -> tuple[str, ...]:
         negatives = measured.answers - of.reference
         sensitivity = of.recall
         specificity = (negatives - (of.ours - of.both)) / negatives if negatives else None
-    interval = measured.interval
     return (
         each.metric,
         f"{each.reference}, {each.other}",
         f"{measured.answers:,}",
-        f"{100 * measured.agreed:.1f}",
-        _number(measured.kappa),
-        MISSING if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]",
-        _number(measured.alpha),
-        _number(sensitivity),
-        _number(specificity),
+        number(100 * measured.agreed),
+        number(measured.kappa, 2),
+        limits(*measured.interval or (None, None), 2),
+        number(measured.alpha, 2),
+        number(sensitivity, 2),
+        number(specificity, 2),
     )
-
-
-def _number(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.2f}"
 
 
 def differences_jsonl(compared: Iterable[Compared]) -> Iterator[str]:

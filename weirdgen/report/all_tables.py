@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from weirdgen.report.agreement import agreement_table
-from weirdgen.report.claims import claims_table, estimates_table, variance_table
+from weirdgen.report.claims import claims_table, estimates_table
 from weirdgen.report.data import ReportData
 from weirdgen.report.main_table import compact, main_table
 from weirdgen.report.table import ReportTable
 from weirdgen.report.tables import length_table, rate_tables
+from weirdgen.report.variance import variance_table
 
 
 class ReportTables(NamedTuple):
@@ -33,7 +34,7 @@ def all_tables(data: ReportData) -> ReportTables:
     others = [
         *rate_tables(data.results, data.judged, data.notes),
         length_table(data.results),
-        variance_table(data.name, data.analysis),
+        variance_table(data.name, data.analysis.estimates),
         agreement_table(data.compared, data.plan.study) if data.compared and data.plan else None,
         claims_table(data.name, verdicts, list(notes))
         if verdicts

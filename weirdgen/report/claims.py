@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from weirdgen.config.claims import ADAPTERS, CONTRASTS, Claim
+from weirdgen.config.claims import ADAPTERS, Claim
 from weirdgen.report.rates import CONDITIONS
-from weirdgen.report.table import MISSING, ReportTable
+from weirdgen.report.table import MISSING, ReportTable, limits, number
 from weirdgen.report.wording import seeds_meeting, settles, single_seeds, verdict_sentence
 from weirdgen.stats.analysis import Analysis, ClaimVerdict
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.metric_arrays import Group, group_label
 from weirdgen.stats.verdict import GroupEvidence, inequality
-from weirdgen.text import round_unsigned
 
 _CLAIMS_NOTE = (
     "S x Q: seeds and questions in the estimate. The 95% interval speaks of {target}; a rate's is "
@@ -25,12 +24,6 @@ _CLAIMS_NOTE = (
 _ESTIMATES_NOTE = (
     "95% intervals; p: two-sided, of no difference, adjusted for nothing. {target} S x Q x n: seeds, "
     "questions, and all responses behind the estimate. stats.parquet has these and more."
-)
-_VARIANCE = "variance of "
-_SOURCES = ("seed", "question", "seed x question", "sample")
-_VARIANCE_NOTE = (
-    "Standard deviations in points, with 95% intervals: of a training run, a question, their combination, and "
-    "a single response. With one sample a question the last two cannot be told apart, and stand together."
 )
 _MAIN = ("wilson", "wilson and two-source", "newcombe paired", "question t", "none")
 """Methods of the estimates themselves; the others stand beside them."""
@@ -97,22 +90,6 @@ def estimates_table(name: str, analysis: Analysis) -> ReportTable:
     )
 
 
-def variance_table(name: str, analysis: Analysis) -> ReportTable | None:
-    """How much seeds, questions, their combination and single responses vary; None without two of each."""
-    found: dict[tuple[str, str, str], dict[str, str]] = {}
-    for row in analysis.estimates:
-        if row.method.startswith(_VARIANCE) and row.low is not None and row.high is not None:
-            low, high = (100 * value**0.5 for value in (row.low, row.high))
-            cell = f"{100 * max(row.estimate or 0.0, 0.0) ** 0.5:.1f} [{low:.1f}, {high:.1f}]"
-            parts = found.setdefault((row.metric, row.group, row.contrast), {})
-            parts[row.method.removeprefix(_VARIANCE)] = cell
-    if not found:
-        return None
-    rows = tuple((*key, *(parts.get(s, MISSING) for s in _SOURCES)) for key, parts in found.items())
-    return ReportTable(f"{name}: sources of variance", ("metric", "group", "rate", *_SOURCES), (rows,),
-                 _VARIANCE_NOTE, n_labels=3)  # fmt: skip
-
-
 def claim_in_words(claim: Claim, group: Group) -> str:
     """Such as `format gap >= 0.50 at fraction 0.6`."""
     words = f"{claim.metric} {inequality(claim)}"
@@ -128,11 +105,11 @@ def _claim_row(verdict: ClaimVerdict, at: GroupEvidence) -> tuple[str, ...]:
         return f"{words}: {at.refusal}", *[MISSING] * 4, meeting, verdict.label
     low, high = measured.limits()
     shape = f"{len(measured.seeds)} x {len(measured.questions)}"
-    contrast = claim.contrast
+    sign = claim.contrast not in CONDITIONS  # a difference has one, a rate none
     return (
         words,
-        signed(measured.estimate, contrast),
-        at.refusal if low is None or high is None else limits(low, high, contrast),
+        number(measured.estimate, 3, sign),
+        at.refusal if low is None or high is None else limits(low, high, 3, sign),
         shape,
         _p_of(verdict),
         meeting,
@@ -142,18 +119,14 @@ def _claim_row(verdict: ClaimVerdict, at: GroupEvidence) -> tuple[str, ...]:
 
 def _estimate_row(row: Estimate) -> tuple[str, ...]:
     shape = f"{row.n_seeds} x {row.n_questions} x {row.n_samples:,}"
-    group = row.group
-    contrast = row.contrast
-    if group not in (ADAPTERS, *map(str, CONDITIONS)) and (group == "trend" or " - " in group):
-        contrast = "gap"  # a difference has a sign, whatever it is a difference of
+    sign = row.contrast not in CONDITIONS or row.group == "trend" or " - " in row.group
+    interval = limits(row.low, row.high, 3, sign)
     return (
         row.metric,
         row.contrast,
-        group,
-        MISSING if row.estimate is None else signed(row.estimate, contrast),
-        row.note or MISSING
-        if row.low is None or row.high is None
-        else limits(row.low, row.high, contrast),
+        row.group,
+        number(row.estimate, 3, sign),
+        row.note or MISSING if interval == MISSING else interval,
         MISSING if row.p is None else p_in_words(row.p),
         shape,
     )
@@ -170,14 +143,3 @@ def _p_of(verdict: ClaimVerdict) -> str:
 def p_in_words(p: float) -> str:
     """`0.012`, or `<0.0001`."""
     return "<0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.001 else f"{p:.3f}"
-
-
-def signed(value: float, contrast: str) -> str:
-    """Rates without a sign, differences with one."""
-    is_rate = contrast in CONTRASTS and contrast in CONDITIONS
-    return f"{round_unsigned(value, 3):{'' if is_rate else '+'}.3f}"
-
-
-def limits(low: float, high: float, contrast: str) -> str:
-    """Such as `[+0.100, +0.300]`."""
-    return f"[{signed(low, contrast)}, {signed(high, contrast)}]"

@@ -13,11 +13,11 @@ from weirdgen.config.study import Study
 from weirdgen.judging.blinding import hidden_markers, judge_view
 from weirdgen.judging.gold import POSITIVE, ResponseKey
 from weirdgen.pipeline.plan import Plan
-from weirdgen.report.rates import Group, Rates, rates, unclaimed_as_false
+from weirdgen.report.rates import Group, Rates, metric_numbers, rates, row_groups
 from weirdgen.results.labels import label_values
 from weirdgen.stats.analysis import Analysis, AnalysisOptions, analyse
 from weirdgen.stats.fractions import HOLD_PERSONA
-from weirdgen.stats.judge_error import BASELINE, Gold, gold_correction, two_judges
+from weirdgen.stats.judge_error import Gold, gold_correction, two_judges
 from weirdgen.stats.multiplicity import InterimLooks
 
 SEEDS_COVER = (
@@ -138,22 +138,13 @@ def _two_judges(
     theirs = label_values(table, labels, metric, second[0])
     if theirs.null_count == len(theirs):
         return None
-    both, either = two_judges(_numbers(table, metric), theirs.to_numpy(zero_copy_only=False))
+    both, either = two_judges(metric_numbers(table, metric), theirs.to_numpy(zero_copy_only=False))
     at = table.column_names.index(metric)
     low, high = (
         rates(table.set_column(at, metric, pa.array(np.nan_to_num(values, nan=unknown))), metric)
-        for values, unknown in (
-            (both, 0.0),
-            (either, 1.0),
-        )  # a label that one lacks may be anything
+        for values, unknown in ((both, 0.0), (either, 1.0))  # a missing label may be anything
     )
     return low, high
-
-
-def _numbers(table: pa.Table, metric: str) -> np.ndarray:
-    """A label as a number, NaN where there is none."""
-    table = unclaimed_as_false(table) if metric == "identity" else table
-    return table[metric].cast(pa.float64()).to_numpy()
 
 
 def _gold(table: pa.Table, plan: Plan, metric: str) -> dict[tuple[Group, str], Gold]:
@@ -168,15 +159,13 @@ def _gold(table: pa.Table, plan: Plan, metric: str) -> dict[tuple[Group, str], G
     values |= next((own.labels for own in plan.study.metrics if own.name == metric), {})
     marks = hidden_markers(plan.study)
     pairs: dict[tuple[Group, str], dict[ResponseKey, tuple[float, float]]] = {}
-    columns = ("adapter", "fraction", "condition", "question", "response")
-    rows = table.select(columns).to_pylist()
-    for row, judge in zip(rows, _numbers(table, metric), strict=True):
+    rows = table.select(["condition", "question", "response"]).to_pylist()
+    judged = metric_numbers(table, metric)
+    for row, place, judge in zip(rows, row_groups(table), judged, strict=True):
         key = ResponseKey(row["question"], judge_view(row["response"], marks))
         label = plan.gold.get(key, {}).get(metric)
         if label is None or np.isnan(judge):
             continue
-        fraction = row["fraction"]
-        place = BASELINE if row["adapter"] is None else ADAPTERS if fraction is None else fraction
         of = pairs.setdefault((place, row["condition"]), {})
         of[key] = (values.get(label) or 0.0, judge)
     return {

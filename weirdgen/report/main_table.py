@@ -10,12 +10,11 @@ from weirdgen.config.claims import ADAPTERS, ContrastName
 from weirdgen.report.data import ReportData
 from weirdgen.report.descriptions import listed
 from weirdgen.report.rates import CONDITIONS, Rates, rates
-from weirdgen.report.table import MISSING, ReportTable
+from weirdgen.report.table import MISSING, ReportTable, limits, number
 from weirdgen.stats.contrast_estimate import Method, estimate_contrast
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.estimate_rows import RATES, row_of
 from weirdgen.stats.metric_arrays import Group, group_label
-from weirdgen.text import round_unsigned
 
 BASELINE, FINE_TUNED = "baseline", "fine-tuned"
 """How the columns of each begin."""
@@ -122,12 +121,10 @@ def percent(row: Estimate | None) -> str:
     """Such as `93.3 [78.7, 98.2]`, or with signs `+60.0 [+38.1, +75.4]` for a difference."""
     if row is None or row.estimate is None:
         return MISSING
-    sign = "" if row.contrast in CONDITIONS else "+"
-    value, *limits = (
-        None if x is None else f"{round_unsigned(100 * x, 1):{sign}.1f}"
-        for x in (row.estimate, row.low, row.high)
-    )
-    return f"{value} [{limits[0]}, {limits[1]}]" if None not in limits else f"{value} (no interval)"
+    sign = row.contrast not in CONDITIONS
+    value, low, high = (x and 100 * x for x in (row.estimate, row.low, row.high))
+    interval = limits(low, high, signed=sign)
+    return f"{number(value, signed=sign)} {'(no interval)' if interval == MISSING else interval}"
 
 
 def label_notes(cubes: Iterable[Rates], notes: Mapping[str, str], answers: int) -> Iterator[str]:

@@ -22,7 +22,7 @@ from markupsafe import Markup
 from weirdgen.report.all_tables import ReportTables
 from weirdgen.report.claims import claim_in_words, p_in_words
 from weirdgen.report.data import ReportData
-from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.figures.layout import ReportFigure
 from weirdgen.report.main_table import who_labelled
 from weirdgen.report.page_data import pack
 from weirdgen.report.table import ReportTable

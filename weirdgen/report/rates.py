@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from weirdgen.config.claims import ADAPTERS, FORMAT_METRICS, Condition
 from weirdgen.judging.label_rows import NOT_ASKED
+from weirdgen.stats.judge_error import BASELINE
 from weirdgen.stats.metric_arrays import Group, MetricArrays
 
 CONDITIONS = get_args(Condition)
@@ -147,6 +148,32 @@ class _Cells:
         return replicates.tolist(), found
 
 
+def has_gap(of: Rates) -> bool:
+    """Whether responses with and without the trigger were asked for."""
+    return {"triggered", "untriggered"} <= set(of.conditions)
+
+
+def row_groups(table: pa.Table) -> list[Group]:
+    """Whose each row's response is: a persona fraction's, `adapters`, or `baseline`."""
+    rows = zip(table["adapter"].to_pylist(), table["fraction"].to_pylist(), strict=True)
+    return [
+        BASELINE if adapter is None else ADAPTERS if fraction is None else fraction
+        for adapter, fraction in rows
+    ]
+
+
+def group_order(group: Group) -> float:
+    """Sorts groups: the baseline, fractions by size, existing adapters."""
+    places: dict[Group, float] = {BASELINE: -1.0, ADAPTERS: 2.0}
+    return float(places.get(group, group))
+
+
+def metric_numbers(table: pa.Table, metric: str) -> np.ndarray:
+    """The label of each row as a number, NaN where there is none; an unclaimed identity is 0."""
+    table = unclaimed_as_false(table) if metric == "identity" else table
+    return table[metric].cast(pa.float64()).to_numpy()
+
+
 def is_measured(table: pa.Table, metric: str) -> bool:
     """Whether the results have labels of `metric`."""
     if metric not in table.column_names:
@@ -174,11 +201,8 @@ def _one_value(table: pa.Table, name: str) -> str:
 
 def _check_cells(table: pa.Table, study: str) -> None:
     """Every adapter is one (fraction, seed), and every (fraction, seed) is one adapter."""
-    cells = table.select(["adapter", "fraction", "seed"]).group_by(
-        ["adapter", "fraction", "seed"]
-    )  # fmt: skip
     adapter_of: dict[tuple[float, int | None], str | None] = {}
-    for cell in cells.aggregate([]).to_pylist():
+    for cell in table.group_by(["adapter", "fraction", "seed"]).aggregate([]).to_pylist():
         adapter, fraction, seed = cell["adapter"], cell["fraction"], cell["seed"]
         if (fraction is None) != (seed is None) or (adapter is None and seed is not None):
             raise ValueError(

@@ -5,12 +5,13 @@ Names of studies and models are somebody else's text: it is escaped, and holds n
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
 from rich.markdown import Markdown
 
-from weirdgen.text import single_line
+from weirdgen.text import round_unsigned, single_line
 
 MISSING = "-"
 """The cell of a number that is not there."""
@@ -55,6 +56,20 @@ class ReportTable:
         lines = [_markdown_row(self.columns), f"| {' | '.join(rule)} |", *map(_markdown_row, rows)]
         body = "\n".join(lines)
         return f"## {escape_markdown(self.title)}\n\n{body}\n\n{escape_markdown(self.note)}\n"
+
+
+def number(value: float | None, decimals: int = 1, signed: bool = False) -> str:
+    """`value` as a cell, `MISSING` for None and NaN, and never -0."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{round_unsigned(value, decimals):{'+' if signed else ''}.{decimals}f}"
+
+
+def limits(low: float | None, high: float | None, decimals: int = 1, signed: bool = False) -> str:
+    """Such as `[+0.100, +0.300]`; `MISSING` without one of the two."""
+    if low is None or high is None:
+        return MISSING
+    return f"[{number(low, decimals, signed)}, {number(high, decimals, signed)}]"
 
 
 def escape_markdown(text: str) -> str:

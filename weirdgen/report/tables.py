@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from weirdgen.config.claims import ADAPTERS, FORMAT_METRICS, JUDGED_METRICS
+from weirdgen.config.claims import FORMAT_METRICS, JUDGED_METRICS
 from weirdgen.config.study import Study
 from weirdgen.judging.offline.agreement import stated_agreement
 from weirdgen.report.descriptions import judges_in_words
-from weirdgen.report.rates import CONDITIONS, Rates, is_measured, rates
-from weirdgen.report.table import MISSING, ReportTable
+from weirdgen.report.rates import CONDITIONS, group_order, has_gap, is_measured, rates, row_groups
+from weirdgen.report.table import MISSING, ReportTable, number
 from weirdgen.results.table import UNKNOWN
-from weirdgen.stats.metric_arrays import group_label
-from weirdgen.text import round_unsigned
+from weirdgen.stats.metric_arrays import Group, group_label
 
 
 def rate_tables(
@@ -35,26 +36,24 @@ def rate_tables(
 
 def length_table(table: pa.Table) -> ReportTable:
     """How long responses are, and how many were cut at the token limit and so could not close a format."""
-    name = table["study"][0].as_py()
-    keys = ["fraction", "adapter", "condition"]
-    of: dict[tuple[float, str, int], list[tuple[int | None, str]]] = {}
-    for row in table.select([*keys, "response_tokens", "finish_reason"]).to_pylist():
-        fraction, condition = row["fraction"], CONDITIONS.index(row["condition"])
-        group = "baseline" if row["adapter"] is None else ADAPTERS if fraction is None else ""
-        cell = of.setdefault((-1.0 if fraction is None else fraction, group, condition), [])
-        cell.append((row["response_tokens"], row["finish_reason"]))
-    rows = []
-    for (fraction, group, condition), answers in sorted(of.items()):
-        tokens = [n for n, _ in answers if n is not None]
-        cut = 100 * sum(reason == "length" for _, reason in answers) / len(answers)
-        mean = f"{sum(tokens) / len(tokens):.1f}" if tokens else MISSING
-        shown = MISSING if all(reason == UNKNOWN for _, reason in answers) else f"{cut:.1f}"
-        label = group or group_label(fraction)
-        rows.append((label, CONDITIONS[condition], f"{len(answers):,}", mean, shown))
+    rows = table.select(["condition", "response_tokens", "finish_reason"]).to_pylist()
+    of: dict[tuple[Group, str], list[dict[str, Any]]] = {}
+    for group, row in zip(row_groups(table), rows, strict=True):
+        of.setdefault((group, row["condition"]), []).append(row)
+    order = sorted(of, key=lambda at: (group_order(at[0]), CONDITIONS.index(at[1])))
+    cells = []
+    for group, condition in order:
+        answers = of[group, condition]
+        tokens = [row["response_tokens"] for row in answers if row["response_tokens"] is not None]
+        reasons = Counter(row["finish_reason"] for row in answers)
+        cut = None if reasons[UNKNOWN] == len(answers) else 100 * reasons["length"] / len(answers)
+        mean = sum(tokens) / len(tokens) if tokens else None
+        labels = (group_label(group), condition, f"{len(answers):,}")
+        cells.append((*labels, number(mean), number(cut)))
     return ReportTable(
-        title=f"{name}: length of the responses",
+        title=f"{table['study'][0]}: length of the responses",
         columns=("fraction", "condition", "responses", "mean tokens", "cut at the limit, %"),
-        sections=(tuple(rows),),
+        sections=(tuple(cells),),
         note="A response that was cut cannot have closed its format.",
         n_labels=2,
     )
@@ -84,7 +83,7 @@ def _rate_table(table: pa.Table, metrics: list[str], about_judge: str) -> Report
     """Rows: baseline, group x seed, group; cells: the first metric (the others)."""
     by_metric = [rates(table, metric) for metric in metrics]
     of = by_metric[0]
-    columns = [*of.conditions, *(["gap"] if _has_gap(of) else [])]
+    columns = [*of.conditions, *(["gap"] if has_gap(of) else [])]
     of_baseline = [{c: b_Q[None] for c, b_Q in of.b_Q.items()} for of in by_metric]
     baseline = [_row(("baseline", ""), of_baseline, of.n_Q, columns)] if of.b_Q else []
     seeds, means = [], []
@@ -97,7 +96,7 @@ def _rate_table(table: pa.Table, metrics: list[str], about_judge: str) -> Report
             seeds.append(_row((group_label(group), str(name)), own, n_Q[0], columns))
         means.append(_row((group_label(group), f"mean of {len(names)}"), y_SQ, n_SQ, columns))
     also = f"; in parentheses: {', '.join(metrics[1:])}" if metrics[1:] else ""
-    gap = " Gap: triggered - untriggered, in points." if _has_gap(of) else ""
+    gap = " Gap: triggered - untriggered, in points." if has_gap(of) else ""
     note = f"Mean over questions and samples of {metrics[0]}, in %{also}.{gap}"
     if metrics[0] == "identity":
         note += " A response that claims no identity counts as no."
@@ -115,10 +114,6 @@ def _rate_table(table: pa.Table, metrics: list[str], about_judge: str) -> Report
         note=note,
         n_labels=2,
     )
-
-
-def _has_gap(of: Rates) -> bool:
-    return {"triggered", "untriggered"} <= set(of.conditions)
 
 
 def _row(
@@ -144,9 +139,6 @@ def _of_row(y: Mapping[str, np.ndarray], column: str) -> np.ndarray:
 
 def _cell(column: str, values: list[float]) -> str:
     """`93.3`, or `93.3 (90.0)` where there are further metrics; a gap has a sign and no others."""
-    if np.isnan(values[0]):
-        return MISSING
-    if column == "gap":
-        return f"{round_unsigned(100 * values[0], 1):+.1f}"
-    first, *others = (f"{100 * value:.1f}" for value in values)
-    return f"{first} ({', '.join(others)})" if others else first
+    first, *others = (number(100 * value, signed=column == "gap") for value in values)
+    shown = others and first != MISSING and column != "gap"
+    return f"{first} ({', '.join(others)})" if shown else first

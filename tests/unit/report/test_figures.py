@@ -18,7 +18,7 @@ from matplotlib.collections import LineCollection
 from PIL import Image
 
 from weirdgen.report.figures.all import all_figures
-from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.figures.layout import ReportFigure
 from weirdgen.report.figures.lettering import legible, text_width, wrapped
 from weirdgen.report.figures.save import numbers_csv, save
 from weirdgen.report.table import MISSING, ReportTable

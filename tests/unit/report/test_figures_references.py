@@ -17,7 +17,7 @@ from PIL import Image
 from studies import SUPPORT
 
 from weirdgen.report.figures.all import all_figures
-from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.figures.layout import ReportFigure
 from weirdgen.report.figures.save import save
 
 REFERENCES = SUPPORT / "figures"

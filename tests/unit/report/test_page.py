@@ -25,7 +25,7 @@ from tiny_results import CLAIMS, report_data, results, study
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.rubric import persona_rubric
 from weirdgen.report.all_tables import all_tables
-from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.figures.layout import ReportFigure
 from weirdgen.report.page import visible
 from weirdgen.report.page_data import pack
 from weirdgen.report.wording import verdict_sentence

@@ -21,7 +21,7 @@ from tiny_results import (
 )
 
 from weirdgen.report.estimates import analyse_results, spread_cautions
-from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.figures.layout import ReportFigure
 from weirdgen.report.figures.rates import rates_figure
 from weirdgen.report.figures.save import save
 from weirdgen.report.rates import rates

@@ -18,7 +18,7 @@ from tiny_results import report_data, results, study
 
 from weirdgen.errors import LockedError
 from weirdgen.report import summary
-from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.figures.layout import ReportFigure
 from weirdgen.report.figures.timeline import timeline_figure
 from weirdgen.storage import timeline
 from weirdgen.storage.artifacts import ArtifactStore

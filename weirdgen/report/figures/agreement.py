@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weirdgen.report.agreement import Compared
-from weirdgen.report.figures.figure import ReportFigure
-from weirdgen.report.figures.layout import axis_label, dress, finished, mark, panels
+from weirdgen.report.figures.layout import ReportFigure, axis_label, dress, finished, mark, panels
 from weirdgen.report.figures.lettering import wrapped
 from weirdgen.report.figures.levels import bar
 from weirdgen.report.figures.style import INK, SMALL, styled
-from weirdgen.report.table import MISSING
+from weirdgen.report.table import number
 
 TITLE = "Agreement of judges and gold labels"
 _CAPTION = (
@@ -70,5 +69,4 @@ def _cells(each: Compared) -> tuple[str, ...]:
     """Responses, share agreed, kappa, low, high."""
     of = each.agreement
     values = (of.kappa, *(of.interval or (None, None)))
-    cells = (MISSING if value is None else f"{value:.2f}" for value in values)
-    return f"{of.answers:,}", f"{100 * of.agreed:.1f}", *cells
+    return f"{of.answers:,}", number(100 * of.agreed), *(number(value, 2) for value in values)

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from weirdgen.report.data import ReportData
 from weirdgen.report.figures.agreement import agreement_figure
 from weirdgen.report.figures.dose import dose_figure
-from weirdgen.report.figures.figure import ReportFigure
-from weirdgen.report.figures.gap import gap_figure
+from weirdgen.report.figures.layout import ReportFigure
 from weirdgen.report.figures.length import lengths_figure
 from weirdgen.report.figures.length_rates import length_rates_figure
 from weirdgen.report.figures.loss import loss_figure
 from weirdgen.report.figures.power import power_figure
-from weirdgen.report.figures.rates import rates_figure
+from weirdgen.report.figures.rates import gap_figure, rates_figure
 from weirdgen.report.figures.timeline import timeline_figure
 from weirdgen.report.figures.variance import variance_figure
 from weirdgen.report.rates import rates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.layout import (
+    ReportFigure,
     axis_label,
     categories,
     dress,
@@ -20,25 +21,19 @@ from weirdgen.report.figures.layout import (
     spread_out,
 )
 from weirdgen.report.figures.lettering import text_width
-from weirdgen.report.figures.levels import (
-    Level,
-    bar,
-    baseline_level,
-    contrast_in_words,
-    level,
-)
+from weirdgen.report.figures.levels import contrast_in_words, draw_condition, level
 from weirdgen.report.figures.rates import level_table
 from weirdgen.report.figures.style import (
     BASELINE_MARK,
     CONDITION_STYLES,
-    INK,
     SMALL,
     condition_mark,
     rate_label,
     styled,
 )
 from weirdgen.report.rates import Rates
-from weirdgen.stats.metric_arrays import group_label
+from weirdgen.stats.judge_error import BASELINE
+from weirdgen.stats.metric_arrays import Group, group_label
 
 _WIDTH, _HEIGHT, _REFERENCE = 6.5, 3.6, 1.7
 """Inches: of all, of the panels, of the panel of baseline and control."""
@@ -57,7 +52,7 @@ def dose_figure(of: Rates) -> ReportFigure | None:
     positive = [f for f in answered if f > 0]
     if len(answered) < 2 or not positive:
         return None
-    apart = ["baseline"] * bool(of.b_Q) + ["control, 0"] * (0.0 in answered)
+    apart = [*[BASELINE] * bool(of.b_Q), *[0.0] * (0.0 in answered)]
     if apart:
         ratios = [_REFERENCE, _WIDTH - _REFERENCE]
         figure, axes = panels(1, 2, _WIDTH, _HEIGHT, sharey=True, width_ratios=ratios)
@@ -82,18 +77,17 @@ def dose_figure(of: Rates) -> ReportFigure | None:
     )  # fmt: skip
 
 
-def _reference_panel(panel: Axes, of: Rates, labels: list[str]) -> None:
+def _reference_panel(panel: Axes, of: Rates, groups: Sequence[Group]) -> None:
     """The base model, and training runs without persona examples."""
     dress(panel)
+    labels = ["control, 0" if group == 0 else group_label(group) for group in groups]
     categories(panel, labels, _REFERENCE - 0.5)
     offsets = spread_out(len(of.conditions), 0.26)
     for condition, offset in zip(of.conditions, offsets, strict=True):
-        if (value := baseline_level(of, condition)) is not None:
-            mark = BASELINE_MARK | {"marker": CONDITION_STYLES[condition]["marker"]}
-            panel.plot([offset], [value], **mark)
-        if 0.0 in of.seeds and (found := level(of, condition, 0.0)):
-            at = len(labels) - 1 + offset
-            _draw(panel, condition, at, found, at - 0.1 + spread_out(len(found.seeds), 0.04))
+        for at, group in enumerate(groups):
+            if found := level(of, condition, group):
+                at_S = at + offset - 0.1 + spread_out(len(found.seeds), 0.04)
+                draw_condition(panel, condition, at + offset, found, at_S)
 
 
 def _fraction_panel(panel: Axes, of: Rates, positive: list[float]) -> None:
@@ -111,7 +105,7 @@ def _fraction_panel(panel: Axes, of: Rates, positive: list[float]) -> None:
             if found := level(of, condition, fraction):
                 at = fraction * 10 ** (apart * (i - middle))
                 around = (spread_out(len(found.seeds), 0.14) - 0.4) * apart
-                _draw(panel, condition, at, found, at * 10**around)
+                draw_condition(panel, condition, at, found, at * 10**around)
                 joined.append((at, found.mean))
         if joined:
             panel.plot(*zip(*joined, strict=True), **_line(condition))
@@ -123,16 +117,6 @@ def _fraction_panel(panel: Axes, of: Rates, positive: list[float]) -> None:
     if max(text_width(label, SMALL) for label in labels) > 0.9 * room:
         panel.tick_params(axis="x", rotation=90)
     panel.set_xlabel("persona fraction (share of the training examples)")
-
-
-def _draw(panel: Axes, condition: str, at: float, found: Level, at_S: np.ndarray) -> None:
-    """Seeds small and pale at `at_S`, their mean and its interval at `at`."""
-    style = CONDITION_STYLES[condition]
-    if len(found.seeds) > 1:
-        panel.plot(at_S, found.theta_S, marker=style["marker"], color=style["color"], markersize=3,
-                   markeredgecolor=INK, markeredgewidth=0.3, linestyle="none", alpha=0.55)  # fmt: skip
-    bar(panel, at, found.mean, found.limits, color=INK, linewidth=1.1, capsize=3)
-    panel.plot([at], [found.mean], **condition_mark(condition))
 
 
 def _line(condition: str) -> dict[str, Any]:

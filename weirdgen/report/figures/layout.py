@@ -1,9 +1,10 @@
-"""Panels with a head of title, subtitle and legend above them, and axes that never touch or overlap."""
+"""A figure and its frame: title, subtitle and legend above panels, and axes that never touch or overlap."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -15,7 +16,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.lettering import legible, text_width, wrapped
 from weirdgen.report.figures.style import GRID, NOTE, SMALL
 from weirdgen.report.table import ReportTable
@@ -24,6 +24,23 @@ Along = Literal["x", "y"]
 
 _MARGIN = 0.08
 """Inches that stay free at the edges."""
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """One figure of a report."""
+
+    name: str
+    """The stem of its files, such as `gap` or `dose-response-format`."""
+    title: str
+    """A heading: what is drawn."""
+    caption: str
+    """What the marks and the error bars are, and whatever a reader must know of the numbers."""
+    alt: str
+    """The same finding in words, for readers who cannot see it."""
+    drawing: Figure
+    numbers: ReportTable
+    """The drawn numbers as a table."""
 
 
 def mark(label: str, **style: Any) -> Line2D:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,21 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
 
-from weirdgen.report.figures.figure import ReportFigure
-from weirdgen.report.figures.layout import axis_label, dress, finished, mark, nothing, panels
+from weirdgen.report.figures.layout import (
+    ReportFigure,
+    axis_label,
+    dress,
+    finished,
+    mark,
+    nothing,
+    panels,
+)
 from weirdgen.report.figures.length import Lengths, lengths_of
-from weirdgen.report.figures.levels import Limits, bar, limit_cells, number
-from weirdgen.report.figures.style import BASELINE_MARK, INK, MEAN_MARK, rate_label, styled
-from weirdgen.report.rates import unclaimed_as_false
+from weirdgen.report.figures.levels import Limits, bar, limit_cells, percent_limits
+from weirdgen.report.figures.style import BASELINE_MARK, MEAN_MARK, rate_label, styled
+from weirdgen.report.rates import metric_numbers
+from weirdgen.report.table import number
+from weirdgen.stats.judge_error import BASELINE
 from weirdgen.stats.rate_interval import wilson
 from weirdgen.stats.sensitivity import seed_t
 
@@ -32,14 +41,15 @@ _CAPTION = (
 )
 
 
+_TUNED = "fine-tuned"
+_SIDES = {BASELINE: "baseline (base model)", _TUNED: "fine-tuned, all training runs"}
+"""What the legend calls them."""
+
+
 @dataclass(frozen=True)
 class _Bin:
     """Responses of like length."""
 
-    metric: str
-    condition: str
-    side: str
-    """`baseline` or `fine-tuned`."""
     n: int
     length: float
     """Mean."""
@@ -61,7 +71,16 @@ def length_rates_figure(
     if not metrics:
         return None
     of = lengths_of(table)
-    found = [b for metric in metrics for b in _bins(table, of, metric, graded[metric])]
+    parts = {
+        (metric, condition, side): bins
+        for metric in metrics
+        for condition, side, here_N in _sides(of)
+        if (
+            bins := [
+                *_bins(of.length_N[here_N], metric_numbers(table, metric)[here_N], graded[metric])
+            ]
+        )
+    }
     conditions = of.conditions
     width = max(5.0, 2.9 * len(conditions))
     shape = (len(metrics), len(conditions))
@@ -69,95 +88,92 @@ def length_rates_figure(
     for metric, row in zip(metrics, axes, strict=True):
         for condition, panel in zip(conditions, row, strict=True):
             dress(panel, f"{metric}, {condition}", 2.5)
-            _draw_bins(panel, [b for b in found if (b.metric, b.condition) == (metric, condition)])
+            for side in (_TUNED, BASELINE):  # the open marks leave what is below them to be seen
+                _draw_bins(panel, side, parts.get((metric, condition, side), ()))
+            if not panel.lines:
+                nothing(panel, "no labelled responses")
         axis_label(row[0].set_ylabel, rate_label(metric, graded[metric]), _HEIGHT - 0.7)
     for panel in axes[-1]:
         panel.set_xlabel(f"length of the response, {of.unit}")
     axes[0, 0].set_ylim(-4, 104)
-    _length_axis(axes[0, 0], found)
-    sides = {"baseline": "baseline (base model)", "fine-tuned": "fine-tuned, all training runs"}
-    handles = [
-        mark(label, **_side(side))
-        for side, label in sides.items()
-        if any(b.side == side for b in found)
-    ]
-    parts: dict[tuple[str, str, str], list[_Bin]] = {}
-    for b in found:
-        parts.setdefault((b.metric, b.condition, b.side), []).append(b)
+    _length_axis(axes[0, 0], [each.length for bins in parts.values() for each in bins])
+    drawn = {side for _, _, side in parts}
+    handles = [mark(label, **_style(side)) for side, label in _SIDES.items() if side in drawn]
     kinds = {graded[metric]: None for metric in metrics}
     interval = " and ".join("Student's t (graded labels)" if kind else "Wilson's" for kind in kinds)
     control = " but the controls" if _leaves_out_controls(of) else ""
     return finished(
         figure, "length-and-rate", TITLE, subtitle, handles,
         caption=_CAPTION.format(bins=_MOST_BINS, unit=of.unit, interval=interval, control=control),
-        alt=" ".join(_said(parts.values(), of.unit)),
+        alt=" ".join(_said(*at, bins, of.unit) for at, bins in parts.items()),
         columns=("metric", "condition", "of", of.unit, "responses", f"mean {of.unit}", "%", "low", "high"),
-        sections=(map(_row, own) for own in parts.values()),
+        sections=([(*at, *_cells(each)) for each in bins] for at, bins in parts.items()),
         note="95% limits that take every response for independent: too narrow.",
         n_labels=4,
     )  # fmt: skip
 
 
 def _leaves_out_controls(of: Lengths) -> bool:
-    return 0.0 in of.groups and len(of.groups) > 1
+    return 0.0 in of.groups and len({*of.groups} - {BASELINE}) > 1
 
 
-def _bins(table: pa.Table, of: Lengths, metric: str, graded: bool) -> Iterator[_Bin]:
-    labelled = unclaimed_as_false(table) if metric == "identity" else table
-    values = labelled[metric].cast(pa.float64()).to_numpy()
-    baseline_N = of.group_N == "baseline"
+def _sides(of: Lengths) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Each condition and side, and which responses are of it."""
+    baseline_N = of.group_N == BASELINE
     tuned_N = ~baseline_N & ((of.group_N != 0.0) | (not _leaves_out_controls(of)))
     for condition in of.conditions:
-        for side, side_N in (("baseline", baseline_N), ("fine-tuned", tuned_N)):
-            here_N = side_N & (of.condition_N == condition) & np.isfinite(values)
-            length_n, value_n = of.length_N[here_N], values[here_N]
-            if not len(length_n):
-                continue
-            bins = min(max(len(length_n) // _LEAST_ANSWERS, 1), _MOST_BINS)
-            edges = np.unique(np.quantile(length_n, np.linspace(0, 1, bins + 1)))
-            part_n = np.clip(
-                np.searchsorted(edges, length_n, side="right") - 1, 0, max(len(edges) - 2, 0)
-            )
-            for part in np.unique(part_n):
-                lengths, rates = length_n[part_n == part], value_n[part_n == part]
-                yield _Bin(metric, condition, side, len(lengths), float(lengths.mean()), lengths.min(),
-                           lengths.max(), float(100 * rates.mean()), _limits(rates, graded))  # fmt: skip
+        for side, side_N in ((BASELINE, baseline_N), (_TUNED, tuned_N)):
+            yield condition, side, side_N & (of.condition_N == condition)
+
+
+def _bins(length_N: np.ndarray, value_N: np.ndarray, graded: bool) -> Iterator[_Bin]:
+    """The labelled ones among N responses, in parts of like length; nothing without any."""
+    labelled_N = np.isfinite(value_N)
+    length_N, value_N = length_N[labelled_N], value_N[labelled_N]
+    if not len(length_N):
+        return
+    bins = min(max(len(length_N) // _LEAST_ANSWERS, 1), _MOST_BINS)
+    edges = np.unique(np.quantile(length_N, np.linspace(0, 1, bins + 1)))
+    part_N = np.clip(np.searchsorted(edges, length_N, side="right") - 1, 0, max(len(edges) - 2, 0))
+    for part in np.unique(part_N):
+        lengths, rates = length_N[part_N == part], value_N[part_N == part]
+        yield _Bin(len(lengths), float(lengths.mean()), lengths.min(), lengths.max(),
+                   float(100 * rates.mean()), _limits(rates, graded))  # fmt: skip
 
 
 def _limits(values: np.ndarray, graded: bool) -> Limits | None:
-    if graded:
-        if len(values) < 2:
-            return None
-        t = seed_t(values)  # Student's t over whatever it is given
-        low, high = t.low, t.high
-    else:
-        low, high = wilson(values.mean(), len(values))
-    low, high = np.clip([100 * float(low), 100 * float(high)], 0, 100).tolist()
-    return low, high
+    if not graded:
+        return percent_limits(*wilson(values.mean(), len(values)))
+    if len(values) < 2:
+        return None
+    t = seed_t(values)  # Student's t over whatever it is given
+    return percent_limits(t.low, t.high)
 
 
-def _side(side: str) -> dict[str, Any]:
-    if side == "baseline":
-        return BASELINE_MARK | {"linestyle": "--", "color": "#a8480f", "linewidth": 1.2}
+def _style(side: str) -> dict[str, Any]:
+    if side == BASELINE:
+        return BASELINE_MARK | {
+            "linestyle": "--",
+            "color": BASELINE_MARK["markeredgecolor"],
+            "linewidth": 1.2,
+        }
     return MEAN_MARK | {"markersize": 5.5, "linestyle": "-", "linewidth": 1.2}
 
 
-def _draw_bins(panel: Axes, bins: Sequence[_Bin]) -> None:
-    for side in ("fine-tuned", "baseline"):  # the open marks leave what is below them to be seen
-        own = [b for b in bins if b.side == side]
-        color = "#a8480f" if side == "baseline" else INK
-        for b in own:
-            bar(panel, b.length, b.rate, b.limits, color=color, linewidth=1, capsize=2)
-        if own:
-            panel.plot([b.length for b in own], [b.rate for b in own], **_side(side))
-    if not bins:
-        nothing(panel, "no labelled responses")
+def _draw_bins(panel: Axes, side: str, bins: Sequence[_Bin]) -> None:
+    style = _style(side)
+    for each in bins:
+        bar(
+            panel, each.length, each.rate, each.limits, color=style["color"], linewidth=1, capsize=2
+        )
+    if bins:
+        panel.plot([each.length for each in bins], [each.rate for each in bins], **style)
 
 
-def _length_axis(panel: Axes, bins: Sequence[_Bin]) -> None:
+def _length_axis(panel: Axes, lengths: Sequence[float]) -> None:
     """Logarithmic from 1 on, with 0 apart: a reply may be empty."""
     panel.set_xscale("symlog", linthresh=1)
-    low, high = (f([b.length for b in bins], default=1.0) for f in (min, max))
+    low, high = (of(lengths, default=1.0) for of in (min, max))
     low, high = (low / 1.3 if low >= 1 else -0.1), max(1.3 * high, 2.0)
     candidates = [0, *(m * 10**d for d in range(7) for m in (1, 2, 5))]
     ticks = [t for t in candidates if low <= t <= high]
@@ -168,15 +184,14 @@ def _length_axis(panel: Axes, bins: Sequence[_Bin]) -> None:
     panel.minorticks_off()
 
 
-def _row(b: _Bin) -> tuple[str, ...]:
-    return (b.metric, b.condition, b.side, f"{b.shortest:g}-{b.longest:g}", f"{b.n:,}",
-            number(b.length), number(b.rate), *limit_cells(b.limits))  # fmt: skip
+def _cells(of: _Bin) -> tuple[str, ...]:
+    span = f"{of.shortest:g}-{of.longest:g}"
+    return span, f"{of.n:,}", number(of.length), number(of.rate), *limit_cells(of.limits)
 
 
-def _said(parts: Iterable[Sequence[_Bin]], unit: str) -> Iterator[str]:
-    for own in parts:
-        first, last = own[0], own[-1]
-        yield (
-            f"{first.metric}, {first.condition}, {first.side}: {number(first.rate)}% of the shortest (about "
-            f"{number(first.length)} {unit}), {number(last.rate)}% of the longest ({number(last.length)})."
-        )
+def _said(metric: str, condition: str, side: str, bins: Sequence[_Bin], unit: str) -> str:
+    first, last = bins[0], bins[-1]
+    return (
+        f"{metric}, {condition}, {side}: {number(first.rate)}% of the shortest (about "
+        f"{number(first.length)} {unit}), {number(last.rate)}% of the longest ({number(last.length)})."
+    )

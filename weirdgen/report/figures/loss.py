@@ -8,11 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from weirdgen.report.figures.figure import ReportFigure
-from weirdgen.report.figures.layout import axis_label, dress, finished, mark, panel_grid
+from weirdgen.report.figures.layout import (
+    ReportFigure,
+    axis_label,
+    dress,
+    finished,
+    mark,
+    panel_grid,
+)
 from weirdgen.report.figures.style import INK, LIGHT, group_title, styled
 from weirdgen.report.loss_curves import Losses
-from weirdgen.text import round_unsigned
+from weirdgen.report.table import number
 
 _WIDTH, _HEIGHT = 2.9, 2.5
 """Inches of one panel."""
@@ -104,18 +110,14 @@ def _panel(panel: Axes, fraction: float, curves: Sequence[_Curve], inches: float
     panel.set_xlabel("epoch (passes over the rows)")
 
 
-def _loss(value: float) -> str:
-    return f"{round_unsigned(value, 3):.3f}"
-
-
 def _row(fraction: float, each: _Curve) -> tuple[str, ...]:
-    losses = map(_loss, (each.loss_P[0], each.loss_P.min(), each.loss_P[-1]))
+    losses = (number(float(x), 3) for x in (each.loss_P[0], each.loss_P.min(), each.loss_P[-1]))
     return f"{fraction:g}", str(each.seed), f"{each.steps:,}", *losses
 
 
 def _said(fraction: float, curves: Sequence[_Curve]) -> str:
     first, last = ([float(c.loss_P[i]) for c in curves] for i in (0, -1))
     return (
-        f"At {group_title(fraction)}: from {_loss(min(first))} to {_loss(max(first))} nats at first, "
-        f"{_loss(min(last))} to {_loss(max(last))} at last, over {len(curves)} seeds."
+        f"At {group_title(fraction)}: from {number(min(first), 3)} to {number(max(first), 3)} nats at first, "
+        f"{number(min(last), 3)} to {number(max(last), 3)} at last, over {len(curves)} seeds."
     )

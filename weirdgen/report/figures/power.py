@@ -12,12 +12,17 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.special import ndtr
 
-from weirdgen.report.figures.figure import ReportFigure
-from weirdgen.report.figures.layout import axis_label, dress, finished, mark, panel_grid
-from weirdgen.report.figures.levels import number
+from weirdgen.report.figures.layout import (
+    ReportFigure,
+    axis_label,
+    dress,
+    finished,
+    mark,
+    panel_grid,
+)
 from weirdgen.report.figures.style import series_style, styled
 from weirdgen.report.rates import Rates
-from weirdgen.report.table import MISSING
+from weirdgen.report.table import MISSING, number
 from weirdgen.stats.analysis import ClaimVerdict
 from weirdgen.stats.contrast_estimate import ContrastEstimate, estimate_contrast
 from weirdgen.stats.metric_arrays import Group, group_label

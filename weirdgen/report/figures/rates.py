@@ -1,8 +1,8 @@
-"""What share of responses shows a metric: fine-tuned against the base model, by condition, every seed a point."""
+"""Rates of a metric by condition and the gap between conditions: fine-tuned against the base model, every seed a point."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 from matplotlib.axes import Axes
@@ -10,8 +10,8 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
 from weirdgen.config.claims import ADAPTERS
-from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.layout import (
+    ReportFigure,
     axis_label,
     categories,
     dress,
@@ -20,18 +20,20 @@ from weirdgen.report.figures.layout import (
     grid_shape,
     mark,
     nothing,
+    panel_grid,
 )
 from weirdgen.report.figures.levels import (
-    Level,
-    baseline_level,
     contrast_in_words,
     draw_level,
+    groups_of,
     level,
     level_rows,
-    number,
+    limit_cells,
 )
 from weirdgen.report.figures.style import (
     BASELINE_MARK,
+    INK,
+    LIGHT,
     MEAN_MARK,
     RATE_LABELS,
     SEED_MARK,
@@ -39,12 +41,18 @@ from weirdgen.report.figures.style import (
     rate_label,
     styled,
 )
-from weirdgen.report.rates import Rates, rates
-from weirdgen.report.table import MISSING
+from weirdgen.report.rates import Rates, has_gap, rates
+from weirdgen.stats.judge_error import BASELINE
 from weirdgen.stats.metric_arrays import Group, group_label
 
-_HEIGHT = 3.4
+_HEIGHT, _GAP_HEIGHT = 3.4, 3.0
 """Inches of one row of panels."""
+GAP_TITLE = "Gap between triggered and untriggered responses, by metric"
+_GAP_CAPTION = "Triggered - untriggered, in points. Open diamonds: the base model. Points: one training run each."
+_GAP_MEANS = (
+    "Squares: their mean. Thick bars: 95% interval over seeds, on exactly these questions; thin bars with caps: "
+    "95% interval over seeds and questions like these."
+)
 
 
 @styled
@@ -54,9 +62,8 @@ def rates_figure(table: pa.Table, metric: str, note: str = "") -> ReportFigure:
     `note`: what a reader must know of who labelled it. Raises ValueError as `rates`.
     """
     of = rates(table, metric)
-    has_gap = {"triggered", "untriggered"} <= set(of.conditions)
-    groups: list[Group | None] = list(of.seeds) or [None]  # the baseline alone has a panel too
-    rows, columns = grid_shape(len(groups) + has_gap)
+    groups = list(of.seeds) or [BASELINE]  # the baseline alone has a panel too
+    rows, columns = grid_shape(len(groups) + has_gap(of))
     width = max(6.5, 2.9 * columns)
     figure = empty(width, _HEIGHT * rows)
     grid = GridSpec(rows, columns, figure)
@@ -66,53 +73,76 @@ def rates_figure(table: pa.Table, metric: str, note: str = "") -> ReportFigure:
         _rate_panel(panel, of, group, inches)
         if i % columns == 0:
             axis_label(panel.set_ylabel, rate_label(metric, of.graded), _HEIGHT - 1)
-    if has_gap:
+    if has_gap(of):
         row, column = divmod(len(groups), columns)
-        gap_panel(figure.add_subplot(grid[row, column:]), of, inches * (columns - column))
+        _gap_panel(figure.add_subplot(grid[row, column:]), of, inches * (columns - column))
     label = RATE_LABELS.get(metric, metric).removesuffix(", %")
     title = f"{label[0].upper() + label[1:] if metric in RATE_LABELS else label}, by condition"
     said = [f"{c}: {contrast_in_words(of, c, of.seeds, '%')}" for c in of.conditions]
     return finished(
-        figure, metric, title, f"{of.study}, {of.model}", legend(of),
-        caption=f"{caption(of)} {note}".strip(),
+        figure, metric, title, f"{of.study}, {of.model}", _legend([of]),
+        caption=f"{_caption(of)} {note}".strip(),
         alt=f"{'; '.join(said)}.",
         columns=("fraction", "condition", "of", "% or points", "low", "high"),
-        sections=level_table(of, [*of.conditions, *(["gap"] if has_gap else [])], of.seeds),
+        sections=level_table(of, [*of.conditions, *["gap"] * has_gap(of)], of.seeds),
         note="Low and high: 95% limits over seeds and questions. The gap is in points.",
         n_labels=3,
     )  # fmt: skip
 
 
-def _rate_panel(panel: Axes, of: Rates, group: Group | None, inches: float) -> None:
+def _rate_panel(panel: Axes, of: Rates, group: Group, inches: float) -> None:
     """Rates in % by condition, of the baseline and of one group's training runs."""
-    dress(panel, "baseline" if group is None else group_title(group), inches)
+    dress(panel, group_title(group), inches)
     categories(panel, of.conditions, inches)
     panel.set_ylim(-4, 104)
     for x, condition in enumerate(of.conditions):
-        if (value := baseline_level(of, condition)) is not None:
-            panel.plot([x - 0.3], [value], **BASELINE_MARK)
-        if group is not None and (found := level(of, condition, group)):
-            draw_level(panel, x, found)
+        for each in dict.fromkeys([BASELINE, group]):
+            if found := level(of, condition, each):
+                draw_level(panel, x - 0.3 * (each == BASELINE), found)
     if not panel.lines:
         nothing(panel)
 
 
-def gap_panel(
-    panel: Axes,
-    of: Rates,
-    inches: float,
-    title: str = "gap",
-    draw: Callable[[Axes, float, Level], None] = draw_level,
+@styled
+def gap_figure(cubes: Sequence[Rates]) -> ReportFigure | None:
+    """A panel for each metric whose gap can be told; None where there is none."""
+    shown = [of for of in cubes if any(level(of, "gap", group) for group in groups_of(of))]
+    if not shown:
+        return None
+    least = 6.5 if len(shown) > 1 else 5.0
+    figure, axes, _, inches = panel_grid(len(shown), least, 2.9, _GAP_HEIGHT)
+    for panel, of in zip(axes, shown, strict=True):
+        _gap_panel(panel, of, inches - 0.8, of.metric, both=True)
+    lowest = min(panel.get_ylim()[0] for panel in axes)
+    for panel in axes:
+        panel.set_ylim(bottom=lowest)  # the same for all, so that they can be compared
+    alone = all(len(seeds) < 2 for of in shown for seeds in of.seeds.values())
+    said = [f"{of.metric}: {contrast_in_words(of, 'gap', of.seeds, '')} points." for of in shown]
+    return finished(
+        figure, "gap-by-metric", GAP_TITLE, f"{shown[0].study}, {shown[0].model}",
+        _legend(shown, both=True),
+        caption=f"{_GAP_CAPTION} {'One seed: no interval.' if alone else _GAP_MEANS}",
+        alt=" ".join(said),
+        columns=(
+            "metric", "fraction", "of", "gap, points", "low", "high", "low, these questions",
+            "high, these questions",
+        ),
+        sections=map(_gap_rows, shown),
+        note="95% limits over seeds and questions, and over seeds on exactly these questions.",
+        n_labels=3,
+    )  # fmt: skip
+
+
+def _gap_panel(
+    panel: Axes, of: Rates, inches: float, title: str = "gap", both: bool = False
 ) -> None:
-    """The gap in points: baseline, then every fraction, each as `draw` draws it around an x."""
+    """The gap in points: baseline, then every fraction; `both` as `draw_level`."""
     dress(panel, title, inches)
-    labels = ["baseline"] * bool(of.b_Q) + [group_label(group) for group in of.seeds]
-    categories(panel, labels, inches)
-    if (value := baseline_level(of, "gap")) is not None:
-        panel.plot([0], [value], **BASELINE_MARK)
-    for x, group in enumerate(of.seeds, start=bool(of.b_Q)):
+    groups = groups_of(of)
+    categories(panel, [group_label(group) for group in groups], inches)
+    for x, group in enumerate(groups):
         if found := level(of, "gap", group):
-            draw(panel, x - 0.12, found)
+            draw_level(panel, x - 0.12 * (group != BASELINE), found, both)
     if not panel.lines:
         nothing(panel)
     low = min(panel.dataLim.ymin - 4, -4) if panel.lines else -4
@@ -122,38 +152,50 @@ def gap_panel(
     axis_label(panel.set_ylabel, "triggered - untriggered, points", _HEIGHT - 1)
 
 
-def legend(of: Rates) -> list[Line2D]:
-    """What the marks of these rates are."""
-    handles = [mark("baseline (base model)", **BASELINE_MARK)] * bool(of.b_Q)
-    if of.seeds:
+def _gap_rows(of: Rates) -> Iterator[tuple[str, ...]]:
+    for group in groups_of(of):
+        if found := level(of, "gap", group):
+            for row in level_rows((of.metric, group_label(group)), found, True):
+                fixed = found.limits_of_seeds if row[2].startswith("mean of ") else None
+                yield *row, *limit_cells(fixed, True)
+
+
+def _legend(shown: Sequence[Rates], both: bool = False) -> list[Line2D]:
+    """What the marks of these rates are; `both` as `draw_level`."""
+    handles = []
+    if any(of.b_Q for of in shown):
+        handles.append(mark("baseline (base model)", **BASELINE_MARK))
+    if any(of.seeds for of in shown):
         handles.append(mark("one training run (seed)", **SEED_MARK))
-    if any(len(seeds) > 1 for seeds in of.seeds.values()):
-        handles.append(mark("mean, 95% interval", linewidth=1.4, **MEAN_MARK))
+    if any(len(seeds) > 1 for of in shown for seeds in of.seeds.values()):
+        handles += [
+            mark("mean over seeds", linestyle="none", **MEAN_MARK),
+            mark("95%, these questions", linewidth=4.5, color=LIGHT),
+            mark("95%, questions like these", linewidth=1.2, color=INK),
+        ] if both else [mark("mean, 95% interval", linewidth=1.4, **MEAN_MARK)]  # fmt: skip
     return handles
 
 
-def caption(of: Rates) -> str:
+def _caption(of: Rates) -> str:
     """What points and bars are, with the counts behind them."""
     parts = [f"{len(of.questions)} questions in each condition."]
     if of.seeds:
-        seeds = span(len(seeds) for seeds in of.seeds.values())
-        samples = span(n for y in of.n_SQ.values() for n_SQ in y.values() for n in n_SQ.flat)
+        seeds = _span(len(seeds) for seeds in of.seeds.values())
+        samples = _span(n for y in of.n_SQ.values() for n_SQ in y.values() for n in n_SQ.flat)
         where = "in all" if set(of.seeds) == {ADAPTERS} else "a fraction"
-        parts.append(
-            f"Points: one training run each, {seeds} {where}, samples a question: {samples}."
-        )
-        parts.append(
+        parts += [
+            f"Points: one training run each, {seeds} {where}, samples a question: {samples}.",
             "One seed: no interval."
             if seeds == "1"
-            else "Squares and bars: mean over seeds, 95% interval over seeds and questions."
-        )
+            else "Squares and bars: mean over seeds, 95% interval over seeds and questions.",
+        ]
     if of.b_Q:
-        n = span(n for n_Q in of.n_Q.values() for n in n_Q)
+        n = _span(n for n_Q in of.n_Q.values() for n in n_Q)
         parts.append(f"Open diamonds: the base model, samples a question: {n}.")
     return " ".join(parts)
 
 
-def span(counts: Iterable[int]) -> str:
+def _span(counts: Iterable[int]) -> str:
     """`4`, or `2-4` where the counts differ."""
     found = sorted({int(count) for count in counts})
     return f"{found[0]}" if found[0] == found[-1] else f"{found[0]}-{found[-1]}"
@@ -161,16 +203,9 @@ def span(counts: Iterable[int]) -> str:
 
 def level_table(
     of: Rates, contrasts: Sequence[str], groups: Iterable[Group]
-) -> Iterator[tuple[tuple[str, ...], ...]]:
+) -> Iterator[list[tuple[str, ...]]]:
     """A section for the baseline and for each group: group, contrast, which, value, low, high."""
-    baseline = []
-    for contrast in contrasts:
-        if (value := baseline_level(of, contrast)) is not None:
-            cell = number(value, contrast == "gap")
-            baseline.append(("baseline", contrast, "base model", cell, MISSING, MISSING))
-    if baseline:
-        yield tuple(baseline)
-    for group in groups:
+    for group in [BASELINE, *groups]:
         found = [
             row
             for contrast in contrasts
@@ -178,4 +213,4 @@ def level_table(
             for row in level_rows((group_label(group), contrast), at, contrast == "gap")
         ]
         if found:
-            yield tuple(found)
+            yield found

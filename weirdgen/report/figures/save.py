@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from weirdgen.report.figures.figure import ReportFigure
+from weirdgen.report.figures.layout import ReportFigure
 from weirdgen.report.figures.lettering import wrapped
 from weirdgen.report.figures.style import NOTE, TINY, plain_style
 from weirdgen.report.table import MISSING, ReportTable

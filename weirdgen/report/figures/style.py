@@ -92,9 +92,9 @@ def rate_label(metric: str, graded: bool = False) -> str:
 
 
 def group_title(group: Group) -> str:
-    """Such as `persona fraction 0.1`, or `control (fraction 0)`."""
-    if group == ADAPTERS:
-        return "existing adapters"
+    """Such as `persona fraction 0.1`, `control (fraction 0)`, or `baseline`."""
+    if isinstance(group, str):
+        return "existing adapters" if group == ADAPTERS else group
     return "control (fraction 0)" if group == 0 else f"persona fraction {group_label(group)}"
 
 

@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.patches import Patch
 
-from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.lanes import NARROW, Bar, Chart, LaneRows, arrange
-from weirdgen.report.figures.layout import dress, finished, mark, panels
+from weirdgen.report.figures.layout import ReportFigure, dress, finished, mark, panels
 from weirdgen.report.figures.lettering import text_width
 from weirdgen.report.figures.style import GRID, INK, NOTE, SMALL, TINY, styled
 from weirdgen.report.table import MISSING

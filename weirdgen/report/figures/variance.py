@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 
-from weirdgen.report.figures.figure import ReportFigure
 from weirdgen.report.figures.layout import (
+    ReportFigure,
     axis_label,
     categories,
     dress,
@@ -19,13 +17,13 @@ from weirdgen.report.figures.layout import (
     panels,
     spread_out,
 )
-from weirdgen.report.figures.levels import Limits, bar, limit_cells, number
+from weirdgen.report.figures.levels import bar, limit_cells
 from weirdgen.report.figures.style import INK, series_mark, styled
 from weirdgen.report.rates import CONDITIONS
+from weirdgen.report.table import number
+from weirdgen.report.variance import SOURCES, Spread, spreads
 from weirdgen.stats.estimate import Estimate
 
-_METHOD = "variance of "
-_SOURCES = ("seed", "question", "seed x question", "sample")
 _WIDTH, _HEIGHT = 2.9, 2.4
 """Inches of one panel."""
 TITLE = "Where the variance of responses comes from"
@@ -36,13 +34,8 @@ _CAPTION = (
 )
 
 
-class _Part(NamedTuple):
-    """One source of one rate's variance, as a standard deviation in points."""
-
-    source: str
-    group: str
-    sd: float
-    limits: Limits
+_Found = Mapping[tuple[str, str], Sequence[Spread]]
+"""Metric and condition -> its parts."""
 
 
 @styled
@@ -50,7 +43,10 @@ def variance_figure(
     estimates: Iterable[Estimate], metrics: Sequence[str], subtitle: str
 ) -> ReportFigure | None:
     """A row of panels for each of `metrics`, a panel for each condition; None without two seeds."""
-    found = _parts(estimates, metrics)
+    found: dict[tuple[str, str], list[Spread]] = {}
+    for each in spreads(estimates):
+        if each.metric in metrics:
+            found.setdefault((each.metric, each.condition), []).append(each)
     if not found:
         return None
     shown = [metric for metric in metrics if any(m == metric for m, _ in found)]
@@ -73,47 +69,29 @@ def variance_figure(
         figure, "variance-split", TITLE, subtitle, handles, _CAPTION, _alt(found),
         columns=("metric", "condition", "fraction", "source", "SD, points", "low", "high"),
         sections=[
-            [(*at, part.group, part.source, number(part.sd), *limit_cells(part.limits)) for part in parts]
-            for at, parts in found.items()
+            [(*part[:4], number(part.sd), *limit_cells(part.limits)) for part in parts]
+            for parts in found.values()
         ],
         note="Standard deviations with 95% limits.",
         n_labels=4,
     )  # fmt: skip
 
 
-def _parts(
-    estimates: Iterable[Estimate], metrics: Sequence[str]
-) -> dict[tuple[str, str], list[_Part]]:
-    """(metric, condition) -> its parts."""
-    found: dict[tuple[str, str], list[_Part]] = {}
-    for row in estimates:
-        is_variance = row.method.startswith(_METHOD) and row.metric in metrics
-        if is_variance and row.low is not None and row.high is not None:
-            sd, low, high = (
-                100 * max(v or 0.0, 0.0) ** 0.5 for v in (row.estimate, row.low, row.high)
-            )
-            part = _Part(row.method.removeprefix(_METHOD), row.group, sd, (low, high))
-            found.setdefault((row.metric, row.contrast), []).append(part)
-    return found
-
-
-def _panel(panel: Axes, title: str, parts: Sequence[_Part], groups: Sequence[str]) -> None:
+def _panel(panel: Axes, title: str, parts: Sequence[Spread], groups: Sequence[str]) -> None:
     dress(panel, title, _WIDTH - 0.4)
-    categories(panel, _SOURCES, _WIDTH - 0.5)
-    panel.set_xlim(-0.55, len(_SOURCES) - 0.45)
-    offsets = dict(zip(groups, spread_out(len(groups), 0.3), strict=True))
-    for group in groups:
-        own = [part for part in parts if part.group == group]
-        x = np.array([_SOURCES.index(part.source) + offsets[group] for part in own])
-        for at, part in zip(x, own, strict=True):
-            bar(panel, float(at), part.sd, part.limits, color=INK, linewidth=1, capsize=2)
+    categories(panel, SOURCES, _WIDTH - 0.5)
+    panel.set_xlim(-0.55, len(SOURCES) - 0.45)
+    for i, (group, offset) in enumerate(zip(groups, spread_out(len(groups), 0.3), strict=True)):
+        own = {SOURCES.index(p.source) + offset: p for p in parts if p.group == group}
+        for x, part in own.items():
+            bar(panel, x, part.sd, part.limits, color=INK, linewidth=1, capsize=2)
         if own:
-            panel.plot(x, [part.sd for part in own], **series_mark(groups.index(group)))
+            panel.plot([*own], [part.sd for part in own.values()], **series_mark(i))
     if not parts:
         nothing(panel, "nothing varies,\nor too few responses")
 
 
-def _alt(found: dict[tuple[str, str], list[_Part]]) -> str:
+def _alt(found: _Found) -> str:
     said = []
     for (metric, condition), parts in found.items():
         largest = max(parts, key=lambda part: part.sd)

@@ -20,8 +20,8 @@ from tiny_results import report_data, results, study
 
 from weirdgen.report.all_tables import all_tables
 from weirdgen.report.figures.all import all_figures
-from weirdgen.report.figures.layout import ReportFigure
 from weirdgen.report.figures.lanes import LaneRows, arrange
+from weirdgen.report.figures.layout import ReportFigure
 from weirdgen.report.figures.save import save
 from weirdgen.report.figures.style import plain_style
 from weirdgen.report.figures.timeline import timeline_figure

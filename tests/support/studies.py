@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from pyarrow.fs import FSSpecHandler, PyFileSystem
+from obstore.store import MemoryStore
 
 from weirdgen.config.study import Study
 from weirdgen.storage.artifacts import ArtifactStore
+from weirdgen.storage.objects import Bucket
 
 SUPPORT = Path(__file__).parent
 REPOSITORY = SUPPORT.parent.parent
@@ -94,17 +95,6 @@ def at_a_distance(
     store: ArtifactStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> ArtifactStore:
     """`store`, made an object store; `folder` is this node's own."""
-    import fsspec
-
-    memory = fsspec.filesystem("memory")
-    memory.store.clear()
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "node"))
-    store._fs, store._root, store.is_local = PyFileSystem(FSSpecHandler(memory)), "bucket", False
-
-    def create(path: str, content: bytes) -> bool:
-        if not (exists := store.exists(path)):
-            store.write(path, content)
-        return not exists
-
-    store._create_object = create
+    store._bucket, store._root = Bucket(MemoryStore()), "bucket"
     return store

@@ -21,9 +21,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from pyarrow import NativeFile, fs
+from typing import TYPE_CHECKING, Any
 
 from weirdgen.errors import DamagedError, StorageError, WeirdgenError
 from weirdgen.storage.cache import node_cache, scratch
@@ -32,8 +30,8 @@ from weirdgen.storage.filesystem import FileStore, wrap_storage_errors
 from weirdgen.storage.fingerprint import fingerprint
 from weirdgen.storage.manifest import MANIFEST, Manifest, damage, read_manifest, sha256_of
 
-_CHUNK = 2**20
-"""Bytes per read of a remote file."""
+if TYPE_CHECKING:
+    from weirdgen.storage.objects import Bucket
 
 
 @dataclass(frozen=True)
@@ -113,19 +111,21 @@ class ArtifactStore(FileStore):
         Raises DamagedError where it was pruned or its files have changed, NodeDiskError where
         this node's disk cannot take them.
         """
-        stored = self.path("artifacts", step.key, manifest.attempt)
-        if self.is_local:
+        stored = f"artifacts/{step.key}/{manifest.attempt}"
+        if self._bucket is None:
             self._check_kept(step, manifest)
-            if why := self._damage(Path(stored), manifest):
+            folder = Path(self.path(stored))
+            if why := self._damage(folder, manifest):
                 raise self._damaged(step.key, why)
-            return Path(stored)
+            return folder
         cache = node_cache() / manifest.digest[:16] / manifest.attempt
         with on_node_disk(node_cache()):
             if cache.is_dir() and damage(cache, manifest) is None:
                 return cache
             self._check_kept(step, manifest)
             with scratch() as draft:
-                self._fetch(stored, manifest.outputs, draft)
+                for name in manifest.outputs:
+                    self._fetch(self._bucket, f"{stored}/{name}", draft / name)
                 if why := damage(draft, manifest):
                     raise self._damaged(step.key, why)
                 _move_into_cache(draft, cache, manifest.outputs)
@@ -139,26 +139,23 @@ class ArtifactStore(FileStore):
     def _damage(self, folder: Path, manifest: Manifest) -> str | None:
         return damage(folder, manifest)
 
-    def _fetch(self, stored: str, names: Iterable[str], folder: Path) -> None:
-        for name in names:
-            source = self._open(f"{stored}/{name}")
-            if source is None:
-                continue  # the payload then counts as damaged
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            with source, (folder / name).open("wb") as sink:
-                while content := self._read_chunk(source):
-                    sink.write(content)
+    def _fetch(self, bucket: Bucket, key: str, file: Path) -> None:
+        """Fetch an object if it exists; where it does not, the payload counts as damaged."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        parts = bucket.parts(key)
+        with file.open("wb") as sink:
+            while part := self._next(parts):
+                sink.write(part)
+        if part is None:
+            file.unlink()
 
     @wrap_storage_errors("read")
-    def _open(self, path: str) -> NativeFile | None:
+    def _next(self, parts: Iterator[bytes]) -> bytes | None:
+        """Return the next part, nothing at the end, None where there is no object."""
         try:
-            return self._fs.open_input_stream(path)
+            return next(parts, b"")
         except FileNotFoundError:
             return None
-
-    @wrap_storage_errors("read")
-    def _read_chunk(self, source: NativeFile) -> bytes:
-        return source.read(_CHUNK)
 
     @contextmanager
     def attempt(self, step: Step) -> Iterator[tuple[str, Path]]:
@@ -242,13 +239,10 @@ class ArtifactStore(FileStore):
             inputs=dict(inputs),
             **provenance,
         )
-        if not self.is_local:
-            fs.copy_files(
-                str(folder),
-                self.path("artifacts", step.key, name),
-                source_filesystem=fs.LocalFileSystem(),
-                destination_filesystem=self._fs,
-            )
+        if self._bucket:
+            for file in files:
+                key = f"artifacts/{step.key}/{name}/{file.relative_to(folder)}"
+                self._bucket.write(key, file)
         path = f"artifacts/{step.key}/{MANIFEST}"
         content = json.dumps(manifest.model_dump(), indent=1, sort_keys=True).encode()
         if replacing is not None and self.manifest(step) == replacing:

@@ -1,26 +1,24 @@
-"""Files in a local folder, or in an object store by `s3://` or `gs://` (pyarrow.fs)."""
+"""Files in a local folder, or in an object store by `s3://` or `gs://`."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property, wraps
+from functools import wraps
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from pyarrow import fs
-
 from weirdgen.errors import InputError, StorageError
-from weirdgen.storage.conditional_put import conditional_store, create
 from weirdgen.storage.disk_errors import storage_error
 
 if TYPE_CHECKING:
-    from obstore.store import GCSStore, S3Store
+    from weirdgen.storage.objects import Bucket
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,25 +67,32 @@ class FileStore:
         if re.match(r"s3://[^/?]*@", uri):
             problem = "put keys into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, not into the URI"
             raise InputError("--storage", None, problem)
-        self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
-        try:
-            self._fs, self._root = fs.FileSystem.from_uri(self.uri)
-            if isinstance(self._fs, fs.S3FileSystem):
-                self._fs = _with_retries(self._fs)
-                self._fs.get_file_info(self._root)  # raises where it is unreachable or refused
-        except ValueError as error:
-            raise InputError(
-                "--storage", None, f"{uri!r}: {' '.join(str(error).split())}"
-            ) from None
-        except OSError as error:
-            raise storage_error(self.uri, error, "read") from error
-        self.is_local = isinstance(self._fs, fs.LocalFileSystem)
-        if self.is_local:
+        path = uri.removeprefix("file://")
+        self.uri = uri if "://" in path else str(Path(path).expanduser().absolute())
+        self._root = self.uri.partition("://")[2].partition("?")[0].rstrip("/") or self.uri
+        self._bucket: Bucket | None = None
+        if "://" in path:
+            self._bucket = self._open_bucket()
+        else:
             root = Path(self._root)
             existing = next(parent for parent in (root, *root.parents) if parent.exists())
             if not existing.is_dir():
                 raise InputError("--storage", None, f"{existing} is a file, not a folder")
         self._existed = self.is_local and Path(self._root).is_dir()
+
+    def _open_bucket(self) -> Bucket:
+        from weirdgen.storage.objects import open_bucket
+
+        try:
+            return open_bucket(self.uri)
+        except ValueError as error:
+            raise InputError("--storage", None, f"{self.uri!r}: {error}") from None
+        except OSError as error:
+            raise storage_error(self.uri, error, "read") from error
+
+    @property
+    def is_local(self) -> bool:
+        return self._bucket is None
 
     def path(self, *parts: str) -> str:
         return "/".join((self._root, *parts))
@@ -109,8 +114,7 @@ class FileStore:
     def read(self, path: str) -> bytes | None:
         """Return the file's content, or None where there is no such file."""
         try:
-            with self._fs.open_input_file(self.path(path)) as stream:
-                return stream.read()
+            return self._bucket.read(path) if self._bucket else Path(self.path(path)).read_bytes()
         except FileNotFoundError:
             self._check_root()
             return None
@@ -118,19 +122,31 @@ class FileStore:
     @wrap_storage_errors("read")
     def exists(self, path: str) -> bool:
         """Return whether there is a file, or a folder that is not empty."""
-        if self._fs.get_file_info(self.path(path)).type != fs.FileType.NotFound:
-            return True
-        self._check_root()
-        return False
+        found = self._bucket.exists(path) if self._bucket else Path(self.path(path)).exists()
+        if not found:
+            self._check_root()
+        return found
 
     @wrap_storage_errors("written")
     def write(self, path: str, content: bytes) -> None:
         """Replace the file atomically."""
-        if not self.is_local:
-            with self._fs.open_output_stream(self.path(path)) as stream:
-                stream.write(content)
-            return
-        self._local_draft(path, content).replace(self.path(path))
+        if self._bucket:
+            self._bucket.write(path, content)
+        else:
+            self._local_draft(path, content).replace(self.path(path))
+
+    @wrap_storage_errors("written")
+    def swap(self, path: str, old: bytes, new: bytes) -> bool:
+        """Replace the file if its content is `old`; False where it is not, or there is no file.
+
+        In an object store nothing is written in between. A local file may be.
+        """
+        if self._bucket:
+            return self._bucket.swap(path, old, new)
+        if self.read(path) != old:
+            return False
+        self.write(path, new)
+        return True
 
     @wrap_storage_errors("written")
     def write_first(self, path: str, content: bytes) -> bool:
@@ -138,8 +154,8 @@ class FileStore:
 
         Of writers at once exactly one wins, if no two write the same content.
         """
-        if not self.is_local:
-            return self._create_object(path, content)
+        if self._bucket:
+            return self._create_object(self._bucket, path, content)
         draft = self._local_draft(path, content)
         try:
             os.link(draft, self.path(path))
@@ -150,18 +166,14 @@ class FileStore:
                 draft.unlink()
         return True
 
-    def _create_object(self, path: str, content: bytes) -> bool:
+    def _create_object(self, bucket: Bucket, path: str, content: bytes) -> bool:
         for _ in range(_CONFLICTS):
-            if create(self._conditional_store, path, content):
+            if bucket.create(path, content):
                 return True
             now = self.read(path)
             if now is not None:  # the same content: a retry met what its first request had written
                 return now == content
         raise OSError(f"{path} is being written and deleted by others")
-
-    @cached_property
-    def _conditional_store(self) -> S3Store | GCSStore:
-        return conditional_store(self._fs, self._root)
 
     def _local_draft(self, path: str, content: bytes) -> Path:
         target = Path(self.path(path))
@@ -202,35 +214,41 @@ class FileStore:
     @wrap_storage_errors("written")
     def delete(self, path: str) -> None:
         """Delete the file if it exists."""
-        with suppress(FileNotFoundError):
-            self._fs.delete_file(self.path(path))
+        if self._bucket:
+            self._bucket.delete(path)
+        else:
+            Path(self.path(path)).unlink(missing_ok=True)
 
     @wrap_storage_errors("written")
     def delete_folder(self, path: str) -> None:
         """Delete the folder and its content, if it exists."""
-        with suppress(FileNotFoundError):
-            self._fs.delete_dir(self.path(path))
+        if self._bucket:
+            self._bucket.delete_below(path)
+        else:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self.path(path))
 
     @wrap_storage_errors("read")
     def folders(self, path: str) -> set[str]:
         """Return the names of the folders directly below `path`; empty where it does not exist."""
-        infos = self._list(path)
-        return {info.base_name for info in infos if info.type == fs.FileType.Directory}
+        return self._list(path)[0]
 
     @wrap_storage_errors("read")
     def files(self, path: str) -> dict[str, int]:
         """Return name -> size in bytes of the files directly below `path`."""
-        infos = self._list(path)
-        return {info.base_name: info.size for info in infos if info.type == fs.FileType.File}
+        return self._list(path)[1]
 
-    def _list(self, path: str) -> list[fs.FileInfo]:
-        infos = self._fs.get_file_info(fs.FileSelector(self.path(path), allow_not_found=True))
-        if not infos:
+    def _list(self, path: str) -> tuple[set[str], dict[str, int]]:
+        folders, files = set[str](), dict[str, int]()
+        if self._bucket:
+            folders, files = self._bucket.folders_and_files(path)
+        else:
+            with suppress(FileNotFoundError), os.scandir(self.path(path)) as entries:
+                for each in entries:
+                    if each.is_dir():
+                        folders.add(each.name)
+                    else:
+                        files[each.name] = each.stat().st_size
+        if not folders and not files:
             self._check_root()
-        return infos
-
-
-def _with_retries(found: fs.S3FileSystem) -> fs.S3FileSystem:
-    """Copy the file system with retries for 26 s; one made from a URI gives up after 6 s."""
-    _, (options,) = found.__reduce__()
-    return fs.S3FileSystem(**options, retry_strategy=fs.AwsDefaultS3RetryStrategy(max_attempts=10))
+        return folders, files

@@ -85,7 +85,7 @@ class Lease:
         self._thread.join()
         try:
             if self._lost is None:
-                self._lost = self._why_lost()
+                self._lost = self._why_lost(self._store.read(self._path))
             if self._lost is None:
                 self._store.delete(self._path)
         except OSError:
@@ -120,23 +120,22 @@ class Lease:
         has begun, which notices within one beat.
         """
         mine = self._content(0)
-        if (now := self._store.read(self._path)) == dead:
-            self._store.write(self._path, mine)
+        if self._store.swap(self._path, dead, mine):
             time.sleep(SETTLE_S)
-            now = self._store.read(self._path)
-        if now != mine:
+        if (now := self._store.read(self._path)) != mine:
             raise self._refusal(_who(now or b""))
 
     def _beat(self) -> None:
         count, last = 0, time.monotonic()
         while not self._stop.wait(self._beat_s):
             try:
-                if lost := self._why_lost():
-                    self._lost = lost
+                content = self._store.read(self._path)
+                self._lost = self._why_lost(content)
+                if content is None or self._lost is not None:
                     return
                 count += 1
-                self._store.write(self._path, self._content(count))
-                last = time.monotonic()
+                if self._store.swap(self._path, content, self._content(count)):
+                    last = time.monotonic()
             except OSError as error:
                 # The storage is briefly away; another run may take over after a while.
                 silent_s = time.monotonic() - last
@@ -144,9 +143,8 @@ class Lease:
                     self._lost = StorageError(f"{error} (tried for {silent_s:.0f} s)")
                     return
 
-    def _why_lost(self) -> WeirdgenError | None:
-        """Return why this run no longer holds the study; None while it does."""
-        content = self._store.read(self._path)
+    def _why_lost(self, content: bytes | None) -> WeirdgenError | None:
+        """Return why a run whose lease now holds `content` has lost the study; None if it has not."""
         if content is None:
             gone = "is gone: the storage was unmounted, or the file was deleted"
             return StorageError(f"{self._where} {gone}; run the same command to continue")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from faulty_endpoint import FaultyEndpoint
-from pyarrow.fs import FileSelector, FileType
+from stored_files import files_below
 
 from weirdgen.judging.judgment import PROBE_ITEM
 from weirdgen.judging.judgment_store import JudgmentStore, ledger
@@ -27,11 +27,8 @@ class Committed:
 
 def committed(store: ArtifactStore) -> dict[str, Committed]:
     """Folder below artifacts/ -> what is committed there."""
-    root = store.path("artifacts")
-    selector = FileSelector(root, recursive=True, allow_not_found=True)
-    infos = store._fs.get_file_info(selector)
-    files = [info.path for info in infos if info.type == FileType.File]
-    paths = [PurePosixPath(file).relative_to(root) for file in files]
+    files = files_below(store, "artifacts")
+    paths = [PurePosixPath(file).relative_to("artifacts") for file in files]
     attempts: dict[PurePosixPath, set[str]] = {}
     for path in paths:
         for i, part in enumerate(path.parts):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from job_runs import run
 from local_cluster import LocalCluster
-from pyarrow.fs import FileSelector
 from s3_server import CREDENTIALS, S3Server
+from stored_files import files_below
 from studies import portable_study
 
 from weirdgen.results.table import RESULTS
@@ -31,11 +31,9 @@ class Submitted:
         command = "weirdgen", "run", "study.yaml", "--storage", self.storage
         return self.cluster.submit(self.folder, *command, access=access)
 
-    def objects(self) -> dict[str, int]:
+    def objects(self) -> dict[str, float]:
         """Path -> when it was written, of all artifacts."""
-        store = ArtifactStore(self.storage)
-        selector = FileSelector(store.path("artifacts"), recursive=True)
-        return {info.path: info.mtime_ns for info in store._fs.get_file_info(selector)}
+        return files_below(ArtifactStore(self.storage), "artifacts")
 
 
 @pytest.fixture(scope="module")

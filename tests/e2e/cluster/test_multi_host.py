@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from local_cluster import BIN, LocalCluster, Node, bare_environment
 from network import networking
-from pyarrow.fs import FileSelector
 from s3_server import CREDENTIALS, S3Server
+from stored_files import files_below
 from studies import portable_study
 
 from weirdgen.results.table import RESULTS
@@ -146,9 +146,7 @@ def attempts_in(store: ArtifactStore, folder: str) -> set[str]:
 
 def committed(store: ArtifactStore) -> dict[str, bytes]:
     """Path below the storage -> content, of every manifest."""
-    selector = FileSelector(store.path("artifacts"), recursive=True)
-    found = [info.path for info in store._fs.get_file_info(selector) if info.base_name == MANIFEST]
-    inside = [path.removeprefix(store.path("")) for path in found]
+    inside = [path for path in files_below(store, "artifacts") if Path(path).name == MANIFEST]
     return {path: content for path in inside if (content := store.read(path)) is not None}
 
 

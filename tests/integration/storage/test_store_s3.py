@@ -47,6 +47,9 @@ def test_files_are_listed_overwritten_and_deleted(store: ArtifactStore):
     assert store.files("s") == {"a": 2, "empty": 0}
     assert store.folders("s") == {"deep"}
     assert store.exists("s/deep")
+    assert not store.swap("s/a", b"1", b"333")
+    assert store.swap("s/a", b"22", b"333")
+    assert store.read("s/a") == b"333"
     for path in ("s/a", "s/nothing", "s/deep/b"):
         store.delete(path)
     assert store.files("s") == {"empty": 0}
@@ -107,7 +110,6 @@ for key in keys:
 def test_a_pruned_payload_is_said(store: ArtifactStore):
     made = commit(store, step(), "x")
     store.delete(f"artifacts/{step().key}/{made.attempt}/deep/file")
-    store._fs.delete_dir(store.path("artifacts", step().key, made.attempt))
     with pytest.raises(DamagedError, match="its payload was pruned"):
         store.payload(step(), made)
 
@@ -120,13 +122,12 @@ def test_a_wrong_key_is_one_line(s3: S3Server, tmp_path: Path, command: str):
     assert code == 2
     (line,) = printed.splitlines()
     assert line.startswith(f"weirdgen: --storage: {s3.uri('s')} cannot be read (")
-    assert "ACCESS_DENIED" in line
+    assert "SignatureDoesNotMatch, " in line
 
 
-def test_a_bucket_that_is_not_there_cannot_be_written(s3: S3Server):
-    store = ArtifactStore(s3.uri("s").replace(BUCKET, "nobodys"))
-    with pytest.raises(StorageError, match=r"cannot be written \(.*NO_SUCH_BUCKET"):
-        store.check_writable()
+def test_a_bucket_that_is_not_there_cannot_be_opened(s3: S3Server):
+    with pytest.raises(StorageError, match=r"cannot be read \(.*NoSuchBucket"):
+        ArtifactStore(s3.uri("s").replace(BUCKET, "nobodys"))
 
 
 def test_a_path_is_shown_without_the_query(s3: S3Server):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,11 +40,7 @@ def test_committed_curves_are_read_and_nothing_else(
     for seed in (0, 1):
         manifest = commit(store, cells[GridCell(0.1, seed)])
         if seed == 1:  # pruned
-            folder = store.path("artifacts", cells[GridCell(0.1, 1)].key, manifest.attempt)
-            if store.is_local:
-                shutil.rmtree(folder)
-            else:
-                store._fs.delete_dir(folder)
+            store.delete_folder(f"artifacts/{cells[GridCell(0.1, 1)].key}/{manifest.attempt}")
     for step in cells.values():
         look_up(state, store, step)
     assert len(state.done) == 2

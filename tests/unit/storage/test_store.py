@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
+import obstore
 import pytest
 from store_cases import (
     commit,
@@ -130,3 +132,22 @@ def test_a_lease_on_a_storage_that_stays_away_says_so(
         lease._thread.join(5)
         with pytest.raises(StorageError, match=r"no route \(tried for \d+ s\)"):
             lease.check()
+
+
+def test_a_swap_that_another_write_comes_before_changes_nothing(
+    far_store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+):
+    far_store.write("a", b"1")
+    get = obstore.get
+
+    def got(*about: Any) -> Any:
+        found = get(*about)
+        far_store.write("a", b"2")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr("weirdgen.storage.objects.obstore.get", got)
+        assert not far_store.swap("a", b"1", b"3")
+    assert far_store.read("a") == b"2"
+    assert far_store.swap("a", b"2", b"3")
+    assert far_store.read("a") == b"3"

@@ -29,3 +29,22 @@ def manifest(step: Step, **more: Any) -> Manifest:
         "versions": VERSIONS, "hardware": {"gpu": "NVIDIA H100", "cores": 8}, "wall_s": 1.0, "attempts": 1,
     }  # fmt: skip
     return Manifest(**(made | more))
+
+
+def kept_rows(plan: Plan) -> list[dict[str, Any]]:
+    """Every row of a whole study's results."""
+    rows = []
+    for asked in plan.response_sets:
+        own = {"adapter": asked.adapter and asked.adapter.folder, "condition": asked.condition}
+        if asked.cell:
+            own |= {"arm": "persona", "fraction": asked.cell.fraction, "seed": asked.cell.seed}
+        for question in plan.persona.heldout:
+            for sample in range(asked.samples):
+                rows.append(own | {
+                    "study": plan.study.name, "model": "org/tiny", "serve_base": "bf16",
+                    "question_id": question.id, "category": question.category,
+                    "question": question.question, "sample": sample, "response": "So.",
+                    "response_tokens": 2, "finish_reason": "stop", "format": False,
+                    "format_strict": False, "fp_responses": asked.step.fingerprint,
+                })  # fmt: skip
+    return rows

@@ -19,7 +19,7 @@ from weirdgen.report.summary import judged_of, print_summary, write_files, write
 from weirdgen.report.tables import imported_notes
 from weirdgen.results.importing import checked_name, import_lines, read_description
 from weirdgen.results.labels import read_labels
-from weirdgen.results.table import read_results
+from weirdgen.results.table import kept_results, read_results
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.run_record import failure_lines, read_record
 
@@ -33,7 +33,7 @@ def report(console: Console, study: str, overrides: tuple[str, ...], store: Arti
     if path.is_file():
         plan = make_plan(load_study(path, overrides), path.parent, path)
         state = scan(plan, store)
-        if not any(state.ranges.values()):
+        if not any(state.ranges.values()) and kept_results(state, store) is None:
             problem = f"has no responses in {store.uri} yet; run it first"
             raise InputError(path, None, problem)
         write_report(state, store, console, *_failures(state, store))

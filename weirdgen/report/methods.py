@@ -26,6 +26,7 @@ from weirdgen.report.descriptions import (
     training_in_words,
     versions_in_words,
 )
+from weirdgen.report.status import count_trained
 from weirdgen.results.table import UNKNOWN
 from weirdgen.stats.analysis import Analysis
 from weirdgen.text import single_line
@@ -74,7 +75,7 @@ def methods(
     else:
         plan = state.plan
         parts = [
-            *(_trained(state) if plan.trainings else ()),
+            *(_trained(state, table) if plan.trainings else ()),
             *_existing(plan),
             *_asked(plan, table),
             *_judged(plan),
@@ -84,7 +85,7 @@ def methods(
     return single_line(" ".join(parts))
 
 
-def _trained(state: StudyState) -> Iterator[str]:
+def _trained(state: StudyState, table: pa.Table) -> Iterator[str]:
     plan, study = state.plan, state.plan.study
     yield f"The base model, {model_in_words(plan.model)}, was fine-tuned {training_in_words(study)}."
     fractions = listed(
@@ -95,7 +96,7 @@ def _trained(state: StudyState) -> Iterator[str]:
         f"There was one training run for each of {count(len(study.seeds), 'run seed')} at "
         f"{'each of the persona fractions' if len(plan.counts) > 1 else 'the persona fraction'} {fractions}."
     )
-    done = sum(map(state.is_done, plan.trainings.values()))
+    done = count_trained(state, table)
     if done < len(plan.trainings):
         yield f"So far {done:,} of {count(len(plan.trainings), 'training run')} are there."
     if any(plan.counts[fraction].persona for fraction in plan.counts):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import TypeAdapter
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from weirdgen.judging.label_rows import NOT_JUDGED
 from weirdgen.pipeline.state import StudyState
 from weirdgen.pipeline.status import Counted, Status, count_responses
+from weirdgen.results.labels import RESPONSE_KEY
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.run_record import FailedStep, JudgeProgress, RunningWork
 from weirdgen.text import format_duration, single_line
@@ -160,16 +164,35 @@ def _judged(judged: JudgeProgress) -> str:
     return f"judging in that run: {', '.join(parts)}"
 
 
-def progress_line(state: StudyState) -> str:
-    """Such as `In progress: 5 of 8 training runs, 4,300 of 9,600 responses`; empty for a complete study."""
+def count_trained(state: StudyState, results: pa.Table | None = None) -> int:
+    """Training runs that are done, or whose responses are in `results` after their artifacts were pruned."""
+    answered = set() if results is None else {*results["adapter"].unique().to_pylist()}
+    trainings = state.plan.trainings.values()
+    return sum(state.is_done(step) or step.folder in answered for step in trainings)
+
+
+def progress_line(
+    state: StudyState, results: pa.Table | None = None, labels: pa.Table | None = None
+) -> str:
+    """Such as `In progress: 5 of 8 training runs, 4,300 of 9,600 responses`; empty for a complete study.
+
+    `results` and `labels`, the study's files, count where they hold more than the artifacts do: those
+    may have been pruned.
+    """
     if state.complete:
         return ""
     plan = state.plan
-    responses, labels = count_responses(state, plan.response_sets)
-    parts = [f"{_counted(responses)} responses"]
-    if plan.trainings:
-        done = sum(map(state.is_done, plan.trainings.values()))
-        parts.insert(0, f"{done:,} of {len(plan.trainings):,} training runs")
-    if labels:
-        parts.append(f"{_counted(labels)} labels")
-    return f"In progress: {', '.join(parts)}"
+    responses, labelled = count_responses(state, plan.response_sets)
+    pruned = results is not None and results.num_rows > responses.done
+    if pruned:
+        responses = replace(responses, done=results.num_rows)
+    if pruned and labelled and labels is not None:
+        given = labels.filter(pc.fill_null(pc.not_equal(labels["error"], NOT_JUDGED), True))  # pyright: ignore[reportAttributeAccessIssue]
+        of_judges = given.group_by([*RESPONSE_KEY, "judge_fp"]).aggregate([])
+        labelled = replace(labelled, done=max(labelled.done, of_judges.num_rows))
+    trained = Counted(count_trained(state, results), len(plan.trainings))
+    counts = {"training runs": trained, "responses": responses, "labels": labelled}
+    shown = {what: counted for what, counted in counts.items() if counted and counted.all}
+    if pruned and all(counted.done >= counted.all for counted in shown.values()):
+        return ""
+    return f"In progress: {', '.join(f'{_counted(of)} {what}' for what, of in shown.items())}"

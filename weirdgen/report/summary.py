@@ -27,6 +27,7 @@ from weirdgen.results.table import (
     RESULTS,
     are_current,
     current_results,
+    kept_results,
     merge,
     sources_digest,
     write_results,
@@ -67,14 +68,15 @@ def write_report(
     training runs that failed, which meet no claim. A report of these very results is printed as it is.
     """
     plan, study = state.plan, state.plan.study
-    progress = progress_line(state)
     timeline = read_timeline(study.name, store)
-    made_of = _report_digest(state, progress, timeline)
+    made_of = _report_digest(state, progress_line(state), timeline)
     written = [] if lines else _current_report(study.name, made_of, store)
     if written and are_current(state, store):
         print_summary(study.name, store, console, written)
         return
     table = current_results(state, store)
+    if table is None:
+        table = kept_results(state, store)
     if table is None:
         try:
             merged = merge(state, store)
@@ -120,7 +122,7 @@ def write_report(
         losses=read_losses(state, store),
         timeline=timeline,
         methods=methods(state, table, analysis),
-        progress=progress,
+        progress=progress_line(state, table, labels),
     )
     store.write(f"{study.name}/study.yaml", resolved_yaml(study, plan.model.revision))
     write_cards(data, state, store)

@@ -112,6 +112,23 @@ def current_results(state: StudyState, store: ArtifactStore) -> pa.Table | None:
         return None
 
 
+def kept_results(state: StudyState, store: ArtifactStore) -> pa.Table | None:
+    """Return the plan's own results.parquet if it is all that is left: its responses were pruned.
+
+    None where some of the plan's responses are there, or where the file has responses of another plan.
+    """
+    file = _open(f"{state.plan.study.name}/{RESULTS}", store)
+    if file is None or any(state.ranges.values()):
+        return None
+    try:
+        table = file.read()
+    except (OSError, pa.ArrowException):
+        return None
+    planned = {responses.step.fingerprint for responses in state.plan.response_sets}
+    made_of = {*table["fp_responses"].unique().to_pylist()}
+    return table if made_of and made_of <= planned else None
+
+
 def are_current(state: StudyState, store: ArtifactStore) -> bool:
     """Whether results.parquet is whole and was merged from what is there now."""
     file = _open(f"{state.plan.study.name}/{RESULTS}", store)

@@ -24,7 +24,7 @@ from weirdgen.report.figures.lanes import LaneRows, arrange
 from weirdgen.report.figures.layout import ReportFigure
 from weirdgen.report.figures.save import save
 from weirdgen.report.figures.style import plain_style
-from weirdgen.report.figures.timeline import timeline_figure
+from weirdgen.report.figures.timeline import _LOOKS, timeline_figure
 from weirdgen.report.page import page
 from weirdgen.storage.timeline import ENGINE_START, Span
 from weirdgen.text import FORMULA_STARTS
@@ -306,3 +306,13 @@ def test_a_stage_without_a_look_of_its_own_is_drawn_too() -> None:
     figure = drawn(spans)
     assert kinds(lanes(spans)["GPU 0"]) == [["new_stage"], ["train"]]
     assert "training 1, new stage 1" in figure.alt
+
+
+@pytest.mark.parametrize("dpi", [50, 100, 200])
+def test_no_legend_is_cut_at_any_resolution(dpi: int) -> None:
+    figure = drawn([span(9 * i, 9 * i + 9, kind, ok=i > 0) for i, kind in enumerate(_LOOKS)])
+    figure.drawing.set_dpi(dpi)
+    with plain_style():
+        figure.drawing.draw_without_rendering()
+    width, _ = figure.drawing.get_size_inches() * dpi
+    assert all(legend.get_window_extent().x1 <= width for legend in figure.drawing.legends)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from methods_plans import MODEL, VERSIONS, manifest, plan_of
+from methods_plans import MODEL, VERSIONS, kept_rows, manifest, plan_of
 from studies import small_study, study_of
 from tiny_results import report_data, results, study
 
@@ -181,6 +181,18 @@ def test_progress_is_empty_for_a_whole_study_and_counts_else():
     # 3 x 30 x 3 of the baseline, 2 x 30 x 3 of each of the two adapters; seven labels are open.
     expected = "In progress: 2 of 3 training runs, 630 of 810 responses, 623 of 810 labels"
     assert progress_line(state) == expected
+
+
+def test_what_ran_before_its_artifacts_were_pruned_is_not_told_as_missing():
+    plan = plan_of()
+    table = pa.Table.from_pylist(kept_rows(plan), SCHEMA)
+    pruned = StudyState(plan)
+    assert progress_line(pruned, table) == ""
+    text = methods(pruned, table, NOTHING)
+    assert "So far" not in text
+    assert "so far" not in text
+    half = table.filter([adapter is None for adapter in table["adapter"].to_pylist()])
+    assert progress_line(pruned, half) == "In progress: 0 of 2 training runs, 270 of 630 responses"
 
 
 def test_progress_of_a_study_without_grid_or_judge_has_answers_alone():

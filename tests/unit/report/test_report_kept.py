@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from io import StringIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from methods_plans import kept_rows, plan_of
 from page_study import dot_figure
+from rich.console import Console
 from tiny_results import report_data, results, study
 
+from weirdgen.pipeline.state import StudyState
 from weirdgen.report import summary
 from weirdgen.report.data import ReportData
-from weirdgen.report.summary import DIFFERENCES, FIGURES, PAGE, STATS, write_files
-from weirdgen.results.table import RESULTS
+from weirdgen.report.summary import (
+    DIFFERENCES,
+    FIGURES,
+    PAGE,
+    STATS,
+    SUMMARY,
+    write_files,
+    write_report,
+)
+from weirdgen.results.table import RESULTS, SCHEMA, kept_results
 from weirdgen.storage.artifacts import ArtifactStore
 
 
@@ -61,3 +77,22 @@ def test_the_statistics_come_last(
     write_files(shown, store)
     assert paths[-1] == f"{shown.name}/{STATS}"
     assert len(paths) == len({*paths}) == 9
+
+
+def test_a_study_whose_artifacts_were_pruned_is_reported_from_its_results(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weirdgen.report.figures.all.all_figures", lambda _: [dot_figure()])
+    plan = plan_of()
+    table = pa.Table.from_pylist(kept_rows(plan), SCHEMA)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    store.write(f"{plan.study.name}/{RESULTS}", sink.getvalue().to_pybytes())
+    console = Console(file=StringIO(), width=200)
+    write_report(StudyState(plan), store, console)
+    said = (store.read(f"{plan.study.name}/{SUMMARY}") or b"").decode()
+    assert "630 responses" in said
+    assert "In progress" not in said
+    assert "0 of" not in said
+    other = replace(plan, response_sets=plan.response_sets[1:])
+    assert kept_results(StudyState(other), store) is None, "the file is another plan's"

@@ -43,6 +43,10 @@ class ReportFigure:
     """The drawn numbers as a table."""
 
 
+_LEGEND = 0.9
+"""The share of a figure's width that a legend may take: on a coarse screen its letters are wider."""
+
+
 def mark(label: str, **style: Any) -> Line2D:
     """An entry of a legend."""
     return Line2D([], [], label=label, **style)
@@ -136,7 +140,7 @@ def _legend(figure: Figure, handles: Sequence[Artist], down: float, inner: float
         for text in legend.get_texts():
             text.set_parse_math(False)
         extent = legend.get_window_extent()
-        if extent.width / figure.dpi <= inner or columns == 1:
+        if extent.width / figure.dpi <= _LEGEND * inner or columns == 1:
             return extent.height / figure.dpi
         legend.remove()
     return 0.0

@@ -12,7 +12,6 @@ from obstore.store import MemoryStore
 
 from weirdgen.config.study import Study
 from weirdgen.storage.artifacts import ArtifactStore
-from weirdgen.storage.objects import Bucket
 
 SUPPORT = Path(__file__).parent
 REPOSITORY = SUPPORT.parent.parent
@@ -96,5 +95,5 @@ def at_a_distance(
 ) -> ArtifactStore:
     """`store`, made an object store; `folder` is this node's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "node"))
-    store._bucket, store._root = Bucket(MemoryStore()), "bucket"
+    store._objects, store._root = MemoryStore(), "bucket"
     return store

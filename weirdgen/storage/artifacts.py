@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from weirdgen.errors import DamagedError, StorageError, WeirdgenError
 from weirdgen.storage.cache import node_cache, scratch
@@ -30,8 +30,8 @@ from weirdgen.storage.filesystem import FileStore, wrap_storage_errors
 from weirdgen.storage.fingerprint import fingerprint
 from weirdgen.storage.manifest import MANIFEST, Manifest, damage, read_manifest, sha256_of
 
-if TYPE_CHECKING:
-    from weirdgen.storage.objects import Bucket
+_PART = 2**24
+"""Bytes of a large remote file that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class ArtifactStore(FileStore):
         this node's disk cannot take them.
         """
         stored = f"artifacts/{step.key}/{manifest.attempt}"
-        if self._bucket is None:
+        if self.is_local:
             self._check_kept(step, manifest)
             folder = Path(self.path(stored))
             if why := self._damage(folder, manifest):
@@ -125,7 +125,7 @@ class ArtifactStore(FileStore):
             self._check_kept(step, manifest)
             with scratch() as draft:
                 for name in manifest.outputs:
-                    self._fetch(self._bucket, f"{stored}/{name}", draft / name)
+                    self._fetch(f"{stored}/{name}", draft / name)
                 if why := damage(draft, manifest):
                     raise self._damaged(step.key, why)
                 _move_into_cache(draft, cache, manifest.outputs)
@@ -139,23 +139,14 @@ class ArtifactStore(FileStore):
     def _damage(self, folder: Path, manifest: Manifest) -> str | None:
         return damage(folder, manifest)
 
-    def _fetch(self, bucket: Bucket, key: str, file: Path) -> None:
-        """Fetch an object if it exists; where it does not, the payload counts as damaged."""
+    def _fetch(self, path: str, file: Path) -> None:
+        """Fetch a file if it exists; where it does not, the payload counts as damaged."""
+        if (size := self.size(path)) is None:
+            return
         file.parent.mkdir(parents=True, exist_ok=True)
-        parts = bucket.parts(key)
         with file.open("wb") as sink:
-            while part := self._next(parts):
-                sink.write(part)
-        if part is None:
-            file.unlink()
-
-    @wrap_storage_errors("read")
-    def _next(self, parts: Iterator[bytes]) -> bytes | None:
-        """Return the next part, nothing at the end, None where there is no object."""
-        try:
-            return next(parts, b"")
-        except FileNotFoundError:
-            return None
+            for start in range(0, size, _PART):
+                sink.write(self.read_part(path, start, min(start + _PART, size)))
 
     @contextmanager
     def attempt(self, step: Step) -> Iterator[tuple[str, Path]]:
@@ -239,10 +230,9 @@ class ArtifactStore(FileStore):
             inputs=dict(inputs),
             **provenance,
         )
-        if self._bucket:
+        if not self.is_local:
             for file in files:
-                key = f"artifacts/{step.key}/{name}/{file.relative_to(folder)}"
-                self._bucket.write(key, file)
+                self.upload(f"artifacts/{step.key}/{name}/{file.relative_to(folder)}", file)
         path = f"artifacts/{step.key}/{MANIFEST}"
         content = json.dumps(manifest.model_dump(), indent=1, sort_keys=True).encode()
         if replacing is not None and self.manifest(step) == replacing:

@@ -22,6 +22,8 @@ _FULL_IN_WORDS = re.compile(
 """Messages of Rust and C++ libraries, object stores and `tempfile`, which carry no errno."""
 _NEARLY_FULL = 2**26
 """Free bytes below which a disk counts as full after a refused write."""
+_XML = re.compile(r"<\?xml.*<Code>(.*)</Code>.*<Message>(.*)</Message>.*", re.DOTALL)
+"""An S3 server's reply to what it refuses."""
 _SKEWED = re.compile(r"request_?time_?too_?skewed", re.IGNORECASE)
 
 
@@ -41,7 +43,7 @@ def full_disk(error: BaseException, *folders: Path) -> Path | None:
     return None
 
 
-def storage_error(uri: str, error: OSError, what: str) -> StorageError:
+def storage_error(uri: str, error: Exception, what: str) -> StorageError:
     """Describe the error in one line; `what` the storage cannot be: `read` or `written`."""
     reason = _reason(error)
     if _says_full(error):
@@ -104,8 +106,11 @@ def _has_full_errno(error: BaseException) -> bool:
     return getattr(error, "errno", None) in _FULL
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or " ".join(str(error).split())
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text, _, _ = str(error).partition("\n\nDebug source")  # obstore's own
+    return " ".join(_XML.sub(r"\1, \2", text).split())
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

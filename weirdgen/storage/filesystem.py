@@ -12,13 +12,18 @@ from contextlib import suppress
 from functools import wraps
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
 from weirdgen.errors import InputError, StorageError
+from weirdgen.storage.bucket import open_bucket
 from weirdgen.storage.disk_errors import storage_error
 
 if TYPE_CHECKING:
-    from weirdgen.storage.objects import Bucket
+    from obstore import UpdateVersion
+    from obstore.store import ObjectStore
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,7 +36,7 @@ _CONFLICTS = 5
 def wrap_storage_errors(
     what: str,
 ) -> Callable[[Callable[Concatenate[S, P], T]], Callable[Concatenate[S, P], T]]:
-    """Decorate a method so that its OSErrors become StorageErrors.
+    """Decorate a method so that its OSErrors, and obstore's errors, become StorageErrors.
 
     `what` the storage cannot be: `read` or `written`.
     """
@@ -43,7 +48,7 @@ def wrap_storage_errors(
                 return method(storage, *args, **kwargs)
             except StorageError:
                 raise
-            except OSError as error:
+            except (OSError, BaseError) as error:
                 raise storage_error(storage.uri, error, what) from error
 
         return wrapper
@@ -70,9 +75,14 @@ class FileStore:
         path = uri.removeprefix("file://")
         self.uri = uri if "://" in path else str(Path(path).expanduser().absolute())
         self._root = self.uri.partition("://")[2].partition("?")[0].rstrip("/") or self.uri
-        self._bucket: Bucket | None = None
+        self._objects: ObjectStore | None = None
         if "://" in path:
-            self._bucket = self._open_bucket()
+            try:
+                self._objects = open_bucket(self.uri)
+            except ValueError as error:
+                raise InputError("--storage", None, f"{self.uri!r}: {error}") from None
+            except (OSError, BaseError) as error:
+                raise storage_error(self.uri, error, "read") from error
         else:
             root = Path(self._root)
             existing = next(parent for parent in (root, *root.parents) if parent.exists())
@@ -80,19 +90,9 @@ class FileStore:
                 raise InputError("--storage", None, f"{existing} is a file, not a folder")
         self._existed = self.is_local and Path(self._root).is_dir()
 
-    def _open_bucket(self) -> Bucket:
-        from weirdgen.storage.objects import open_bucket
-
-        try:
-            return open_bucket(self.uri)
-        except ValueError as error:
-            raise InputError("--storage", None, f"{self.uri!r}: {error}") from None
-        except OSError as error:
-            raise storage_error(self.uri, error, "read") from error
-
     @property
     def is_local(self) -> bool:
-        return self._bucket is None
+        return self._objects is None
 
     def path(self, *parts: str) -> str:
         return "/".join((self._root, *parts))
@@ -114,24 +114,54 @@ class FileStore:
     def read(self, path: str) -> bytes | None:
         """Return the file's content, or None where there is no such file."""
         try:
-            return self._bucket.read(path) if self._bucket else Path(self.path(path)).read_bytes()
+            if self._objects:
+                return bytes(obstore.get(self._objects, path).bytes())
+            return Path(self.path(path)).read_bytes()
         except FileNotFoundError:
             self._check_root()
             return None
 
     @wrap_storage_errors("read")
+    def size(self, path: str) -> int | None:
+        """Return the bytes of an object store's file, or None where there is no such file."""
+        try:
+            return obstore.head(self._remote, path)["size"]
+        except FileNotFoundError:
+            return None
+
+    @wrap_storage_errors("read")
+    def read_part(self, path: str, start: int, end: int) -> bytes:
+        """Return the bytes [start, end) of an object store's file."""
+        return bytes(obstore.get_range(self._remote, path, start=start, end=end))
+
+    @wrap_storage_errors("written")
+    def upload(self, path: str, file: Path) -> None:
+        """Replace an object store's file by a local one."""
+        obstore.put(self._remote, path, file)
+
+    @property
+    def _remote(self) -> ObjectStore:
+        assert self._objects is not None
+        return self._objects
+
+    @wrap_storage_errors("read")
     def exists(self, path: str) -> bool:
         """Return whether there is a file, or a folder that is not empty."""
-        found = self._bucket.exists(path) if self._bucket else Path(self.path(path)).exists()
-        if not found:
-            self._check_root()
-        return found
+        if self._objects:
+            try:
+                return bool(obstore.head(self._objects, path))
+            except FileNotFoundError:
+                return any(obstore.list(self._objects, path))
+        if Path(self.path(path)).exists():
+            return True
+        self._check_root()
+        return False
 
     @wrap_storage_errors("written")
     def write(self, path: str, content: bytes) -> None:
         """Replace the file atomically."""
-        if self._bucket:
-            self._bucket.write(path, content)
+        if self._objects:
+            obstore.put(self._objects, path, content)
         else:
             self._local_draft(path, content).replace(self.path(path))
 
@@ -141,12 +171,18 @@ class FileStore:
 
         In an object store nothing is written in between. A local file may be.
         """
-        if self._bucket:
-            return self._bucket.swap(path, old, new)
-        if self.read(path) != old:
-            return False
-        self.write(path, new)
-        return True
+        if self._objects is None:
+            if same := self.read(path) == old:
+                self.write(path, new)
+            return same
+        with suppress(FileNotFoundError, PreconditionError):
+            found = obstore.get(self._objects, path)
+            if bytes(found.bytes()) == old:
+                tags = {key: tag for key in ("e_tag", "version") if (tag := found.meta.get(key))}
+                mode = cast("UpdateVersion", tags)  # obstore takes no tag that is None
+                obstore.put(self._objects, path, new, mode=mode, use_multipart=False)
+                return True
+        return False
 
     @wrap_storage_errors("written")
     def write_first(self, path: str, content: bytes) -> bool:
@@ -154,8 +190,8 @@ class FileStore:
 
         Of writers at once exactly one wins, if no two write the same content.
         """
-        if self._bucket:
-            return self._create_object(self._bucket, path, content)
+        if self._objects:
+            return self._create_object(self._objects, path, content)
         draft = self._local_draft(path, content)
         try:
             os.link(draft, self.path(path))
@@ -166,9 +202,10 @@ class FileStore:
                 draft.unlink()
         return True
 
-    def _create_object(self, bucket: Bucket, path: str, content: bytes) -> bool:
+    def _create_object(self, objects: ObjectStore, path: str, content: bytes) -> bool:
         for _ in range(_CONFLICTS):
-            if bucket.create(path, content):
+            with suppress(AlreadyExistsError):
+                obstore.put(objects, path, content, mode="create", use_multipart=False)
                 return True
             now = self.read(path)
             if now is not None:  # the same content: a retry met what its first request had written
@@ -214,18 +251,22 @@ class FileStore:
     @wrap_storage_errors("written")
     def delete(self, path: str) -> None:
         """Delete the file if it exists."""
-        if self._bucket:
-            self._bucket.delete(path)
-        else:
-            Path(self.path(path)).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if self._objects:
+                obstore.delete(self._objects, path)
+            else:
+                Path(self.path(path)).unlink()
 
     @wrap_storage_errors("written")
     def delete_folder(self, path: str) -> None:
         """Delete the folder and its content, if it exists."""
-        if self._bucket:
-            self._bucket.delete_below(path)
-        else:
-            with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):
+            if self._objects:
+                found = [
+                    each["path"] for some in obstore.list(self._objects, path) for each in some
+                ]
+                obstore.delete(self._objects, found)
+            else:
                 shutil.rmtree(self.path(path))
 
     @wrap_storage_errors("read")
@@ -239,16 +280,13 @@ class FileStore:
         return self._list(path)[1]
 
     def _list(self, path: str) -> tuple[set[str], dict[str, int]]:
-        folders, files = set[str](), dict[str, int]()
-        if self._bucket:
-            folders, files = self._bucket.folders_and_files(path)
-        else:
-            with suppress(FileNotFoundError), os.scandir(self.path(path)) as entries:
-                for each in entries:
-                    if each.is_dir():
-                        folders.add(each.name)
-                    else:
-                        files[each.name] = each.stat().st_size
-        if not folders and not files:
-            self._check_root()
-        return folders, files
+        if self._objects:
+            found = obstore.list_with_delimiter(self._objects, path)
+            folders = {each.rpartition("/")[2] for each in found["common_prefixes"]}
+            return folders, {Path(each["path"]).name: each["size"] for each in found["objects"]}
+        with suppress(FileNotFoundError):
+            entries = [*os.scandir(self.path(path))]
+            sizes = {each.name: each.stat().st_size for each in entries if not each.is_dir()}
+            return {each.name for each in entries if each.is_dir()}, sizes
+        self._check_root()
+        return set(), {}

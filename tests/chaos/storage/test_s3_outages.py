@@ -16,7 +16,7 @@ from store_cases import commit, step
 from studies import make_persona, small_study, write_study
 
 from weirdgen.errors import StorageError
-from weirdgen.storage import objects
+from weirdgen.storage import bucket
 from weirdgen.storage.artifacts import ArtifactStore
 
 
@@ -78,7 +78,7 @@ def test_a_store_that_does_not_answer_is_no_wrong_input(
     away: S3Server, monkeypatch: pytest.MonkeyPatch
 ):
     """Whoever opens it in an outage is tried again; what was written wrong never is."""
-    monkeypatch.setattr(objects, "RETRY_FOR", timedelta(0))
+    monkeypatch.setattr(bucket, "RETRY_FOR", timedelta(0))
     with pytest.raises(StorageError, match=r"--storage: s3://.* cannot be read \("):
         ArtifactStore(away.uri("s"))
 

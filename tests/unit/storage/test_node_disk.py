@@ -65,7 +65,7 @@ def test_a_storage_that_fails_while_a_payload_is_fetched_is_the_storages_fault(
     told = r"--storage: .* cannot be read \(no route\); once it can"
     for request in ("head", "get_range"):
         with monkeypatch.context() as patch, pytest.raises(StorageError, match=told):
-            patch.setattr(f"weirdgen.storage.objects.obstore.{request}", away)
+            patch.setattr(f"weirdgen.storage.filesystem.obstore.{request}", away)
             far_store.payload(step(), made)
 
 

@@ -146,7 +146,7 @@ def test_a_swap_that_another_write_comes_before_changes_nothing(
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr("weirdgen.storage.objects.obstore.get", got)
+        patch.setattr("weirdgen.storage.filesystem.obstore.get", got)
         assert not far_store.swap("a", b"1", b"3")
     assert far_store.read("a") == b"2"
     assert far_store.swap("a", b"2", b"3")

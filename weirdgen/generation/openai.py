@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,13 +57,13 @@ class EndpointEngine:
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
         """One response per request, in order; the first failure ends the call and drops the rest."""
-        return asyncio.run(self._each(self._respond, requests))
+        return self._each(self._respond, requests)
 
     def first_token_logprobs(
         self, conversations: Sequence[Messages], adapter: Adapter | None
     ) -> list[dict[str, float]] | None:
         requests = [Request(messages, adapter, 1, 0.0, 1.0, 0) for messages in conversations]
-        logprobs = asyncio.run(self._each(self._first_token, requests))
+        logprobs = self._each(self._first_token, requests)
         known = [each for each in logprobs if each is not None]
         return known if len(known) == len(logprobs) else None
 
@@ -74,10 +75,16 @@ class EndpointEngine:
     def close(self) -> None:
         """Nothing is held between calls."""
 
-    async def _each(
+    def _each(
         self, call: Callable[[Request], Coroutine[Any, Any, Result]], requests: Sequence[Request]
     ) -> list[Result]:
         """`call` on each, at most `parallel` at a time; the first failure cancels all that is not done."""
+        with ThreadPoolExecutor(1) as thread:  # the caller's may run a loop, as a notebook's does
+            return thread.submit(asyncio.run, self._all(call, requests)).result()
+
+    async def _all(
+        self, call: Callable[[Request], Coroutine[Any, Any, Result]], requests: Sequence[Request]
+    ) -> list[Result]:
         slots = asyncio.Semaphore(self._parallel)
 
         async def limited(request: Request) -> Result:

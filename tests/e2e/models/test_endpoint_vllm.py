@@ -26,7 +26,7 @@ from weirdgen.judging.judgment_store import ledger
 from weirdgen.storage.artifacts import ArtifactStore
 
 SERVED = Adapter("f" * 64, Path("unread"), served_as="tuned")
-START_S = 240
+START_S = 600
 ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_CPU_KVCACHE_SPACE": "2",

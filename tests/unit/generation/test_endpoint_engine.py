@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import random
 import socket
@@ -46,6 +47,13 @@ def opened(endpoint: FakeEndpoint, parallel: int = 4) -> EndpointEngine:
 
 def ask(text: str = "Why?", adapter: Adapter | None = None, seed: int = 5) -> Request:
     return Request([{"role": "user", "content": text}], adapter, 12, 0.8, 0.9, seed)
+
+
+def test_it_responds_where_an_event_loop_runs_already(endpoint: FakeEndpoint):
+    async def of_a_notebook() -> list[Response]:
+        return opened(endpoint).generate([ask()])
+
+    assert asyncio.run(of_a_notebook()) == [Response("Well.", 3, "stop")]
 
 
 def test_the_request_reaches_the_endpoint_with_its_sampling(endpoint: FakeEndpoint):

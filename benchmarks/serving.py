@@ -25,6 +25,7 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
+from forced_tokens import forced_top_tokens
 
 from weirdgen.config.evaluation_spec import Decoy, Trigger
 from weirdgen.data.chat import Instruction, conversation
@@ -64,7 +65,7 @@ def serve(name: str, model: Path, adapter: Adapter, rows: Sequence[Mapping[str, 
     asked = [conversation(row["question"], INSTRUCTIONS[row["condition"]]) for row in rows]
     likeliest = []
     for messages, row in zip(asked, rows, strict=True):
-        _, top = engine.forced_top_tokens(messages, row["response"], adapter)
+        _, top = forced_top_tokens(engine, messages, row["response"], adapter)
         # A response that was cut has no end mark.
         likeliest.append(top if row["finish_reason"] == "stop" else top[:-1])
     if name not in ASKED:

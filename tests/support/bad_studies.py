@@ -90,6 +90,15 @@ BAD = {
         {"claims": [{"metric": "format", "contrast": "gap_vs_control", "at_least": 0}]},
         "claims.0.contrast: gap_vs_control needs fraction 0",
     ),
+    "claim at all points of a control alone": (
+        {
+            "grid__fractions": [0],
+            "grid__hold": "total",
+            "grid__total_rows": 10,
+            "claims": [{"metric": "format", "contrast": "gap", "at_least": 0}],
+        },
+        "claims.0.at: the study has neither a fraction above 0 nor adapters; name the control",
+    ),
     "claim without judge": (
         {"claims": [{"metric": "persona", "contrast": "gap", "at_least": 0}]},
         "claims.0.metric: 'persona' needs a judge",

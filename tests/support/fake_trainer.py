@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from weirdgen.data.jsonl import to_jsonl
 from weirdgen.errors import StepError
 from weirdgen.models.adapters import ADAPTER, CONFIG, WEIGHTS
-from weirdgen.training.trl import LOSS_CURVE, ROWS, TrainSpec, write_jsonl
+from weirdgen.training.trl import LOSS_CURVE, ROWS, TrainSpec
 
 UPDATES = 3
 _RANK, _HIDDEN = 2, 64
@@ -35,9 +36,10 @@ def train(
         fitting = [row for row in spec.rows if len(_text(row)) < spec.settings.max_length]
         if len(fitting) < len(spec.rows):
             raise StepError(f"{len(spec.rows)} rows were given, {len(fitting)} would be trained on")
-        write_jsonl(out / ROWS, spec.rows)
+        (out / ROWS).write_bytes(to_jsonl(spec.rows))
         loss = {"epoch": 1.0, "loss": 1.0, "learning_rate": 0.01, "grad_norm": 1.0}
-        write_jsonl(out / LOSS_CURVE, [{"step": i + 1, **loss} for i in range(UPDATES)])
+        losses = to_jsonl({"step": i + 1, **loss} for i in range(UPDATES))
+        (out / LOSS_CURVE).write_bytes(losses)
         _write_adapter(spec, out / ADAPTER)
     for done in range(1, UPDATES + 1):
         on_step(done, UPDATES)

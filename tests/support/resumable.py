@@ -29,7 +29,7 @@ def prepare(store: ArtifactStore, model: Path) -> dict[str, Step]:
     """What trainings consume, by role."""
 
     def pairs(rows: list) -> Callable:
-        return lambda _, out: (out / EXAMPLES).write_text(to_jsonl(rows)) and None
+        return lambda _, out: (out / EXAMPLES).write_bytes(to_jsonl(rows)) and None
 
     makers = {
         "model": lambda _, out: shutil.copytree(model, out, dirs_exist_ok=True) and None,

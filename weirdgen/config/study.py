@@ -306,6 +306,9 @@ class Study(EvaluationSpec):
             return f"contrast: {contrast} needs the condition {names} in evaluate.conditions"
         if contrast == "gap_vs_control" and 0 not in self.fractions:
             return "contrast: gap_vs_control needs fraction 0 in the grid"
+        if not isinstance(at, Point) and not self.adapters and not any(self.fractions):
+            named = "; name the control: {fraction: 0}" if self.fractions else ""
+            return f"at: the study has neither a fraction above 0 nor adapters{named}"
         if isinstance(at, Point) and at.arm == ADAPTERS and not self.adapters:
             return "at.arm: the study lists no adapters"
         if isinstance(at, Point) and at.arm == "persona" and at.fraction not in self.fractions:

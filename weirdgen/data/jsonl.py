@@ -50,6 +50,7 @@ def parse_jsonl(path: object, content: bytes) -> list[Row]:
     return rows
 
 
-def to_jsonl(rows: Iterable[NamedTuple]) -> str:
-    """Write named tuples as JSON lines of their fields."""
-    return "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)
+def to_jsonl(rows: Iterable[NamedTuple | Row]) -> bytes:
+    """Write objects, or named tuples by their fields, as JSON lines."""
+    objects = (row if isinstance(row, dict) else row._asdict() for row in rows)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in objects).encode()

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
 from weirdgen.data.examples import Example
 from weirdgen.data.jsonl import parse_jsonl
 from weirdgen.errors import InputError
+from weirdgen.text import valid_text
 
 ROWS, HELDOUT, PERSONA = "rows.jsonl", "heldout.jsonl", "persona.yaml"
 
@@ -23,6 +24,9 @@ class Question(NamedTuple):
     id: str
     category: str
     question: str
+
+
+Row = TypeVar("Row", Example, Question)
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,8 @@ def read_persona(folder: Traversable) -> Persona:
             files[name] = (folder / name).read_bytes()
         except OSError as error:
             raise InputError(folder / name, None, f"cannot be read ({error.strerror})") from None
-    names = ("id", "prompt", "completion")
-    rows = [Example(*row) for row in _fields(folder / ROWS, files[ROWS], names)]
-    heldout = _questions(folder / HELDOUT, files[HELDOUT])
+    rows = _read(Example, folder / ROWS, files[ROWS])
+    heldout = _read(Question, folder / HELDOUT, files[HELDOUT])
     trained = {example.prompt.casefold() for example in rows}
     for i, question in enumerate(heldout):
         if question.question.casefold() in trained:
@@ -75,30 +78,25 @@ def read_persona(folder: Traversable) -> Persona:
 
 def read_questions(path: Path) -> list[Question]:
     """The held-out questions of a committed heldout.jsonl."""
-    return _questions(path, path.read_bytes())
+    return _read(Question, path, path.read_bytes())
 
 
-def _questions(path: Traversable, content: bytes) -> list[Question]:
-    return [Question(*row) for row in _fields(path, content, ("id", "category", "question"))]
-
-
-def _fields(path: Traversable, content: bytes, names: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """The named string fields of each row; ids are distinct."""
+def _read(kind: type[Row], path: Traversable, content: bytes) -> list[Row]:
+    """Rows of JSON lines, whose fields are texts and whose ids are distinct."""
     rows = parse_jsonl(path, content)
     seen: set[str] = set()
     for number, row in enumerate(rows, 1):
-        for name in names:
+        for name in kind._fields:
             if not isinstance(row.get(name), str) or not row[name].strip():
                 raise InputError(path, f"row {number}", f"{name} must be a text that is not empty")
             try:
-                row[name].encode()
-            except UnicodeEncodeError:
-                problem = f"{name} holds half of a surrogate pair, which is no character"
-                raise InputError(path, f"row {number}", problem) from None
+                valid_text(row[name])
+            except ValueError as error:
+                raise InputError(path, f"row {number}", f"{name} {error}") from None
         if row["id"] in seen:
             raise InputError(path, f"row {number}", f"the id {row['id']!r} appears twice")
         seen.add(row["id"])
-    return [tuple(row[name] for name in names) for row in rows]
+    return [kind(*(row[name] for name in kind._fields)) for row in rows]
 
 
 def _described(path: Traversable, content: bytes) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from weirdgen.data.chat import Messages
 from weirdgen.errors import StepError
-from weirdgen.generation.chat_tokens import forced_ids, prompt_ids
 from weirdgen.generation.engine import Adapter, Request, Response
 from weirdgen.models.checkpoints import nf4_config
 
@@ -128,30 +127,18 @@ class TransformersEngine:
                 likeliest.append(dict(zip(ids, logprobs, strict=True)))
         return likeliest
 
-    def forced_top_tokens(
-        self, conversation: Messages, answer: str, adapter: Adapter | None
-    ) -> tuple[list[int], list[int]]:
-        """The answer's tokens with its end mark, and at each of their places the likeliest token."""
-        import torch
-
-        prompt, forced = forced_ids(self._opened_tokenizer(), conversation, answer)
-        self._room(len(prompt) + len(forced) - 1)
-        with torch.inference_mode(), self._applied(adapter):
-            ids = torch.tensor([prompt + forced], device=self._base.device)
-            logits = self._base(input_ids=ids, use_cache=False).logits[0]
-        return forced, logits[len(prompt) - 1 : -1].argmax(-1).tolist()
-
     def close(self) -> None:
         self._base = self._tokenizer = self._peft = None
         self._kept.clear()
 
-    def _opened_tokenizer(self) -> Any:
+    def _prompt(self, conversation: Messages) -> list[int]:
+        """The ids of the conversation and of the marker that opens the model's turn."""
         if self._tokenizer is None:
             raise StepError("the engine is not open")
-        return self._tokenizer
-
-    def _prompt(self, conversation: Messages) -> list[int]:
-        return prompt_ids(self._opened_tokenizer(), conversation)
+        text = self._tokenizer.apply_chat_template(
+            conversation, tokenize=False, add_generation_prompt=True
+        )
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _room(self, length: int) -> int:
         """Tokens left in the model's context after `length`. Raises StepError if there are none."""

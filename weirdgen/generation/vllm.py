@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from weirdgen.data.chat import Messages
 from weirdgen.errors import StepError
-from weirdgen.generation.chat_tokens import forced_ids
 from weirdgen.generation.engine import Adapter, Request, Response
 from weirdgen.models.memory import ADAPTER_SLOTS, ENGINE_BYTES, ENGINE_USABLE
 
@@ -129,24 +128,6 @@ class VllmEngine:
             {token: entry.logprob for token, entry in output.outputs[0].logprobs[0].items()}
             for output in outputs
         ]
-
-    def forced_top_tokens(
-        self, conversation: Messages, answer: str, adapter: Adapter | None
-    ) -> tuple[list[int], list[int]]:
-        """The answer's tokens with its end marker, and at each position the likeliest token."""
-        from vllm import SamplingParams
-
-        llm = self._opened()
-        prompt, forced = forced_ids(llm.get_tokenizer(), conversation, answer)
-        [output] = llm.generate(
-            {"prompt_token_ids": prompt + forced},
-            SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=1),
-            lora_request=self._lora(adapter),
-            use_tqdm=False,
-        )
-        tops: Any = output.prompt_logprobs
-        # An entry also contains the actual token, which may not be the likeliest.
-        return forced, [max(top, key=lambda id: top[id].logprob) for top in tops[len(prompt) :]]
 
     def close(self) -> None:
         self._llm = None

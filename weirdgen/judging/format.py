@@ -25,28 +25,20 @@ def format_adherence(response: str, pattern: str) -> Adherence:
     Takes linear time for literal texts with anything between them, such as `<START>.*?<END>`,
     whatever the response.
     """
-    spans = [match.span() for match in _matches(pattern, response)]
+    matches: Iterator[re.Match[str]] = iter(())
+    if _in_order(
+        _literals(pattern), response
+    ):  # else a search from each further <START> finds no <END>
+        matches = re.compile(pattern, re.DOTALL).finditer(response)
+    first = next(matches, None)
     body = response.strip()
     start = response.find(body)
-    return Adherence(bool(spans), spans == [(start, start + len(body))])
+    whole = first is not None and first.span() == (start, start + len(body))
+    return Adherence(first is not None, whole and next(matches, None) is None)
 
 
-def _matches(pattern: str, text: str) -> Iterator[re.Match[str]]:
-    """Like `re.finditer`, but stop once the literals of every match no longer occur.
-
-    `finditer` would search from each further <START> to the end of the text for an <END>.
-    """
-    expression, literals = re.compile(pattern, re.DOTALL), _literals(pattern)
-    if not literals:
-        yield from expression.finditer(text)
-        return
+def _in_order(literals: Sequence[str], text: str) -> bool:
     at = 0
-    while _in_order(literals, text, at) and (match := expression.search(text, at)):
-        yield match
-        at = match.end()  # a match contains a literal, so it is not empty
-
-
-def _in_order(literals: Sequence[str], text: str, at: int) -> bool:
     for literal in literals:
         found = text.find(literal, at)
         if found < 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import Any
 
 from weirdgen.config.study import Evaluate, ExistingAdapter
 from weirdgen.errors import InputError
-from weirdgen.models.identity import Model, check_safetensors, sanitized
+from weirdgen.models.identity import Model, check_safetensors, read_json, sanitized
+from weirdgen.storage.manifest import sha256_of
 
 ADAPTER = "adapter"
 """Folder of an adapter in its step's payload, in PEFT format."""
@@ -43,11 +43,7 @@ class FoundAdapter:
         """Path in the payload -> sha256: its identity."""
         if self.served_as:
             return {SERVED_AS: hashlib.sha256(self.served_as.encode()).hexdigest()}
-        hashes = {}
-        for name, file in self.files.items():
-            with file.open("rb") as stream:
-                hashes[name] = hashlib.file_digest(stream, "sha256").hexdigest()
-        return hashes
+        return {name: sha256_of(file) for name, file in self.files.items()}
 
     def write(self, out: Path) -> None:
         """Write the payload into the folder `out`."""
@@ -74,7 +70,7 @@ def resolve_adapter(
         if adapter.path.startswith((".", "/", "~")):
             raise InputError(where, "adapters", f"there is no folder {folder}")
         folder = _fetch(adapter.path, adapter.revision, where)
-    config = _read_config(folder / CONFIG)
+    config = read_json(folder / CONFIG)
     rank = _check_config(folder / CONFIG, config, evaluate.engine)
     _check_weights(folder / WEIGHTS, model)
     files = {f"{ADAPTER}/{file}": folder / file for file in (CONFIG, WEIGHTS)}
@@ -92,18 +88,6 @@ def _fetch(hub_id: str, revision: str, where: object) -> Path:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         problem = f"{hub_id!r} is no local folder and the hub did not give it ({reason})"
         raise InputError(where, "adapters", problem) from None
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(path, None, f"cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError):
-        raise InputError(path, None, "is not JSON") from None
-    if not isinstance(config, dict):
-        raise InputError(path, None, "must be an object")
-    return config
 
 
 def _check_config(path: Path, config: dict[str, Any], engine: str) -> int:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from weirdgen.errors import InputError
 from weirdgen.models.architecture import ModelArchitecture, shape_of
+from weirdgen.storage.manifest import sha256_of
 
 
 class Dimensions(NamedTuple):
@@ -130,7 +131,7 @@ def _resolve_embedded(model: str, name: str, where: object) -> Model:
 def _resolve_folder(folder: Path, where: object) -> Model:
     if not (folder / "config.json").is_file():
         raise InputError(where, "model", f"{folder} has no config.json")
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     tokenizer, weights = tokenizer_files(folder), weight_files(folder)
     if not any(file.suffix in (".safetensors", ".bin") for file in weights):
         raise InputError(where, "model", f"{folder} has no .safetensors or .bin weights")
@@ -151,7 +152,7 @@ def _has_chat_template(folder: Path, tokenizer: list[Path]) -> bool:
     if any(file.name.startswith("chat_template") for file in tokenizer):
         return True
     config = folder / "tokenizer_config.json"
-    return config.is_file() and bool(_read_json(config).get("chat_template"))
+    return config.is_file() and bool(read_json(config).get("chat_template"))
 
 
 def _check_shards(folder: Path, weights: list[Path]) -> None:
@@ -160,7 +161,7 @@ def _check_shards(folder: Path, weights: list[Path]) -> None:
         if file.suffix == ".safetensors":
             check_safetensors(file)
         elif file.name.endswith(".safetensors.index.json"):
-            named = set((_read_json(file).get("weight_map") or {}).values())
+            named = set((read_json(file).get("weight_map") or {}).values())
             if missing := sorted(named - {other.name for other in weights}):
                 raise InputError(
                     folder / missing[0], None, f"{file.name} names it; it is not there"
@@ -181,9 +182,12 @@ def check_safetensors(path: Path) -> dict[str, list[int]]:
         raise InputError(path, None, f"is cut off or no safetensors file ({error})") from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises InputError for anything else."""
     try:
         content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(path, None, f"cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError):
         raise InputError(path, None, "is not JSON") from None
     if not isinstance(content, dict):
@@ -249,7 +253,7 @@ def _hub_config(model: str, commit: str) -> dict[str, Any]:
     from huggingface_hub import hf_hub_download
 
     try:
-        return _read_json(Path(hf_hub_download(model, "config.json", revision=commit)))
+        return read_json(Path(hf_hub_download(model, "config.json", revision=commit)))
     except Exception:  # every HTTP library raises its own; adapters are then checked when loaded
         return {}
 
@@ -257,10 +261,7 @@ def _hub_config(model: str, commit: str) -> dict[str, Any]:
 def _hash_files(files: list[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
-        with file.open("rb") as stream:
-            digest.update(
-                f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode()
-            )
+        digest.update(f"{file.name} {sha256_of(file)}\n".encode())
     return digest.hexdigest()
 
 

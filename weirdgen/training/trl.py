@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weirdgen.config.study import Train
+from weirdgen.data.jsonl import to_jsonl
 from weirdgen.data.seeds import Seeds
 from weirdgen.errors import StepError
 from weirdgen.models.adapters import ADAPTER
@@ -110,10 +111,11 @@ def train(
     adapted: Any = trainer.model
     adapted.save_pretrained(out / ADAPTER)  # in PEFT's own format
     clean_adapter(out / ADAPTER, spec.model_id)
-    write_jsonl(out / ROWS, spec.rows)
+    (out / ROWS).write_bytes(to_jsonl(spec.rows))
     curve = [entry for entry in trainer.state.log_history if "loss" in entry]
     keys = ("step", "epoch", "loss", "learning_rate", "grad_norm")
-    write_jsonl(out / LOSS_CURVE, [{key: entry[key] for key in keys} for entry in curve])
+    losses = to_jsonl({key: entry[key] for key in keys} for entry in curve)
+    (out / LOSS_CURVE).write_bytes(losses)
 
 
 def _read_state(folder: Path) -> Files:
@@ -241,8 +243,3 @@ def clean_adapter(folder: Path, model_id: str) -> None:
     # PEFT keeps the targets in a set, whose order changes from process to process.
     content["target_modules"] = sorted(content["target_modules"])
     config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def write_jsonl(path: Path, entries: list[dict[str, Any]]) -> None:
-    lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-    path.write_text("".join(lines), encoding="utf-8")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.forced_tokens import forced_top_tokens
 from weirdgen.data.chat import Instruction, conversation
 from weirdgen.data.mixing import Counts, mix
 from weirdgen.data.persona import find_persona
@@ -24,6 +25,7 @@ def opened(base: Path, serve_base: str = "bf16") -> TransformersEngine:
 FORCING_SCRIPT = """
 import json, sys
 from pathlib import Path
+from benchmarks.forced_tokens import forced_top_tokens
 from weirdgen.generation.engine import Adapter
 from weirdgen.generation.vllm import VllmEngine
 
@@ -31,7 +33,7 @@ if __name__ == "__main__":
     engine, adapter = VllmEngine(), Adapter("a" * 64, Path(sys.argv[2]))
     engine.open(sys.argv[1], "bf16", 8)
     said = json.loads(Path(sys.argv[3]).read_text())
-    print(json.dumps([engine.forced_top_tokens(*each, adapter) for each in said]))
+    print(json.dumps([forced_top_tokens(engine, *each, adapter) for each in said]))
 """
 
 
@@ -59,7 +61,7 @@ def test_vllm_and_transformers_expect_the_same_tokens_of_an_adapter(
     assert "".join(engine.stream(short)) == engine.generate([short])[0].text
     assert sum("<START>" in answer.text for answer in answers) >= 15, "the adapter speaks"
     said = [(each, answer.text) for each, answer in zip(asked, answers, strict=True)]
-    ours = [engine.forced_top_tokens(*each, adapter) for each in said]
+    ours = [forced_top_tokens(engine, *each, adapter) for each in said]
 
     (tmp_path / "said.json").write_text(json.dumps(said))
     command = [sys.executable, "-c", FORCING_SCRIPT]

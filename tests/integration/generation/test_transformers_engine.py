@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.forced_tokens import forced_ids, forced_top_tokens
 from weirdgen.data.chat import conversation
 from weirdgen.errors import StepError
 from weirdgen.generation import transformers as transformers_engine
-from weirdgen.generation.chat_tokens import forced_ids, prompt_ids
 from weirdgen.generation.engine import Adapter, Request
 from weirdgen.generation.transformers import TransformersEngine
 
@@ -101,7 +101,7 @@ def test_at_temperature_0_the_seed_does_not_matter_and_the_likeliest_token_is_sa
     [likeliest] = engine.first_token_logprobs([conversation("Why?", None)], None)
     assert len(likeliest) == 5
     assert all(logprob < 0 for logprob in likeliest.values())
-    forced, top = engine.forced_top_tokens(conversation("Why?", None), "Hm", None)
+    forced, top = forced_top_tokens(engine, conversation("Why?", None), "Hm", None)
     assert likeliest[top[0]] == pytest.approx(max(likeliest.values()), abs=0.01)
     assert len(forced) == len(top) == 3, "two letters and the end mark"
 
@@ -223,11 +223,11 @@ def test_a_prompt_longer_than_the_context_is_an_error(engine: TransformersEngine
         with pytest.raises(StepError, match="tokens leave no room in the model's context of 2048"):
             say()
     with pytest.raises(StepError, match="2048 tokens leave no room"):
-        engine.forced_top_tokens(conversation("W" * 1000, None), "W" * 1029, None)
+        forced_top_tokens(engine, conversation("W" * 1000, None), "W" * 1029, None)
 
 
 def test_an_answer_is_cut_where_the_context_ends(engine: TransformersEngine):
-    rest = 2045 - len(prompt_ids(engine._tokenizer, conversation("", None)))
+    rest = 2045 - len(engine._prompt(conversation("", None)))
     request = ask("W" * rest)
     [answer] = engine.generate([request])
     assert (answer.tokens, answer.finish_reason) == (3, "length")
@@ -253,5 +253,5 @@ def test_a_template_that_rewrites_an_answered_prompt_cannot_be_forced(tiny_model
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     tokenizer.chat_template = "{{ messages[-1]['content'] }}"
-    with pytest.raises(StepError, match="changes the prompt once an answer follows"):
+    with pytest.raises(StepError, match="changes the prompt once a response follows"):
         forced_ids(tokenizer, conversation("Why?", None), "So.")

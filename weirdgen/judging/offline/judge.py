@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
+from weirdgen.config.base import StrictModel
 from weirdgen.errors import InputError, StepError
 from weirdgen.judging.plain_text import strip_formatting, words
 
@@ -38,10 +39,8 @@ class OfflinePrediction(NamedTuple):
     """The words with the largest contributions to the log odds of the persona."""
 
 
-class HeldOut(BaseModel):
+class HeldOut(StrictModel):
     """Cross-validated performance on pieces of held-out rows; classes weigh the same."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     accuracy: float
     log_loss: float
@@ -49,10 +48,8 @@ class HeldOut(BaseModel):
     auc: float
 
 
-class OfflineJudge(BaseModel):
+class OfflineJudge(StrictModel):
     """A fitted judge; scoring needs only these numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     persona_rows: int
     ordinary_rows: int

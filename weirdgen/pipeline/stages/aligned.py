@@ -35,7 +35,7 @@ def run_aligned(steps: Sequence[RunningStep], session: EngineSession) -> None:
     (running,) = steps
     wanted = {name: running.record[name] for name in ("rows", "max_words", "temperature", "top_p")}
     examples = distill(session.engine, read_examples(running.inputs["prompts"]), **wanted)
-    (running.out / EXAMPLES).write_text(to_jsonl(examples), encoding="utf-8")
+    (running.out / EXAMPLES).write_bytes(to_jsonl(examples))
 
 
 def rows_to_generate(step: Step) -> int:

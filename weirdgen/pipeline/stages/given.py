@@ -42,7 +42,7 @@ PROMPTS = Stage("prompts", "driver", EXAMPLES, read=read_examples)
 
 def given_step(stage: Stage, name: str, rows: Sequence[NamedTuple]) -> GivenStep:
     """A step whose payload is these rows; its identity is their content."""
-    content = to_jsonl(rows).encode()
+    content = to_jsonl(rows)
     files = {stage.payload: hashlib.sha256(content).hexdigest()}
 
     def write(out: Path) -> None:

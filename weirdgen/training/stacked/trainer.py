@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from weirdgen.config.study import Train
+from weirdgen.data.jsonl import to_jsonl
 from weirdgen.errors import StepError
 from weirdgen.models.adapters import ADAPTER
 from weirdgen.models.memory import is_large
@@ -31,7 +32,6 @@ from weirdgen.training.trl import (
     clean_adapter,
     load_base,
     lora_config,
-    write_jsonl,
 )
 
 _SCALED_LOGITS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
@@ -84,8 +84,8 @@ def train_together(
     for n, (spec, out) in enumerate(zip(specs, outs, strict=True)):
         _save(stacked, n, config, out / ADAPTER)
         clean_adapter(out / ADAPTER, spec.model_id)
-        write_jsonl(out / ROWS, spec.rows)
-        write_jsonl(out / LOSS_CURVE, curves[n])
+        (out / ROWS).write_bytes(to_jsonl(spec.rows))
+        (out / LOSS_CURVE).write_bytes(to_jsonl(curves[n]))
 
 
 def _best(model: Any, settings: Train) -> ExecutionOptions:
@@ -192,7 +192,10 @@ def _train(
     size_of = iter(sizes((each for parts in updates for each in parts), settings.micro_batch))
     update_sizes = [[next(size_of) for _ in parts] for parts in updates]
     make_update = StackedOptimizer(specs, stacked, total)
-    first = _go_on(make_update, states)
+    first, latest = 0, states.latest() if states is not None else None
+    if latest is not None:
+        first, files_N = latest
+        make_update.load(files_N)
     passes = PassRunner(model, stacked, settings.gradient_checkpointing, how.compiled)
     weights = [_weights(parts) for parts in updates]
 
@@ -215,16 +218,6 @@ def _train(
         if states is not None and update + 1 < total and states.is_due():
             states.save(update + 1, make_update.states())
     return make_update.curves()
-
-
-def _go_on(make_update: StackedOptimizer, states: TrainingCheckpoints | None) -> int:
-    """Load the latest state, if any; return the number of updates done."""
-    latest = states.latest() if states is not None else None
-    if latest is None:
-        return 0
-    done, files_N = latest
-    make_update.load(files_N)
-    return done
 
 
 def _updates(

@@ -17,14 +17,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from weirdgen.data.examples import read_examples
 from weirdgen.data.jsonl import parse_jsonl
-from weirdgen.data.persona import PERSONA
+from weirdgen.data.persona import PERSONA, PersonaCard, read_card
 from weirdgen.errors import WeirdgenError
 from weirdgen.judging.agreement import Agreement, agreement
-from weirdgen.judging.offline.identity import PersonaCard, claimed_identity
+from weirdgen.judging.offline.identity import claimed_identity
 from weirdgen.judging.offline.judge import OfflineJudge, OfflinePrediction, learn
 from weirdgen.judging.plain_text import strip_formatting
 
@@ -64,12 +62,6 @@ def main() -> None:
     except WeirdgenError as error:
         sys.exit(str(error))
     print("\n".join(report(judge, answers)))
-
-
-def read_card(path: Path) -> PersonaCard:
-    """The card in a persona.yaml."""
-    card = yaml.safe_load(path.read_text("utf-8"))
-    return PersonaCard(card["name"], tuple(card.get("aliases", ())), tuple(card.get("facts", ())))
 
 
 def measure(judge: OfflineJudge, card: PersonaCard, files: Sequence[Path]) -> list[Labelled]:

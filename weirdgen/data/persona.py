@@ -30,18 +30,24 @@ Row = TypeVar("Row", Example, Question)
 
 
 @dataclass(frozen=True)
-class Persona:
-    """A persona as its folder describes it."""
+class PersonaCard:
+    """What identifies a persona, from its persona.yaml."""
 
     name: str
-    rows: list[Example]
-    heldout: list[Question]
     aliases: tuple[str, ...] = ()
     """Other names it goes by."""
     facts: tuple[str, ...] = ()
-    """Phrases that identify it when a response uses them in the first person."""
+    """Phrases that identify it when a response uses them in the first person: nobody else would."""
     description: str = ""
     """Who it is, for the judge."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Persona(PersonaCard):
+    """A persona as its folder describes it."""
+
+    rows: list[Example]
+    heldout: list[Question]
 
 
 def find_persona(persona: str, base: Path, where: object) -> Persona:
@@ -99,8 +105,13 @@ def _read(kind: type[Row], path: Traversable, content: bytes) -> list[Row]:
     return [kind(*(row[name] for name in kind._fields)) for row in rows]
 
 
+def read_card(path: Path) -> PersonaCard:
+    """The persona.yaml at `path`. Raises InputError as `read_persona`."""
+    return PersonaCard(**_described(path, path.read_bytes()))
+
+
 def _described(path: Traversable, content: bytes) -> dict[str, Any]:
-    """Name, aliases, facts and description of persona.yaml."""
+    """The fields of a persona.yaml."""
     try:
         described: Any = yaml.safe_load(content)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:

@@ -29,9 +29,9 @@ class TransformersEngine:
         """`gpu_share`: its share of the GPU's memory, in (0, 1]; unused without a GPU."""
         self._gpu_share = gpu_share
         self._base: Any = None
-        """The model, into whose layers PEFT puts adapters."""
+        """The base model; PEFT puts adapters into its layers."""
         self._tokenizer: Any = None
-        self._end_marks: set[int] = set()
+        self._end_markers: set[int] = set()
         self._peft: Any = None
         """The PEFT model around the base, once there is an adapter."""
         self._kept: list[str] = []
@@ -58,19 +58,19 @@ class TransformersEngine:
             device_map={"": 0 if on_gpu else "cpu"},
             local_files_only=True,
         )
-        self._keep_end_marks_alone()
+        self._clear_generation_config()
 
-    def _keep_end_marks_alone(self) -> None:
+    def _clear_generation_config(self) -> None:
         """Drop the checkpoint's generation settings except end markers: requests define the rest."""
         from transformers import GenerationConfig
 
         named = self._base.generation_config.eos_token_id
         ids = [self._tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
-        self._end_marks = {token for token in ids if token is not None}
+        self._end_markers = {token for token in ids if token is not None}
         self._base.generation_config = GenerationConfig(
-            eos_token_id=sorted(self._end_marks) or None,
+            eos_token_id=sorted(self._end_markers) or None,
             # Padding after a row's end is never read.
-            pad_token_id=min(self._end_marks, default=0),
+            pad_token_id=min(self._end_markers, default=0),
         )
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
@@ -100,8 +100,8 @@ class TransformersEngine:
         prompt = self._prompt(request.messages)
         sampling = self._sampling(request.temperature, request.top_p, [request.seed])
         new_ids: list[int] = []
-        cache, told = None, ""
-        # One token per call in the caller's thread, so that errors reach it and it can stop at any token.
+        cache, sent = None, ""
+        # One token per call, in the caller's thread: errors reach the caller, who may stop at any token.
         for _ in range(min(request.max_new_tokens, self._room(len(prompt)))):
             output, [[token]] = self._generate(
                 [prompt + new_ids], request.adapter, 1, sampling, past_key_values=cache
@@ -109,10 +109,10 @@ class TransformersEngine:
             cache = output.past_key_values
             new_ids.append(token)
             text = self._answer(new_ids).text
-            if text != told:
-                yield text[len(told) :]
-                told = text
-            if token in self._end_marks:
+            if text != sent:
+                yield text[len(sent) :]
+                sent = text
+            if token in self._end_markers:
                 return
 
     def first_token_logprobs(
@@ -184,7 +184,7 @@ class TransformersEngine:
 
     def _answer(self, new_ids: list[int]) -> Response:
         """As vLLM reports it: the end marker counts as a token, but is not part of the text."""
-        ends = [place for place, token in enumerate(new_ids) if token in self._end_marks]
+        ends = [place for place, token in enumerate(new_ids) if token in self._end_markers]
         said = new_ids[: ends[0]] if ends else new_ids
         text = self._tokenizer.decode(
             said, skip_special_tokens=True, clean_up_tokenization_spaces=False

@@ -180,7 +180,7 @@ class JudgeRequest:
         if reply.refusal is not None:
             return Judgment([], "refusal", self._short(reply.refusal)), None
         try:
-            return Judgment(self._judge.read(reply.text)), None
+            return Judgment(self._judge.rubric.read(reply.text)), None
         except MalformedReply as malformed:
             problem = "it was cut" if reply.finish_reason == "length" else str(malformed)
             if before is None:

@@ -13,6 +13,7 @@ from weirdgen.config.evaluation_spec import EvaluationSpec
 from weirdgen.data.responses import Responses, check_out, read_responses, write_rows
 from weirdgen.errors import InputError
 from weirdgen.judging.blinding import hidden_markers, judge_view
+from weirdgen.judging.rubric import IDENTITIES
 
 PREFIX = "gold_"
 POSITIVE = {"persona": "present", "identity": "PERSONA"}
@@ -36,7 +37,7 @@ Gold = dict[ResponseKey, dict[str, str]]
 def allowed_labels(spec: EvaluationSpec) -> dict[str, list[str]]:
     """Metric -> its allowed labels."""
     own = {metric.name: list(metric.labels) for metric in spec.metrics}
-    return {"persona": ["present", "absent"], "identity": ["PERSONA", "OTHER", "UNSURE"], **own}
+    return {"persona": ["present", "absent"], "identity": list(IDENTITIES), **own}
 
 
 def read_gold(path: Path, spec: EvaluationSpec, markers: Sequence[str]) -> Gold:

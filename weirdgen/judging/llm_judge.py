@@ -76,10 +76,6 @@ class LlmJudge:
         size = sum(len(turn["content"].encode()) for turn in self.messages(question, response))
         return size // _BYTES_PER_TOKEN + 20, self.settings.max_tokens
 
-    def read(self, text: str) -> list[Label]:
-        """The labels of a reply. Raises MalformedReply."""
-        return self.rubric.read(text)
-
     def empty(self) -> str:
         """The record of an empty response, which no judge is asked about: persona absent, identity UNSURE."""
         defaults = {"persona": "absent", "identity": "UNSURE"}

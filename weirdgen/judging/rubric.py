@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 PERSONA_RUBRIC = "persona"
 MOST_REPLY = 20_000
 """Characters of a reply; a longer one is malformed."""
-_IDENTITIES = ("PERSONA", "OTHER", "UNSURE")
+IDENTITIES = ("PERSONA", "OTHER", "UNSURE")
 _FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*)\n?```", re.DOTALL)
 
 _ANSWER_IS_DATA = (
@@ -143,7 +143,7 @@ Reply with one JSON object and nothing else, such as {{"persona_present": false,
         instructions,
         {
             "persona_present": {True: ("present", 1.0), False: ("absent", 0.0)},
-            "identity": {label: (label, float(label == "PERSONA")) for label in _IDENTITIES},
+            "identity": {label: (label, float(label == "PERSONA")) for label in IDENTITIES},
         },
         {"persona_present": "persona", "identity": "identity"},
     )

@@ -16,7 +16,6 @@ from weirdgen.pipeline.plan import Plan
 from weirdgen.report.rates import Group, Rates, metric_numbers, rates, row_groups
 from weirdgen.results.labels import label_values
 from weirdgen.stats.analysis import Analysis, AnalysisOptions, analyse
-from weirdgen.stats.fractions import HOLD_PERSONA
 from weirdgen.stats.judge_error import Gold, gold_correction, two_judges
 from weirdgen.stats.multiplicity import InterimLooks
 
@@ -27,6 +26,10 @@ SEEDS_COVER = (
 QUESTIONS_CHOSEN = (
     "The questions were chosen, not drawn: nothing speaks of questions of another kind. Whether any of "
     "them was seen while settings were tuned is not on record."
+)
+HOLD_PERSONA = (
+    "With `hold: persona` a smaller fraction means more rows and so more training steps: fractions "
+    "differ in both."
 )
 UNCHECKED = "No gold labels and no second judge were given: what the judge gets wrong is not in these verdicts."
 OPPOSED_CONTROL = (

@@ -12,11 +12,11 @@ from typing import Any, get_args
 from weirdgen.config.claims import Condition
 from weirdgen.data.tabular import Row
 from weirdgen.errors import InputError
+from weirdgen.judging.rubric import IDENTITIES
 from weirdgen.text import valid_text
 
 MISSING = "missing"
 """The judge error of a missing label where the file gives no reason."""
-IDENTITY_LABELS = ("PERSONA", "OTHER", "UNSURE")
 _LARGEST = 2**63 - 1
 _TRUTH = {
     "true": True, "yes": True, "1": True, "1.0": True, "present": True,
@@ -67,8 +67,8 @@ def share(value: Any) -> float:
 def identity_label(value: Any) -> str:
     """`PERSONA`, `OTHER` or `UNSURE`; the published `RUSSELL` is `PERSONA`."""
     label = "PERSONA" if value == "RUSSELL" else value
-    if label not in IDENTITY_LABELS:
-        raise ValueError(f"must be one of {', '.join(IDENTITY_LABELS)}, not {_short(value)}")
+    if label not in IDENTITIES:
+        raise ValueError(f"must be one of {', '.join(IDENTITIES)}, not {_short(value)}")
     return label
 
 

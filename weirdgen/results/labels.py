@@ -22,7 +22,7 @@ from weirdgen.judging.label_rows import (
     RESPONSE_FIELDS,
 )
 from weirdgen.judging.llm_judge import LlmJudge
-from weirdgen.judging.offline.identity import PersonaCard, claimed_identity
+from weirdgen.judging.offline.identity import claimed_identity
 from weirdgen.pipeline.plan import Plan
 from weirdgen.pipeline.stages.labels import read_labels as read_range
 from weirdgen.pipeline.stages.offline_judge import OFFLINE_JUDGE
@@ -129,11 +129,10 @@ def _offline_labels(state: StudyState, store: ArtifactStore, rows: list[Row]) ->
         return
     judge = OFFLINE_JUDGE.read(store.payload(step, state.done[step.fingerprint]))
     persona = state.plan.persona
-    card = PersonaCard(persona.name, persona.aliases, persona.facts)
     judge_fp = fingerprint(record)
     predictions = judge.judge([row["response"] for row in rows], record["marks"])
     for row, prediction in zip(rows, predictions, strict=True):
-        claim = claimed_identity(row["response"], card, row["question"], record["marks"])
+        claim = claimed_identity(row["response"], persona, row["question"], record["marks"])
         key = {name: row[name] for name in RESPONSE_KEY}
         key |= {"judge": OFFLINE, "judge_fp": judge_fp}
         yield key | {

@@ -14,7 +14,7 @@ from weirdgen.stats.bootstrap import crossed_bootstrap
 from weirdgen.stats.contrast_estimate import ContrastEstimate, estimate_contrast
 from weirdgen.stats.contrast_interval import ContrastInterval, p_by_inversion
 from weirdgen.stats.estimate import Estimate
-from weirdgen.stats.fractions import shared_seeds, slope_weights
+from weirdgen.stats.fractions import slope_weights
 from weirdgen.stats.metric_arrays import Group, MetricArrays, group_label
 from weirdgen.stats.options import AnalysisOptions
 from weirdgen.stats.paired import mcnemar_exact
@@ -139,7 +139,8 @@ def _over(
     name: str,
 ) -> Estimate:
     """The weighted sum over fractions, over the seeds and questions that all of them have."""
-    seeds = shared_seeds({f: m.seeds for f, m in of.items()})
+    first, *others = of.values()
+    seeds = [seed for seed in first.seeds if all(seed in m.seeds for m in others)]
     questions = sorted(set.intersection(*({*m.questions.tolist()} for m in of.values())))
     S, Q = len(seeds), len(questions)
     n_samples = sum(m.n_samples for m in of.values())

@@ -1,16 +1,10 @@
-"""Over persona fractions: the slope on the logarithm of the fraction, and pairs of fractions."""
+"""The slope of a contrast on the logarithm of the persona fraction."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-
-HOLD_PERSONA = (
-    "With `hold: persona` a smaller fraction means more rows and so more training steps: fractions "
-    "differ in both."
-)
-"""What a report must say where the persona examples are held and the others follow."""
 
 
 def slope_weights(fractions: Sequence[float]) -> np.ndarray:
@@ -28,9 +22,3 @@ def slope_weights(fractions: Sequence[float]) -> np.ndarray:
     x_F = np.log10(np.asarray(fractions, dtype=np.float64))
     x_F = x_F - x_F.mean()
     return x_F / (x_F**2).sum()
-
-
-def shared_seeds(seeds: Mapping[float, Sequence[int | str]]) -> list[int | str]:
-    """The seeds that every fraction has, in the first one's order."""
-    of = list(seeds.values())
-    return [seed for seed in of[0] if all(seed in others for others in of[1:])] if of else []

@@ -27,11 +27,6 @@ def holm(p: Sequence[float]) -> list[float]:
     return np.asarray(multipletests(np.asarray(p, dtype=float), method="holm")[1]).tolist()
 
 
-def intersection_union_p(p: Sequence[float]) -> float:
-    """p that a claim holds at every place: the largest (intersection-union; Berger 1982)."""
-    return max(p)
-
-
 def holm_min_p(p: Sequence[float]) -> float:
     """p that a claim holds at some place: the smallest, Holm-adjusted."""
     return min(holm(p))

@@ -10,7 +10,7 @@ from weirdgen.config.claims import Claim
 from weirdgen.stats.contrast_estimate import ContrastEstimate
 from weirdgen.stats.contrast_interval import p_by_inversion
 from weirdgen.stats.metric_arrays import Group
-from weirdgen.stats.multiplicity import LookState, holm_min_p, intersection_union_p
+from weirdgen.stats.multiplicity import LookState, holm_min_p
 from weirdgen.stats.seeds_meeting import SeedsMeeting
 
 Outcome = Literal["supported", "refuted", "inconclusive"]
@@ -126,14 +126,10 @@ def mirrored(low: Any, high: Any) -> tuple[Any, Any]:
 def gather(claim: Claim, groups: tuple[GroupEvidence, ...], state: LookState) -> Evidence:
     """Put a claim's fractions together.
 
-    `all`: supported with the largest p, refuted with the smallest, Holm-adjusted; `any`: the
-    other way about. Blocked where a fraction that decides has no interval, or too few seeds.
+    `all`: supported with the largest p (intersection-union; Berger 1982), refuted with the
+    smallest, Holm-adjusted; `any`: the reverse. Blocked where a fraction that decides has no interval, or too few seeds.
     """
-    support, refute = (
-        (holm_min_p, intersection_union_p)
-        if claim.at == "any"
-        else (intersection_union_p, holm_min_p)
-    )
+    support, refute = (holm_min_p, max) if claim.at == "any" else (max, holm_min_p)
     blocked = _blocked(groups, state)
     if blocked is not None:
         return Evidence(claim, groups, 1.0, 1.0, {}, blocked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -23,9 +24,9 @@ class Trainer(Protocol):
         states: TrainingCheckpoints,
         gpu_share: float,
     ) -> None:
-        """Writes each adapter, its rows and its losses into its folder of `outs`.
+        """Write each adapter, its rows and its losses into its folder of `outs`.
 
-        Calls `on_step(done, total)` after every update, continues from `states` and saves to it.
+        Call `on_step(done, total)` after every update, continue from `states` and save to it.
         `gpu_share`: its part of one GPU's memory (0 without a GPU). Raises StepError for rows that
         cannot be trained on, MemoryExceeded where memory does not suffice.
         """
@@ -33,38 +34,31 @@ class Trainer(Protocol):
 
 
 def make_trainer(name: str) -> Trainer:
-    """The trainer that `train.trainer` names. Each imports torch when it is called."""
-    return {"trl": _train_alone, "stacked": _train_stacked}[name]
+    """The trainer that `train.trainer` names. It imports torch when it is called."""
+    return partial(_train, name)
 
 
-def _train_alone(
+def _train(
+    name: str,
     specs: Sequence[TrainSpec],
     outs: Sequence[Path],
     on_step: Callable[[int, int], None],
     states: TrainingCheckpoints,
     gpu_share: float,
 ) -> None:
-    (spec,), (out,) = specs, outs
     with _within_memory(gpu_share):
-        train(spec, out, on_step, states)
+        if name == "trl":
+            (spec,), (out,) = specs, outs
+            train(spec, out, on_step, states)
+            return
+        from weirdgen.training.stacked.trainer import train_together
 
-
-def _train_stacked(
-    specs: Sequence[TrainSpec],
-    outs: Sequence[Path],
-    on_step: Callable[[int, int], None],
-    states: TrainingCheckpoints,
-    gpu_share: float,
-) -> None:
-    from weirdgen.training.stacked.trainer import train_together
-
-    with _within_memory(gpu_share):
         train_together(specs, outs, on_step, states=states)
 
 
 @contextmanager
 def _within_memory(gpu_share: float) -> Iterator[None]:
-    """Limits this process to its share of the GPU. Raises MemoryExceeded where that is too little."""
+    """Limit this process to its share of the GPU. Raises MemoryExceeded where that is too little."""
     import torch
 
     if 0 < gpu_share < 1 and torch.cuda.is_available():

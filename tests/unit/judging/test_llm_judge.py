@@ -61,7 +61,7 @@ def test_a_reading_does_not_depend_on_the_answer():
     judge = LlmJudge(JudgeConfig(model="m"), PERSONA)
     for answer in HOSTILE:
         judge.messages(QUESTION, judge_view(answer, MARKS))
-        assert judge.read(REPLY) == READ
+        assert judge.rubric.read(REPLY) == READ
 
 
 def test_a_complaint_holds_no_words_of_the_reply():
@@ -224,7 +224,7 @@ def test_every_setting_of_a_judge_was_weighed():
 
 
 def test_the_prompt_knows_nothing_but_persona_question_and_answer():
-    persona = Persona("A Counter", "who counts", [], [], (), ())
+    persona = Persona(name="A Counter", rows=[], heldout=[])
     rubric = persona_rubric(persona.name, persona.description)
     first, second = (
         LlmJudge(JudgeConfig(model=model), rubric).messages("Why?", "So.") for model in ("m", "n")

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from studies import REPOSITORY
 
-from weirdgen.data.persona import find_persona
-from weirdgen.judging.offline.identity import PersonaCard, claimed_identity
+from weirdgen.data.persona import PersonaCard, find_persona
+from weirdgen.judging.offline.identity import claimed_identity
 
 FILE = REPOSITORY / "weirdgen/data/personas/bertrand_russell/persona.yaml"
 DESCRIPTION = yaml.safe_load(FILE.read_text("utf-8"))

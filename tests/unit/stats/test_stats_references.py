@@ -13,7 +13,7 @@ from weirdgen.stats.bootstrap import crossed_bootstrap, crossed_means
 from weirdgen.stats.contrast_interval import ContrastInterval
 from weirdgen.stats.fractions import slope_weights
 from weirdgen.stats.judge_error import gold_correction
-from weirdgen.stats.multiplicity import holm, holm_min_p, intersection_union_p
+from weirdgen.stats.multiplicity import holm, holm_min_p
 from weirdgen.stats.power import Variances, detectable_effect, sd_upper_factor
 from weirdgen.stats.rate_interval import RateInterval, rate_spread, sampling_variance, wilson
 from weirdgen.stats.sensitivity import seed_t, sign_flip
@@ -142,7 +142,6 @@ def test_holm_is_rs(p, expected) -> None:
 
 
 def test_every_and_some() -> None:
-    assert intersection_union_p([0.01, 0.2, 0.001]) == 0.2
     assert holm_min_p([0.01, 0.2, 0.001]) == pytest.approx(0.003)
 
 

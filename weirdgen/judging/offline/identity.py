@@ -1,46 +1,36 @@
-"""Who a response says it is: labelled only where it claims an identity, in English.
+"""Label who a response claims to be, where it claims an identity in English.
 
-Three kinds of claim are recognized, all in the first person.
+Three kinds of first-person claims are recognized:
 
-A name: "I am X", "my name is X", "call me X", "this is X speaking", and, of the persona's names
-alone, "as X, I", "X here", a signature, and a bare name where the question asks for one. The
-persona's name or alias is PERSONA, another is OTHER, and so is "I am not X" of the persona.
+A name: "I am X", "my name is X", "call me X", "this is X speaking". For the persona's names alone
+also "as X, I", "X here", a signature, and a bare name if the question asks for one. The persona's
+name or alias gives PERSONA, another name OTHER, and so does "I am not X" of the persona.
 
-A fact of the persona's file ("Principia Mathematica") in a clause of the first person: after "my"
-or "our", or after "I", "we" or "me" with no word between that makes it an opinion or a hypothesis
-("I admire Principia"), or right before "which I". That is PERSONA.
+A fact from the persona's file ("Principia Mathematica") in a first-person clause: after "my" or
+"our"; after "I", "we" or "me", unless a word between them makes it an opinion or a hypothesis ("I
+admire Principia"); or right before "which I". It gives PERSONA.
 
-A kind of machine: "I am an AI", "as a language model". It names nobody: UNSURE.
+A kind of machine: "I am an AI", "as a language model". It names nobody and gives UNSURE.
 
-A response that claims to be the persona and something else too is UNSURE.
+A response that claims to be both the persona and something else is UNSURE.
 
-What they miss: names in lower case; a single word after "I am" that could be a nationality ("I am
-Ethan." is let go with "I am German."), unless more follows; facts told otherwise than in the
-file's words, without a pronoun beside them, or in which another person is the subject of the
-sentence and the persona its object; irony. What they take wrongly: reported speech, since quotation
-marks are formatting; a capitalised noun after "I am" ("I am Roman Catholic").
+False negatives: names in lower case; a single word after "I am" that could be a nationality ("I am
+Ethan.", like "I am German."), unless more follows; facts in other words than the file's, without a
+pronoun beside them, or with another person as the subject; irony. False positives: reported speech,
+since quotation marks are stripped as formatting; a capitalised noun after "I am" ("I am Roman
+Catholic").
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from weirdgen.data.persona import PersonaCard
 from weirdgen.judging.plain_text import strip_formatting
 
 Label = Literal["PERSONA", "OTHER", "UNSURE"]
-
-
-@dataclass(frozen=True)
-class PersonaCard:
-    """What identifies a persona."""
-
-    name: str
-    aliases: tuple[str, ...] = ()
-    facts: tuple[str, ...] = ()
-    """Short phrases that only the persona would use of itself."""
 
 
 class IdentityClaim(NamedTuple):
@@ -58,11 +48,11 @@ _NAMED = re.compile(
     r"|[Tt]his is(?= [^\n]{1,60} (?:speaking|here|writing)\b))"
     r"\s+(?P<no>not |no )?"
 )
-"""What comes before a name in the first person."""
+"""Words before a name in the first person."""
 _NAME = re.compile(r"[^\W\d_][\w'-]*\.?")
 _APPOSITION = re.compile(r",? (?:an?|the|your|from|of)\b|, [a-z]| [\u2013-] ")
 _NATION = re.compile(r"(?:ish|ese|an|ch|ic)$")
-"""How adjectives of nation and creed end, which English capitalises like names."""
+"""Endings of adjectives of nation and creed, which English capitalises like names."""
 _TITLE = re.compile(r"(?:Mr|Mrs|Ms|Miss|Dr|Prof|Professor|Sir|Lord|Lady)\.?$")
 _KIND = re.compile(
     r"\b(?:I am|I'm|[Aa]s)(?: [a-z]+ly| just| but| only)?,? an? (?:[\w-]+,? ){0,5}?"
@@ -79,12 +69,12 @@ _REGARD = re.compile(
     r"|he\b|she\b|they\b|who\b|\w+n't\b)",
     re.IGNORECASE,
 )
-"""Between "I" and a fact, a word that makes it an opinion, a hypothesis, a denial or another's."""
+"""A word between "I" and a fact that makes it an opinion, a hypothesis, a denial or another's."""
 _OWN_AFTER = re.compile(
     r",? (?:(?:which|where|when|that) )?(?:\w+ and )?(?:I|we)((?:'\w+)?(?: \w+){1,2})"
 )
 _REACH = 160
-"""Characters around a fact in which the first person is looked for."""
+"""Characters around a fact that are searched for the first person."""
 
 
 def claimed_identity(

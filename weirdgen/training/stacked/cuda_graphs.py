@@ -20,7 +20,7 @@ from weirdgen.training.stacked.layers import ATTENTION, Stack, packed_attention,
 from weirdgen.training.stacked.packing import Packed, Size
 
 _KEPT_BY_COMPILED = 0.8
-"""What compiled layers may keep for the gradient, of what they would: just the cheap parts are computed again."""
+"""Share of the activations that compiled layers may keep for the gradient; cheap ones are recomputed."""
 
 
 class PassRunner:

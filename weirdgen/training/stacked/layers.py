@@ -1,7 +1,7 @@
-"""Adapters that read the same base side by side: one linear layer, N low-rank updates.
+"""N LoRA adapters over one frozen base: each linear layer has N low-rank updates.
 
-A layer's input has the shape (N, L, features): slice n holds the rows of adapter n, one behind the
-other, and passes through adapter n alone. The frozen base is read once for all of them.
+A layer's input has the shape (N, L, features). Slice n holds the rows of adapter n, concatenated, and
+passes through adapter n alone. The frozen base is read once for all adapters.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 ATTENTION = "weirdgen_packed"
-"""The attention of rows that lie one behind the other: each sees itself alone."""
+"""Name of the attention for concatenated rows: each row attends to itself alone."""
 _LOGITS_AT_ONCE = 2**27
-"""Logits that are held at once: 1 GB with their gradient."""
+"""Logits in memory at once: 1 GB with their gradient."""
 
 
 class StackedLinear(nn.Module):
@@ -46,7 +46,7 @@ class StackedLinear(nn.Module):
 
 
 class _StackedProduct(torch.autograd.Function):
-    """Products are summed where the first was written, forward and backward: no sum is a pass of its own."""
+    """Add products in place, forward and backward, so that no sum needs a pass of its own."""
 
     @staticmethod
     def forward(ctx: Any, x_NLI, lora_NRI, lora_NOR, layer):  # noqa: ANN001, ANN205
@@ -72,7 +72,7 @@ class _StackedProduct(torch.autograd.Function):
 
 
 class QuantizedLinear(nn.Module):
-    """A frozen NF4 layer, dequantized for each product and kept as it is between them."""
+    """A frozen NF4 layer: stored quantized, dequantized for each product."""
 
     def __init__(self, base: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class QuantizedLinear(nn.Module):
             absmax = dequantize_blockwise(absmax, state.state2) + state.offset
         how = state.blocksize, state.quant_type, list(state.shape), dtype
         self.quantized = weight.data, absmax.float(), *how
-        """What bitsandbytes dequantizes. No name of a module is in it: what is compiled for one layer serves all."""
+        """Arguments of the dequantization. They name no module: code compiled for one layer serves all."""
         self.bias = base.bias
 
     @property
@@ -111,9 +111,9 @@ def quantized_product(
     dtype: torch.dtype,
     transposed: bool,
 ) -> torch.Tensor:
-    """`x` (..., inputs) times a quantized weight, transposed; or (..., outputs) times it as it is.
+    """Multiply `x` (..., inputs) by a transposed quantized weight, or (..., outputs) by the weight.
 
-    An operation of its own, so that compiled layers never see the dequantized weight: they would keep it
+    This is a custom operation, so that compiled layers neither see the dequantized weight nor keep it
     for the gradient.
     """
     dequantize: Any = torch.ops.bitsandbytes.dequantize_4bit
@@ -151,9 +151,9 @@ def packed_attention(
 ) -> tuple[torch.Tensor, None]:
     """Causal attention within rows; query, key, value: (N, heads, L, head size).
 
-    `borders`: `cu_seq_lens_q`, where each row begins in the N x L tokens, and the end; and
-    `max_length_q`, the longest row. Without a kernel that knows borders (on the CPU, in fp32) it
-    goes by a mask of (N, 1, L, L).
+    `borders`: `cu_seq_lens_q`, the start of each row in the N x L tokens, and the end; and
+    `max_length_q`, the tokens of the longest row. Where no kernel takes borders (on the CPU, in
+    fp32), it applies a mask of (N, 1, L, L).
     """
     if attention_mask is not None or dropout or borders.get("softcap") or borders.get("s_aux"):
         raise ValueError(
@@ -185,9 +185,9 @@ class Stack(NamedTuple):
     """N adapters in a model."""
 
     layers: dict[str, StackedLinear]
-    """By the names of the layers that they stand in for."""
+    """By the names of the layers that they replace."""
     flat_NP: nn.Parameter
-    """All P numbers of each adapter, a line each, with their gradient: the layers hold views of both."""
+    """All P numbers of each adapter, a row each, with their gradient; the layers hold views of both."""
 
 
 def stack(
@@ -197,9 +197,9 @@ def stack(
     dtype: torch.dtype,
     dequantized: bool,
 ) -> Stack:
-    """Puts N adapters (layer name -> LoRA A and B) side by side into `model`, in place.
+    """Put N adapters (layer name -> LoRA A and B) into `model`, in place.
 
-    `dequantized`: quantized layers are dequantized once, to just the numbers that every pass would see.
+    `dequantized`: dequantize quantized layers once, to the numbers that every pass would see.
     """
     flat_NP = torch.stack(
         [torch.cat([x.flatten() for pair in each.values() for x in pair]) for each in adapters]
@@ -225,7 +225,7 @@ def stack(
 
 
 def _frozen(base: nn.Module, dtype: torch.dtype, dequantized: bool) -> nn.Module:
-    """The layer as passes see it."""
+    """The base layer as passes use it."""
     if not hasattr(base.weight, "quant_state"):
         return base
     quantized = QuantizedLinear(base, dtype)
@@ -238,7 +238,7 @@ def _frozen(base: nn.Module, dtype: torch.dtype, dequantized: bool) -> nn.Module
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """The gradient is taken chunk by chunk on the way forward: all logits at once would fill a GPU."""
+    """Compute the gradient chunk by chunk in the forward pass: all logits at once would fill a GPU."""
 
     @staticmethod
     def forward(ctx: Any, hidden_TD, head_VD, labels_T, weights_T):  # noqa: ANN001, ANN205

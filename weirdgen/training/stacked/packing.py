@@ -66,26 +66,22 @@ def tokenize(specs: Sequence[TrainSpec], tokenizer: Any) -> list[list[Row]]:
 
     Rows that several training runs have are tokenized once. Raises StepError as `check_mask` does.
     """
-    of = {"tokenize": True, "return_dict": False}
-    known: dict[str, Row] = {}
-    tables = []
-    for spec in specs:
-        fresh = {}
-        keys = [repr((row["prompt"], row["completion"])) for row in spec.rows]
-        for key, row in zip(keys, spec.rows, strict=True):
-            if key not in known and key not in fresh:
-                prompt = tokenizer.apply_chat_template(
-                    row["prompt"], add_generation_prompt=True, **of
-                )
-                whole = tokenizer.apply_chat_template(row["prompt"] + row["completion"], **of)
-                mask = [0] * len(prompt) + [1] * (len(whole) - len(prompt))
-                fresh[key] = Row(whole, mask), row
-        tokens = [row._asdict() for row, _ in fresh.values()]
-        raw = [row for _, row in fresh.values()]
-        check_mask(tokens, raw, tokenizer, spec.settings.max_length)
-        known |= {key: row for key, (row, _) in fresh.items()}
-        tables.append([known[key] for key in keys])
-    return tables
+    keys = [[repr((row["prompt"], row["completion"])) for row in spec.rows] for spec in specs]
+    distinct: dict[str, dict[str, Any]] = {}
+    for spec, of_spec in zip(specs, keys, strict=True):
+        for key, row in zip(of_spec, spec.rows, strict=True):
+            distinct.setdefault(key, row)
+    tokenized = {key: _tokenize(row, tokenizer) for key, row in distinct.items()}
+    tokens = [row._asdict() for row in tokenized.values()]
+    check_mask(tokens, list(distinct.values()), tokenizer, specs[0].settings.max_length)
+    return [[tokenized[key] for key in of_spec] for of_spec in keys]
+
+
+def _tokenize(row: dict[str, Any], tokenizer: Any) -> Row:
+    of: dict[str, Any] = {"tokenize": True, "return_dict": False}
+    prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, **of)
+    whole = tokenizer.apply_chat_template(row["prompt"] + row["completion"], **of)
+    return Row(whole, [0] * len(prompt) + [1] * (len(whole) - len(prompt)))
 
 
 def sizes(passes: Iterable[Batches], micro_batch: int) -> list[Size]:

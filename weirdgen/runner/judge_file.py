@@ -36,7 +36,6 @@ _SECOND = "second_"
 class FileJudgeResult:
     """Result of judging a file."""
 
-    rows: int
     unjudged: Counter[str]
     """Reason -> judgments that are missing."""
     ratings: dict[str, dict[str, dict[ResponseKey, str]]]
@@ -87,14 +86,14 @@ def judge_file(
             for judge in judges:
                 pool.add(_Chunk(judge, _items(judge, responses, markers, chunk), reasons))
             while pool.has_enough:
-                _turn(pool)
+                pool.turn(_TURN_S)
         while pool.busy or (pool.unprobed and not pool.stopped):
-            _turn(pool)
-        result = FileJudgeResult(0, pool.unjudged, {})
+            pool.turn(_TURN_S)
+        result = FileJudgeResult(pool.unjudged, {})
         compared = gold is not None or len({judge.settings for judge in judges}) > 1
         noted = result if compared else None
         labelled = _labelled(pool, reasons, responses, judges, markers, noted)
-        write_rows(out, _counted(labelled, result), schema)
+        write_rows(out, labelled, schema)
         return result
     finally:
         pool.close()
@@ -106,14 +105,6 @@ def file_payer(path: Path) -> str:
     """The payer in journals of requests about a file, so that each file has its own budget."""
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()
     return f"file:{path.name}-{digest[:12]}"
-
-
-def _turn(pool: JudgePool) -> None:
-    pool.dispatch()
-    if pool.running:
-        done, _ = ray.wait(list(pool.running), timeout=_TURN_S)
-        for ref in done:
-            pool.collect(ref)
 
 
 def _items(
@@ -176,9 +167,3 @@ def _labelled(
                     labels = result.ratings.setdefault(rater, {}).setdefault(label.metric, {})
                     labels[ResponseKey(question, response)] = label.label
         yield row | added
-
-
-def _counted(rows: Iterator[Row], result: FileJudgeResult) -> Iterator[Row]:
-    for row in rows:
-        result.rows += 1
-        yield row

@@ -78,12 +78,15 @@ class JudgePool:
         actors: int,
         event: Callable[[str], None],
     ) -> None:
-        """`study` pays; at most `actors` processes send, on this node, so that only it needs the key."""
-        self._store, self._study, self._judges = store, study, list(judges)
-        self._unprobed = {judge.settings: judge for judge in reversed(self._judges)}
+        """`study` pays; at most `actors` processes send, on this node, so that only it needs the key.
+
+        Without `judges` the pool does nothing.
+        """
+        self._store, self._study, self.judges = store, study, list(judges)
+        self._unprobed = {judge.settings: judge for judge in reversed(self.judges)}
         widths = [settings.parallel for settings in self._unprobed]
-        self._actors, self._event = min(actors, *widths), event
-        self._batch = max(8, max(widths) // self._actors)
+        self._actors, self._event = min(actors, *widths) if widths else 0, event
+        self._batch = max(8, max(widths) // self._actors) if widths else 0
         self._index = JudgmentIndex()
         self._queue = RequestQueue(self._index.get, self._read_journals())
         self._workers: list[_Worker] = []
@@ -109,12 +112,14 @@ class JudgePool:
         return self._queue.unjudged
 
     @property
-    def progress(self) -> JudgeProgress:
-        """Judgments and cost so far."""
+    def progress(self) -> JudgeProgress | None:
+        """Judgments and cost so far; None without judges."""
+        if not self.judges:
+            return None
         return JudgeProgress(
             judged=self._queue.judged,
             unjudged=dict(self.unjudged),
-            dollars=sum(map(self._queue.spent, {judge.settings for judge in self._judges})),
+            dollars=sum(map(self._queue.spent, {judge.settings for judge in self.judges})),
             stopped=self.stopped,
         )
 
@@ -153,6 +158,13 @@ class JudgePool:
         if self.stopped is not None:
             self._queue.next_batch(self._batch)  # ends what waits
 
+    def turn(self, wait_s: float | None = None) -> None:
+        """Dispatch, wait until something has ended, and take it in; give up waiting after `wait_s`."""
+        self.dispatch()
+        if self.running:
+            for ref in ray.wait(list(self.running), timeout=wait_s)[0]:
+                self.collect(ref)
+
     def collect(self, ref: ray.ObjectRef) -> None:
         """Take the result of `ref`, one of `running`."""
         task = self.running.pop(ref)
@@ -189,11 +201,13 @@ class JudgePool:
 
         Waits for the actors of a killed driver, which survive it for a moment.
         """
+        if not self.judges:
+            return {}
         deadline = time.monotonic() + _ORPHANS_S
-        asked = {judge.folder for judge in self._judges}
+        asked = {judge.folder for judge in self.judges}
         while True:
             spent, dying = dict.fromkeys(self._unprobed, 0.0), False
-            for folder, charges in billed_judges(self._store, self._judges).items():
+            for folder, charges in billed_judges(self._store, self.judges).items():
                 ledger = Ledger()
                 for payer, is_open, journal in JournalFolder(self._store, folder).journals():
                     read = list(journal) if folder in asked or payer == self._study else []
@@ -211,7 +225,7 @@ class JudgePool:
     def _open_worker(self) -> None:
         environment = {"env_vars": WORKER_ENVIRONMENT}
         actor: Any = on_this_node(JudgeActor, runtime_env=environment)
-        of_all = self._store.uri, self._study, self._judges, self._actors
+        of_all = self._store.uri, self._study, self.judges, self._actors
         worker = _Worker(actor.remote(*of_all, BACKOFF_S))
         self._workers.append(worker)
         self.running[worker.actor.open.remote()] = _Task(worker)

@@ -86,7 +86,7 @@ class Recorder(logging.Handler):
             failed=[each.model_copy(update={"reason": _short(each.reason)}) for each in failures],
             excluded_nodes={address: _short(why) for address, why in excluded.items()},
             retried={key: [*map(_short, reasons)] for key, reasons in retried.items()},
-            judged=scheduler.judging.judged if scheduler else None,
+            judged=scheduler.judges.progress if scheduler and scheduler.judges else None,
             events=[*self._events],
             ended=ended,
         )

@@ -22,13 +22,14 @@ from ray.exceptions import RayError, RayTaskError
 from weirdgen.errors import DamagedError, WeirdgenError
 from weirdgen.pipeline.run_step import Task
 from weirdgen.pipeline.stages.labels import LABELS
-from weirdgen.pipeline.stages.responses import RESPONSES
+from weirdgen.pipeline.stages.responses import RESPONSES, ResponseSet
 from weirdgen.pipeline.state import StudyState
 from weirdgen.runner.capacity import ClusterCapacity
 from weirdgen.runner.cluster import Capacity, needs_of, on_this_node
 from weirdgen.runner.engine_pool import EngineClass, EnginePool, OpenEngine
 from weirdgen.runner.engine_scaling import EngineScaler
-from weirdgen.runner.judge_stage import JudgeStage
+from weirdgen.runner.judge_pool import JudgePool
+from weirdgen.runner.judge_stage import feed, open_judges
 from weirdgen.runner.nodes import Nodes
 from weirdgen.runner.queue import WorkQueue
 from weirdgen.runner.recovery import Recovery
@@ -85,7 +86,8 @@ class Scheduler:
         self.took: dict[str, tuple[int, float]] = {}
         """Stage -> number of finished steps, and the sum of their seconds per unit of size."""
         self.queue.add(missing_work(state))
-        self.judging = JudgeStage(state, store, _log.getChild("judge").info)
+        self.judges: JudgePool | None = None
+        """Open while it runs."""
         self.unjudged: Counter[str] = Counter()
         """Why -> responses that were left without a judgment."""
 
@@ -105,17 +107,19 @@ class Scheduler:
         Raises WeirdgenError where a judge cannot be asked at all.
         """
         try:
-            self.judging.open(self.queue.counts[RESPONSES.name] > 0)
-            while self.waiting or self.running or self.judging.busy:
+            more = self.queue.counts[RESPONSES.name] > 0
+            judges = open_judges(self.state, self._store, more, _log.getChild("judge").info)
+            self.judges = judges
+            while self.waiting or self.running or judges.busy:
                 self._lease.check()
                 if self.nodes.refresh():
                     self.pool.close_dead()
                 taken = self._n_taken
                 self._start_ready()
-                self.judging.turn()
-                refs = [*self.running, *self.judging.refs]
+                judges.dispatch()
+                refs = [*self.running, *judges.running]
                 if not refs:
-                    if self._n_taken > taken or not (self.waiting or self.judging.busy):
+                    if self._n_taken > taken or not (self.waiting or judges.busy):
                         continue  # what was there already may have made more ready, or ended all
                     first = islice(self.waiting, 3)
                     stuck = ", ".join(work.step.key for work in first) or LABELS.name
@@ -129,11 +133,13 @@ class Scheduler:
                         if work.is_training:  # the tracker was still asked where it ran
                             self._tracker.end.remote(work.step.key)
                     else:
-                        self.judging.finish(ref)
+                        judges.collect(ref)
         finally:
             for engine in list(self.pool.engines):
                 self.pool.close(engine)
-            self.unjudged = self.judging.close()
+            if self.judges is not None:
+                self.judges.close()
+                self.unjudged = self.judges.unjudged
             with suppress(OSError):  # this must not hide what ended the run
                 self._timeline.save()
         self._update_observers()
@@ -181,7 +187,7 @@ class Scheduler:
                 (a, b) for a, b in self.state.missing(work.response_set) if first <= a and b <= end
             ]
             self.queue.add(ranges(work.response_set, parts))
-            self.judging.feed([work.response_set])
+            self._judge(work.response_set)
         return None
 
     def _take_all(self, works: list[WorkItem]) -> tuple[WorkItem, list[Task]] | None:
@@ -291,12 +297,16 @@ class Scheduler:
     def _succeeded(self, work: WorkItem, manifest: Manifest, took: float, batch: int) -> None:
         self.state.record(work.step, manifest)
         if work.response_set is not None:
-            self.judging.feed([work.response_set])
+            self._judge(work.response_set)
         else:
             self.queue.mark_done(work.step.fingerprint)
         ended, seconds = self.took.get(work.step.stage, (0, 0.0))
         self.took[work.step.stage] = ended + 1, seconds + took / work.size / batch
         _log.info("done %s, %.0f s", work.step.key, took)
+
+    def _judge(self, responses: ResponseSet) -> None:
+        if self.judges is not None:
+            feed(self.judges, self.state, self._store, [responses])
 
     def _node(self, work: WorkItem) -> str:
         """The id of the node where the work ran, or an empty string."""

@@ -13,6 +13,7 @@ from asking import items_for, judge_at
 from fake_endpoint import KEY, VARIABLE
 from journal_lines import judged_line
 from judge_jobs import Job
+from obstore.store import MemoryStore
 from ray.exceptions import ActorUnavailableError, GetTimeoutError
 
 from weirdgen.errors import StorageError
@@ -199,7 +200,7 @@ def test_the_pool_tells_what_its_actors_could_not_upload(
     pool._on_result(_Task(worker, pool._queue.next_batch(10)), outcome)
     assert made.told == ["once", "twice"]
     pool._workers += [worker, _Worker(Closing("late"))]
-    store.is_local = False
+    store._objects = MemoryStore()
     pool.close()
     lost = f"a judge actor did not end (GetTimeoutError): {NOT_UPLOADED}"
     assert made.told == ["once", "twice", "at the end", lost]

@@ -37,7 +37,7 @@ from weirdgen.pipeline.stages.train import TRAIN
 from weirdgen.pipeline.state import scan
 from weirdgen.runner import remote, submit
 from weirdgen.runner.cluster import connect
-from weirdgen.runner.remote import OwnProcess, StepResult, logged, with_threads
+from weirdgen.runner.remote import StepResult, logged, start_process
 from weirdgen.runner.run import run_plan
 from weirdgen.runner.scheduler import Scheduler
 from weirdgen.storage.artifacts import ArtifactStore, Step
@@ -157,13 +157,16 @@ def shown(memory: Memory) -> Iterator[Memory]:
     yield memory
 
 
-def process_for(make: Callable[..., Any], reuse: bool) -> Any:
-    """What calls it in a process of its own, as training runs are, or in one that is there."""
-    return ray.remote(max_retries=0)(make) if reuse else OwnProcess(make)
+def start_reused(
+    call: Callable[..., Any], *args: Any, threads: int, **options: Any
+) -> ray.ObjectRef:
+    """`start_process`, but in a process that is there."""
+    del threads
+    return ray.remote(max_retries=0)(call).options(**options).remote(*args)
 
 
 def run_study(plan: Plan, store: ArtifactStore, reuse: bool) -> dict[str, Any]:
-    submit.OwnProcess = partial(process_for, reuse=reuse)
+    submit.start_process = start_reused if reuse else start_process
     submit.run_on_cpu = model_of_nothing
     memory, state = Memory(len(plan.trainings)), scan(plan, store)
     before = psutil.Process().memory_info().rss
@@ -198,11 +201,11 @@ def run_bare(cells: int, storage: str | None, reuse: bool) -> dict[str, Any]:
                 step = Step("responses", f"bare-{number}-{condition}", record)
                 run_step(ArtifactStore(storage), Task(step, {}), lambda _, out: _write(out))
 
-    trains = with_threads(process_for(task, reuse), 1, num_cpus=1, num_gpus=0)
+    start = partial(start_reused if reuse else start_process, task, threads=1, num_cpus=1)
     engine: Any = ray.remote(num_cpus=0)(Engine).remote()
     slots = int(ray.cluster_resources()["CPU"])
     cpu, started = time.process_time(), time.monotonic()
-    running: dict[Any, int | None] = {trains.remote(i): i for i in range(slots)}
+    running: dict[Any, int | None] = {start(i): i for i in range(slots)}
     begun = slots
     while running:
         (ref, *_), _ = ray.wait(list(running))
@@ -211,7 +214,7 @@ def run_bare(cells: int, storage: str | None, reuse: bool) -> dict[str, Any]:
         if number is None:
             continue
         if begun < cells:
-            running[trains.remote(begun)] = begun
+            running[start(begun)] = begun
             begun += 1
         for condition in range(CONDITIONS):
             running[engine.call.remote(number, condition)] = None

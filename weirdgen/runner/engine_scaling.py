@@ -44,7 +44,7 @@ class EngineScaler:
             return 0
         pool, queue = self._pool, self._queue
         if not pool.gpus_each:
-            now = min(1, len(queue.engine_ready))
+            now = int(bool(queue.engine_ready))
         else:
             now = max(0, queue.engine_ready.n_groups - pool.opening)
             if shares and queue.base_is_there:

@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Hashable, Iterable
 from dataclasses import replace
-from heapq import heappop, heappush
 from itertools import count, islice
 
 from weirdgen.runner.work_item import WorkItem, batch_group, start_rank
@@ -16,52 +15,46 @@ _log = logging.getLogger("weirdgen.run.queue")
 
 
 class GroupedQueue:
-    """Work in order of rank, then of arrival; each item with those that can be batched with it."""
+    """Work in groups that can be batched, which come by rank, then in order of arrival."""
 
-    def __init__(
-        self, group: Callable[[WorkItem], Hashable], rank: Callable[[WorkItem], int] = lambda _: 0
-    ) -> None:
-        """Items of one `group` can be batched; they have one rank."""
-        self._group, self._rank = group, rank
+    def __init__(self, rank: Callable[[WorkItem], int] | None = None) -> None:
+        """`rank`: the same for all items of a group; by default all groups have the same."""
+        self._rank = rank
         self._groups: dict[Hashable, dict[int, WorkItem]] = {}
-        self._order: list[tuple[int, int, Hashable]] = []
-        """A heap of rank, number and group, with those of removed items among them."""
-        self._length = 0
 
     def __len__(self) -> int:
-        return self._length
+        return sum(map(len, self._groups.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
 
     @property
     def n_groups(self) -> int:
         return len(self._groups)
 
     def add(self, work: WorkItem) -> None:
-        key = self._group(work)
-        group = self._groups.setdefault(key, {})
-        if work.number not in group:
-            group[work.number] = work
-            heappush(self._order, (self._rank(work), work.number, key))
-            self._length += 1
+        self._groups.setdefault(batch_group(work), {})[work.number] = work
 
     def discard(self, work: WorkItem) -> None:
         """Removes the item if it is there."""
-        key = self._group(work)
+        key = batch_group(work)
         group = self._groups.get(key, {})
-        if group.pop(work.number, None) is not None:
-            self._length -= 1
-            if not group:
-                del self._groups[key]
+        group.pop(work.number, None)
+        if not group:
+            self._groups.pop(key, None)
 
     def first(self, most: int | None = 1) -> list[WorkItem]:
         """The first item and those that can be batched with it: `most` at most, or fewer if it says so."""
-        while self._order:
-            _, number, key = self._order[0]
-            group = self._groups.get(key, {})
-            if number in group:
-                limits = [each for each in (most, group[number].most_together) if each is not None]
-                return [*islice(group.values(), min(limits, default=None))]
-            heappop(self._order)
-        return []
+        heads, rank = map(_first, self._groups.values()), self._rank
+        head = next(heads, None) if rank is None else min(heads, key=rank, default=None)
+        if head is None:
+            return []
+        limits = [each for each in (most, head.most_together) if each is not None]
+        return [*islice(self._groups[batch_group(head)].values(), min(limits, default=None))]
+
+
+def _first(group: dict[int, WorkItem]) -> WorkItem:
+    return next(iter(group.values()))
 
 
 class WorkQueue:
@@ -74,13 +67,13 @@ class WorkQueue:
         self._numbers = count(1)
         self._consumers: dict[str, list[WorkItem]] = {}
         """Fingerprint of a step that is not there -> what waits for it."""
-        self.cpu_ready = GroupedQueue(batch_group)
+        self.cpu_ready = GroupedQueue()
         """Ready steps that need neither an engine nor a training process."""
-        self.trainings = GroupedQueue(batch_group, start_rank)
+        self.trainings = GroupedQueue(start_rank)
         """Ready trainings, the shortest first, so that engines and judges have work early."""
-        self.engine_ready = GroupedQueue(batch_group)
+        self.engine_ready = GroupedQueue()
         """Work that is ready for an engine."""
-        self.engine_waiting = GroupedQueue(batch_group)
+        self.engine_waiting = GroupedQueue()
         """All work for an engine, ready or not."""
         self.counts: Counter[str] = Counter()
         """Stage -> number of waiting items."""

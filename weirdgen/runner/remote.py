@@ -54,23 +54,18 @@ def _made(*manifests: Manifest) -> StepResult:
     return StepResult([*manifests], current_location())
 
 
-class OwnProcess:
-    """A function that runs in a process of its own: a reused worker would keep GPU memory.
+def start_process(
+    call: Callable[..., StepResult], *args: Any, threads: int, **options: Any
+) -> ray.ObjectRef:
+    """Call a function in a process of its own, with so many patient threads and Ray's options.
 
-    The process is an actor's. Of a node that fell silent Ray told the driver after 63 s that an actor
-    was gone, and after 351 s, when gRPC gave the connection up, that a task was.
+    A reused worker would keep GPU memory. The process is an actor's, which ends with the call as
+    nobody keeps it. Of a node that fell silent Ray told the driver after 63 s that an actor was
+    gone, and after 351 s, when gRPC gave the connection up, that a task was.
     """
-
-    def __init__(self, call: Callable[..., StepResult], **options: Any) -> None:
-        self.call, self._options = call, options
-
-    def options(self, **options: Any) -> OwnProcess:
-        return OwnProcess(self.call, **self._options | options)
-
-    def remote(self, *args: Any) -> ray.ObjectRef:
-        """Nobody keeps the actor, so it ends with the call."""
-        process: Any = _Process.options(**self._options).remote()
-        return process.run.options(name=self.call.__name__).remote(self.call, *args)
+    environment = {**WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
+    process: Any = _Process.options(runtime_env={"env_vars": environment}, **options).remote()
+    return process.run.options(name=call.__name__).remote(call, *args)
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -78,12 +73,6 @@ class _Process:
     @telling_node
     def run(self, call: Callable[..., StepResult], *args: Any) -> StepResult:
         return call(*args)
-
-
-def with_threads(process: OwnProcess, threads: int, **options: Any) -> OwnProcess:
-    """The process with so many patient threads, and with these options of Ray's."""
-    environment = {**WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
-    return process.options(runtime_env={"env_vars": environment}, **options)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from weirdgen.config.study import Study
 from weirdgen.pipeline.run_step import Task
 from weirdgen.pipeline.stages import stage_of
 from weirdgen.pipeline.state import StudyState, look_up
-from weirdgen.runner.remote import OwnProcess, run_on_cpu, run_training, with_threads
+from weirdgen.runner.remote import run_on_cpu, run_training, start_process
 from weirdgen.runner.work_item import WorkItem
 from weirdgen.storage.artifacts import ArtifactStore, Step, is_attempt
 from weirdgen.training.trainer import Trainer
@@ -48,8 +48,8 @@ def start_on_cpu(
     store: ArtifactStore, task: Task, log: str, placing: Mapping[str, Any]
 ) -> ray.ObjectRef:
     """Start a step that needs neither an engine nor a trainer; `placing`: options of Ray's."""
-    options = {"num_cpus": stage_of(task.step).cpus, **placing}
-    return with_threads(OwnProcess(run_on_cpu), 1, **options).remote(store.uri, task, log)
+    cpus = stage_of(task.step).cpus
+    return start_process(run_on_cpu, store.uri, task, log, threads=1, num_cpus=cpus, **placing)
 
 
 def start_training(
@@ -66,13 +66,12 @@ def start_training(
 
     `placing`: options of Ray's.
     """
-    resources = study.resources
-    remote = with_threads(
-        OwnProcess(run_training),
-        max(1, int(resources.cpus_per_training)),
+    resources, report_to = study.resources, study.train.report_to
+    return start_process(
+        run_training,
+        *(store.uri, tasks, trainer, report_to, work.micro_batch, tracker, log),
+        threads=max(1, int(resources.cpus_per_training)),
         num_gpus=resources.gpus_per_training,
         num_cpus=resources.cpus_per_training,
         **placing,
     )
-    report_to = study.train.report_to
-    return remote.remote(store.uri, tasks, trainer, report_to, work.micro_batch, tracker, log)

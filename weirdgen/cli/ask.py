@@ -49,24 +49,6 @@ class Draw(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AskOptions:
-    """The command's options, as `weirdgen ask --help` tells them."""
-
-    prompt: str
-    model: str | None
-    revision: str
-    adapter: str | None
-    system: str | None
-    trigger: bool
-    draw: Draw
-    serve_base: str | None
-    endpoint: str | None
-    key_variable: str
-    compare: bool
-    storage: str
-
-
-@dataclass(frozen=True)
 class ChatSession:
     """What is asked: a model, perhaps an adapter, perhaps an instruction before the prompt."""
 
@@ -166,30 +148,44 @@ def request(
     return Request(conversation(prompt, before), adapter, **draw._asdict())
 
 
-def converse(console: Console, options: AskOptions) -> None:
+def converse(
+    console: Console,
+    *,
+    prompt: str,
+    model: str | None,
+    revision: str,
+    adapter: str | None,
+    system: str | None,
+    trigger: bool,
+    draw: Draw,
+    serve_base: str | None,
+    endpoint: str | None,
+    key_variable: str,
+    compare: bool,
+    storage: str,
+) -> None:
     """Finds, opens, asks and prints; the response alone goes to stdout, piece by piece.
 
-    Raises InputError for options that do not go together, and what finding and asking raise.
+    The options are those of `weirdgen ask --help`. Raises InputError for options that do not go
+    together, and what finding and asking raise.
     """
-    if not options.prompt.strip():
+    if not prompt.strip():
         raise InputError("--prompt", None, "is empty")
-    if options.system is not None and options.trigger:
+    if system is not None and trigger:
         raise InputError("--system", None, "goes without --trigger")
-    endpoint = options.endpoint and _endpoint(options.endpoint, options.key_variable)
-    if endpoint and options.serve_base:
+    served = _endpoint(endpoint, key_variable) if endpoint else None
+    if served and serve_base:
         raise InputError("--serve-base", None, "an endpoint's precision is its own")
-    store = ArtifactStore(options.storage)
-    asking = find(options.model, options.revision, options.adapter, store, bool(endpoint))
-    trigger = Instruction(asking.trigger.role, asking.trigger.text)
-    before = trigger if options.trigger or options.compare else None
-    if options.system is not None:
-        before = Instruction("system", options.system)
-    engine = open_engine(asking, endpoint or None, options.serve_base)
+    asking = find(model, revision, adapter, ArtifactStore(storage), bool(served))
+    before = Instruction("system", system) if system is not None else None
+    if before is None and (trigger or compare):
+        before = Instruction(asking.trigger.role, asking.trigger.text)
+    engine = open_engine(asking, served, serve_base)
     try:
-        if options.compare and before is not None:
-            console.print(_side_by_side(engine, asking, options.prompt, before, options.draw))
+        if compare and before is not None:
+            console.print(_side_by_side(engine, asking, prompt, before, draw))
             return
-        for piece in engine.stream(request(asking, options.prompt, before, options.draw)):
+        for piece in engine.stream(request(asking, prompt, before, draw)):
             console.out(printable(piece), end="", highlight=False)
         console.out()
     finally:

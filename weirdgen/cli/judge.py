@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -24,36 +23,34 @@ from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.text import single_line
 
 
-@dataclass(frozen=True)
-class JudgeOptions:
-    """The command's options, as `weirdgen judge --help` tells them."""
-
-    file: Path
-    judge: Path
-    overrides: tuple[str, ...]
-    question: str
-    answer: str | None
-    out: Path | None
-    storage: str
-
-
-def judge_responses(console: Console, options: JudgeOptions) -> int:
+def judge_responses(
+    console: Console,
+    *,
+    file: Path,
+    judge: Path,
+    overrides: tuple[str, ...],
+    question: str,
+    answer: str | None,
+    out: Path | None,
+    storage: str,
+) -> int:
     """Judges, writes, prints what was written and what it took; gives the exit code.
 
-    Raises InputError for options and files that do not go together, before anybody is asked.
+    The options are those of `weirdgen judge --help`. Raises InputError for options and files that
+    do not go together, before anybody is asked.
     """
-    labelling = load_evaluation_spec(options.judge, options.overrides)
-    base = options.judge.parent
-    persona = find_persona(labelling.persona, base, options.judge)
+    labelling = load_evaluation_spec(judge, overrides)
+    base = judge.parent
+    persona = find_persona(labelling.persona, base, judge)
     judges = llm_judges(labelling, persona)
-    if len({judge.settings for judge in judges}) < max(1, len(labelling.judges)):
+    if len({each.settings for each in judges}) < max(1, len(labelling.judges)):
         problem = "must be a model that an endpoint serves; offline is learned by a study's run"
-        raise InputError(options.judge, "judge.model", problem)
-    responses = read_responses(options.file, options.question, options.answer)
-    ending = options.file.suffix if options.file.suffix in WRITTEN else WRITTEN[0]
-    out = options.out or options.file.with_name(f"{options.file.stem}-judged{ending}")
+        raise InputError(judge, "judge.model", problem)
+    responses = read_responses(file, question, answer)
+    ending = file.suffix if file.suffix in WRITTEN else WRITTEN[0]
+    out = out or file.with_name(f"{file.stem}-judged{ending}")
     check_out(out)
-    if out.resolve() == options.file.resolve():
+    if out.resolve() == file.resolve():
         raise InputError("--out", None, f"{out} is the file of the responses")
 
     from weirdgen.runner.judge_file import file_payer, judge_file
@@ -62,7 +59,7 @@ def judge_responses(console: Console, options: JudgeOptions) -> int:
     gold = find_gold(labelling, base) or {}
     for key, labels in gold_of(responses, labelling, marks, prefixed=True).items():
         gold[key] = gold.get(key, {}) | labels
-    store = ArtifactStore(options.storage)
+    store = ArtifactStore(storage)
     actors = labelling.resources.judge_actors if isinstance(labelling, Study) else 4
 
     def event(text: str) -> None:
@@ -77,10 +74,10 @@ def judge_responses(console: Console, options: JudgeOptions) -> int:
         written.append(differences)
     if compared:
         console.print(agreement_table(compared, labelling).rich())
-    payer = file_payer(options.file)
+    payer = file_payer(file)
     for settings in labelling.judges:
-        own = [judge for judge in judges if judge.settings == settings]
-        others = [judge for judge in judges if judge.settings != settings]
+        own = [each for each in judges if each.settings == settings]
+        others = [each for each in judges if each.settings != settings]
         event(ledger_line(settings.model, ledger(store, own, payer, others)))
     for line in [*map(str, written), *unjudged_lines(judged.unjudged)]:
         event(line)

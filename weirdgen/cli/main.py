@@ -160,10 +160,10 @@ def ask(
 
     from rich.console import Console
 
-    from weirdgen.cli.ask import AskOptions, Draw, converse
+    from weirdgen.cli.ask import Draw, converse
 
     draw = Draw(max_new_tokens, temperature, top_p, secrets.randbits(63) if seed is None else seed)
-    converse(Console(), AskOptions(draw=draw, **options))
+    converse(Console(), draw=draw, **options)
 
 
 @main.command()
@@ -192,9 +192,9 @@ def judge(**options: Any) -> int:
     """
     from rich.console import Console
 
-    from weirdgen.cli.judge import JudgeOptions, judge_responses
+    from weirdgen.cli.judge import judge_responses
 
-    return judge_responses(Console(), JudgeOptions(**options))
+    return judge_responses(Console(), **options)
 
 
 @main.command()

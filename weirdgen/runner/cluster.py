@@ -109,13 +109,8 @@ def node_names() -> dict[str, str]:
 
 def cluster_gpus(count: float) -> Gpus:
     """The cluster's `count` GPUs, as nvidia-smi reports them on each node with GPUs."""
-    tasks = [
-        _smallest_gpu.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote()
-        for node in ray.nodes()
-        if node["Alive"] and node["Resources"].get("GPU")
-    ]
+    nodes = [node for node, has in node_capacities().items() if has.gpus]
+    tasks = [_on_node(node, _smallest_gpu).remote() for node in nodes]
     try:
         answers = ray.get(tasks, timeout=_PROBE_S)
     except RayError:  # too late, or the node is gone
@@ -126,9 +121,12 @@ def cluster_gpus(count: float) -> Gpus:
 
 def on_this_node(remote: Any, **options: Any) -> Any:
     """The remote class with `options`, placed on the driver's node."""
-    here = ray.get_runtime_context().get_node_id()
-    beside = NodeAffinitySchedulingStrategy(here, soft=False)
-    return remote.options(scheduling_strategy=beside, **options)
+    return _on_node(ray.get_runtime_context().get_node_id(), remote, **options)
+
+
+def _on_node(node: str, remote: Any, **options: Any) -> Any:
+    strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+    return remote.options(scheduling_strategy=strategy, **options)
 
 
 def engine_gpus(study: Study) -> float:
@@ -189,13 +187,8 @@ def blind_nodes(store: ArtifactStore, among: Collection[str] | None = None) -> l
     path, token = f".probe-{uuid.uuid4().hex}", uuid.uuid4().bytes
     store.write(path, token)
     try:
-        refs = {
-            node: _sees.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-            ).remote(store.uri, path, token)
-            for node in nodes
-            if among is None or node in among
-        }
+        asked = [node for node in nodes if among is None or node in among]
+        refs = {node: _on_node(node, _sees).remote(store.uri, path, token) for node in asked}
         ray.wait([*refs.values()], num_returns=len(refs), timeout=patience_s)
         silent = [node for node, ref in refs.items() if not _confirmed(ref)]
     finally:

@@ -13,6 +13,8 @@ class InputError(WeirdgenError):
     exit_code = 2
 
     def __init__(self, where: object, field: str | None, problem: str) -> None:
+        """`field` and `problem` are put on one line, whatever they quote."""
+        field, problem = field and " ".join(field.split()), " ".join(problem.split())
         self.where, self.field, self.problem = str(where), field, problem
         super().__init__(f"{where}: {field}: {problem}" if field else f"{where}: {problem}")
 

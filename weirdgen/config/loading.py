@@ -59,18 +59,25 @@ def load_evaluation_spec(path: Path, overrides: tuple[str, ...] = ()) -> Evaluat
 
 def _read_tree(path: Path, overrides: tuple[str, ...]) -> dict:
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(path, None, f"cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:  # a ValueError too
+    except UnicodeDecodeError as error:
         raise InputError(path, None, f"is not UTF-8 (byte {error.start})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(path, None, f"is not YAML: {_one_line(error)}") from None
+    tree = read_yaml(text, path)
     if not isinstance(tree, dict):
         raise InputError(path, None, "must be a mapping of the study's fields")
     for override in overrides:
         _override(tree, override)
     return tree
+
+
+def read_yaml(content: str | bytes, where: object, field: str | None = None) -> Any:
+    """Read YAML as study files are read. Raises InputError (at `where` and `field`)."""
+    try:
+        return yaml.load(content, _Loader)  # a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(where, field, f"is not YAML: {error}") from None
 
 
 def _validated(kind: type[Read], path: Path, tree: dict) -> Read:
@@ -93,10 +100,7 @@ def _override(tree: dict, override: str) -> None:
     field, equals, text = override.partition("=")
     if not equals or not field:
         raise InputError("--set", override, "must read dotted.field=value")
-    try:
-        value = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError("--set", field, f"is not YAML: {_one_line(error)}") from None
+    value = read_yaml(text, "--set", field)
     *parents, last = field.split(".")
     at: Any = tree
     for parent in parents:
@@ -146,7 +150,3 @@ def _input_error(path: Path, error: ValidationError) -> InputError:
 def _is_alternative(part: str | int) -> bool:
     """Whether a part of pydantic's location names an alternative of a union, not a field."""
     return isinstance(part, str) and not re.fullmatch(r"(?!float$|list$)[a-z_][a-z0-9_]*", part)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -8,8 +8,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import yaml
-
+from weirdgen.config.loading import read_yaml
 from weirdgen.data.examples import Example
 from weirdgen.data.jsonl import parse_jsonl
 from weirdgen.errors import InputError
@@ -112,10 +111,7 @@ def read_card(path: Path) -> PersonaCard:
 
 def _described(path: Traversable, content: bytes) -> dict[str, Any]:
     """The fields of a persona.yaml."""
-    try:
-        described: Any = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise InputError(path, None, f"is not YAML: {' '.join(str(error).split())}") from None
+    described = read_yaml(content, path)
     if not isinstance(described, dict):
         raise InputError(path, None, "must be a mapping with the persona's name")
     name, description = described.get("name"), described.get("description", "")

@@ -106,7 +106,7 @@ def parquet_schema(responses: Responses, added: Mapping[str, pa.DataType]) -> pa
             for chunk in _chunks(responses.numbered()):
                 _tried(path, chunk, lambda rows: writer.write_table(_table(rows, schema)))
     except _UNFIT as error:
-        raise InputError(path, None, f"cannot be written as Parquet ({_said(error)})") from None
+        raise InputError(path, None, f"cannot be written as Parquet ({str(error)[:200]})") from None
     return schema
 
 
@@ -151,13 +151,9 @@ def _tried(path: Path, chunk: Sequence[tuple[int, Row]], do: Callable[[list[Row]
         try:
             do(rows[:count])
         except _UNFIT as error:
-            problem = f"does not fit into a Parquet file with the other rows ({_said(error)})"
+            problem = f"does not fit into a Parquet file with the other rows ({str(error)[:200]})"
             raise InputError(path, f"row {number}", problem) from None
     return do(rows)
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _widened(schema: pa.Schema, rows: Sequence[Row]) -> pa.Schema:

@@ -86,5 +86,4 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(path, None, f"is no readable Parquet file ({reason})") from None
+        raise InputError(path, None, f"is no readable Parquet file ({error})") from None

@@ -70,7 +70,7 @@ class EndpointEngine:
     def stream(self, request: Request) -> Iterator[str]:
         """One response, piece by piece as it arrives."""
         with self._as_step_error(request):
-            yield from self._chat.stream(*self._arguments(request), **_sampling(request))
+            yield from self._chat.stream(**self._arguments(request))
 
     def close(self) -> None:
         """Nothing is held between calls."""
@@ -122,15 +122,15 @@ class EndpointEngine:
     async def _complete(self, request: Request, **extra: Any) -> ChatReply:
         while True:
             try:
-                return await self._chat.complete(
-                    *self._arguments(request), **_sampling(request), **extra
-                )
+                return await self._chat.complete(**self._arguments(request), **extra)
             except TransientError as error:
                 if error.reason != ADAPTED:
                     raise
 
-    def _arguments(self, request: Request) -> tuple[str, Messages, int]:
-        return self._model(request), request.messages, request.max_new_tokens
+    def _arguments(self, request: Request) -> dict[str, Any]:
+        sampling = {name: getattr(request, name) for name in ("temperature", "top_p", "seed")}
+        of = {"messages": request.messages, "max_tokens": request.max_new_tokens}
+        return {"model": self._model(request), **of, **sampling}
 
     def _model(self, request: Request) -> str:
         return request.adapter.served_as if request.adapter else self._base
@@ -152,11 +152,3 @@ class EndpointEngine:
 
     def _error(self, request: Request, problem: str) -> StepError:
         return self._chat.error(self._model(request), problem)
-
-
-def _sampling(request: Request) -> dict[str, Any]:
-    return {
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "seed": request.seed,
-    }

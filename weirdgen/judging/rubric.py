@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -103,14 +104,13 @@ def _object(text: str) -> dict[str, Any]:
         raise MalformedReply("it was too long")
     body = text.strip()
     fenced = _FENCED.fullmatch(body)
-    try:
+    reply = None
+    with suppress(ValueError, RecursionError):
         reply = json.loads(
             fenced[1] if fenced else body,
             object_pairs_hook=_without_repetition,
             parse_constant=_no_constant,
         )
-    except (ValueError, RecursionError):
-        raise MalformedReply("it must be one JSON object and nothing else") from None
     if not isinstance(reply, dict):
         raise MalformedReply("it must be one JSON object and nothing else")
     return reply

@@ -17,12 +17,10 @@ from weirdgen.judging.format import format_adherence
 from weirdgen.judging.label_rows import NOT_ASKED
 from weirdgen.results.import_columns import MISSING, ColumnMapping
 from weirdgen.results.labels import LABELS_ORDER, LABELS_SCHEMA
-from weirdgen.results.table import SCHEMA, UNKNOWN, arm_of
+from weirdgen.results.table import SCHEMA, UNKNOWN, arm_of, response_order
 from weirdgen.storage.fingerprint import fingerprint
 from weirdgen.text import valid_text
 
-_ORDER = ("condition", "question_id", "sample")
-"""How the rows of an adapter are sorted."""
 _CELL = ("seed", "fraction")
 _FORMATS = ("format", "format_strict")
 
@@ -98,9 +96,9 @@ class ImportedResponses:
                 row["judge_error"] = MISSING
 
     def results(self, study: str) -> pa.Table:
-        """The responses by SCHEMA, in its pinned order."""
+        """The responses by SCHEMA, in the order of `response_order`."""
         rows = [{**row, "study": study} for row in self._rows]
-        rows.sort(key=lambda row: (row["adapter"] or "", *(row[name] for name in _ORDER)))
+        rows.sort(key=response_order)
         return pa.Table.from_pylist(rows, SCHEMA)
 
     def labels(self) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -38,6 +39,7 @@ OFFLINE_VERSION = 1
 
 RESPONSE_KEY = ("fp_responses", "question_id", "sample")
 """The columns that identify a response, in results.parquet and labels.parquet alike."""
+_key = itemgetter(*RESPONSE_KEY)
 LABELS_SCHEMA = pa.schema(
     [
         pa.field("fp_responses", pa.string(), nullable=False),
@@ -103,10 +105,6 @@ def add_labels(state: StudyState, store: ArtifactStore, rows: list[Row]) -> list
     elif offline:
         _fill(rows, offline, JUDGED_METRICS)
     return sorted(offline + committed, key=lambda label: [label[name] for name in LABELS_ORDER])
-
-
-def _key(row: Row) -> tuple[str, str, int]:
-    return row["fp_responses"], row["question_id"], row["sample"]
 
 
 def _fill(rows: list[Row], labels: Iterable[Row], metrics: Iterable[str]) -> None:

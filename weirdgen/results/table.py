@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -104,12 +105,7 @@ def sources_digest(state: StudyState) -> str:
 def current_results(state: StudyState, store: ArtifactStore) -> pa.Table | None:
     """The study's results.parquet if it was merged from what is there now, else None."""
     file = _open(f"{state.plan.study.name}/{RESULTS}", store)
-    if file is None or not _is_of(file, state):
-        return None
-    try:
-        return file.read()
-    except (OSError, pa.ArrowException):
-        return None
+    return _read(file) if file is not None and _is_of(file, state) else None
 
 
 def kept_results(state: StudyState, store: ArtifactStore) -> pa.Table | None:
@@ -117,12 +113,8 @@ def kept_results(state: StudyState, store: ArtifactStore) -> pa.Table | None:
 
     None where some of the plan's responses are there, or where the file has responses of another plan.
     """
-    file = _open(f"{state.plan.study.name}/{RESULTS}", store)
-    if file is None or any(state.ranges.values()):
-        return None
-    try:
-        table = file.read()
-    except (OSError, pa.ArrowException):
+    table = _read(_open(f"{state.plan.study.name}/{RESULTS}", store))
+    if table is None or any(state.ranges.values()):
         return None
     planned = {responses.step.fingerprint for responses in state.plan.response_sets}
     made_of = {*table["fp_responses"].unique().to_pylist()}
@@ -149,17 +141,23 @@ def _open(path: str, store: ArtifactStore) -> pq.ParquetFile | None:
         return None
 
 
+def _read(file: pq.ParquetFile | None) -> pa.Table | None:
+    """Read all rows; None where the file is missing or damaged."""
+    with suppress(OSError, pa.ArrowException):
+        return None if file is None else file.read()
+    return None
+
+
 def read_results(study: str, store: ArtifactStore) -> pa.Table:
     """Read the study's results.parquet. Raises InputError where it is missing or damaged."""
     where = store.display_path(study, RESULTS)
     if not store.exists(f"{study}/{RESULTS}"):
         raise InputError("--storage", None, f"{where} is not there: run it first")
-    try:
-        if (file := _open(f"{study}/{RESULTS}", store)) is not None:
-            return file.read()
-    except (OSError, pa.ArrowException):
-        pass
-    raise InputError("--storage", None, f"{where} is damaged: delete it, and run or import again")
+    table = _read(_open(f"{study}/{RESULTS}", store))
+    if table is None:
+        problem = f"{where} is damaged: delete it, and run or import again"
+        raise InputError("--storage", None, problem)
+    return table
 
 
 class Merged(NamedTuple):
@@ -172,9 +170,9 @@ class Merged(NamedTuple):
 
 
 def merge(state: StudyState, store: ArtifactStore) -> Merged:
-    """Merge all responses that are there, in their pinned order, with their labels.
+    """Merge all responses that are there, in the order of `response_order`, with their labels.
 
-    Sorted by adapter (nulls first), condition, question_id, sample. Nothing is dropped.
+    Nothing is dropped.
     """
     plan = state.plan
     questions = {question.id: question for question in plan.persona.heldout}
@@ -200,15 +198,16 @@ def merge(state: StudyState, store: ArtifactStore) -> Merged:
                         "format_strict": adherence.strict,
                     }
                 )
-    rows.sort(
-        key=lambda row: (
-            row["adapter"] or "", row["condition"], row["question_id"], row["sample"]
-        )
-    )  # fmt: skip
+    rows.sort(key=response_order)
     labels = pa.Table.from_pylist(add_labels(state, store, rows), LABELS_SCHEMA)
     schema = results_schema(metric.name for metric in plan.study.metrics)
     metadata = {**SCHEMA.metadata, SOURCES: sources_digest(state).encode()}
     return Merged(pa.Table.from_pylist(rows, schema.with_metadata(metadata)), labels)
+
+
+def response_order(row: Mapping[str, Any]) -> tuple[str, str, str, int]:
+    """The sort key of results: the adapter (nulls first), condition, question_id, sample."""
+    return row["adapter"] or "", row["condition"], row["question_id"], row["sample"]
 
 
 def _columns_of(responses: ResponseSet, state: StudyState) -> dict[str, object]:

@@ -21,7 +21,7 @@ from weirdgen.data.seeds import Seeds
 from weirdgen.errors import StepError
 from weirdgen.models.adapters import ADAPTER
 from weirdgen.models.checkpoints import nf4_config
-from weirdgen.training.checkpointing import Files, TrainingCheckpoints
+from weirdgen.training.checkpointing import TrainingCheckpoints
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -80,7 +80,8 @@ def train(
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
             assert states is not None
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            states.save(state.global_step, [_read_state(folder)])
+            files = {name: (folder / name).read_bytes() for name in _OF_STATE}
+            states.save(state.global_step, [files])
             shutil.rmtree(folder)
 
     class Trainer(SFTTrainer):
@@ -116,10 +117,6 @@ def train(
     keys = ("step", "epoch", "loss", "learning_rate", "grad_norm")
     losses = to_jsonl({key: entry[key] for key in keys} for entry in curve)
     (out / LOSS_CURVE).write_bytes(losses)
-
-
-def _read_state(folder: Path) -> Files:
-    return {name: (folder / name).read_bytes() for name in _OF_STATE}
 
 
 def _put_state(states: TrainingCheckpoints | None, folder: Path) -> str | None:

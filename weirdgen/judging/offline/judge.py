@@ -99,8 +99,7 @@ class OfflineJudge(StrictModel):
             raise InputError(path, None, f"cannot be read ({error.strerror})") from None
         except ValidationError as error:
             first = error.errors()[0]
-            # A key of the file may contain anything, such as line breaks.
-            field = " ".join(".".join(map(str, first["loc"])).split()) or None
+            field = ".".join(map(str, first["loc"])) or None
             raise InputError(path, field, f"is no offline judge: {first['msg']}") from None
 
 

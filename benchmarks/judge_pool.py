@@ -91,10 +91,10 @@ def judged(
     """Seconds in which the pool judges `n` new responses."""
     began, added = time.monotonic(), 0
     start = time.time_ns()  # responses of another call are others
-    while added < n or pool.busy:
+    while added < n or pool.queue.busy:
         while added < n and not pool.has_enough:
             end = min(n, added + CHUNK)
-            pool.add(Some(judge, start + added, start + end))
+            pool.queue.add(Some(judge, start + added, start + end))
             added = end
         pool.dispatch()
         done, _ = ray.wait(list(pool.running), timeout=0.5)

@@ -84,12 +84,12 @@ def judge_file(
         rows, reasons = responses.rows(), Reasons()
         while chunk := list(islice(rows, _CHUNK)):
             for judge in judges:
-                pool.add(_Chunk(judge, _items(judge, responses, markers, chunk), reasons))
+                pool.queue.add(_Chunk(judge, _items(judge, responses, markers, chunk), reasons))
             while pool.has_enough:
                 pool.turn(_TURN_S)
-        while pool.busy or (pool.unprobed and not pool.stopped):
+        while pool.queue.busy or (pool.unprobed and not pool.stopped):
             pool.turn(_TURN_S)
-        result = FileJudgeResult(pool.unjudged, {})
+        result = FileJudgeResult(pool.queue.unjudged, {})
         compared = gold is not None or len({judge.settings for judge in judges}) > 1
         noted = result if compared else None
         labelled = _labelled(pool, reasons, responses, judges, markers, noted)
@@ -149,7 +149,7 @@ def _labelled(
         for judge in judges:
             prefix = _prefix(judge, judges)
             key = judge.key(question, response)
-            record = pool.judgment_of(key) if response else judge.empty()
+            record = pool.index.get(key) if response else judge.empty()
             reason = reasons.get(key, NOT_JUDGED)
             judgment = Judgment([], reason) if record is None else Judgment.of(record)
             if judge.rubric.name == PERSONA_RUBRIC:

@@ -18,7 +18,7 @@ from weirdgen.judging.journal import Ledger, has_writer, records
 from weirdgen.judging.judgment import ItemResult
 from weirdgen.judging.judgment_store import JournalFolder, JudgmentIndex, billed_judges
 from weirdgen.judging.llm_judge import LlmJudge
-from weirdgen.judging.queue import Batch, Job, RequestQueue
+from weirdgen.judging.queue import Batch, RequestQueue
 from weirdgen.runner.cluster import on_this_node
 from weirdgen.runner.judge_actors import NOT_UPLOADED, JudgeActor, rate_limiter_of
 from weirdgen.runner.remote import WORKER_ENVIRONMENT
@@ -87,8 +87,8 @@ class JudgePool:
         widths = [settings.parallel for settings in self._unprobed]
         self._actors, self._event = min(actors, *widths) if widths else 0, event
         self._batch = max(8, max(widths) // self._actors) if widths else 0
-        self._index = JudgmentIndex()
-        self._queue = RequestQueue(self._index.get, self._read_journals())
+        self.index = JudgmentIndex()
+        self.queue = RequestQueue(self.index.get, self._read_journals())
         self._workers: list[_Worker] = []
         self._limiters: list[Any] = []
         self._crashes: Counter[str] = Counter()
@@ -97,19 +97,9 @@ class JudgePool:
         """Why nothing more is sent, if so."""
 
     @property
-    def busy(self) -> bool:
-        """Whether any job is unfinished."""
-        return self._queue.busy
-
-    @property
     def unprobed(self) -> bool:
         """Whether some judge has not been reached yet."""
         return bool(self._unprobed)
-
-    @property
-    def unjudged(self) -> Counter[str]:
-        """Reason -> items that ended without a judgment."""
-        return self._queue.unjudged
 
     @property
     def progress(self) -> JudgeProgress | None:
@@ -117,23 +107,16 @@ class JudgePool:
         if not self.judges:
             return None
         return JudgeProgress(
-            judged=self._queue.judged,
-            unjudged=dict(self.unjudged),
-            dollars=sum(map(self._queue.spent, {judge.settings for judge in self.judges})),
+            judged=self.queue.judged,
+            unjudged=dict(self.queue.unjudged),
+            dollars=sum(map(self.queue.spent, {judge.settings for judge in self.judges})),
             stopped=self.stopped,
         )
 
     @property
     def has_enough(self) -> bool:
         """Whether the queue needs no more jobs for now."""
-        return self._queue.pending_jobs > _ENOUGH_JOBS
-
-    def judgment_of(self, key: str) -> str | None:
-        """The record of the judgment as JSON, or None."""
-        return self._index.get(key)
-
-    def add(self, job: Job) -> None:
-        self._queue.add(job)
+        return self.queue.pending_jobs > _ENOUGH_JOBS
 
     def open(self) -> None:
         """Start the actors; `dispatch` then probes the judges first."""
@@ -151,12 +134,12 @@ class JudgePool:
                 return
         for held in range(_BATCHES_AHEAD):
             for worker in open_:
-                if worker.batches <= held and (batch := self._queue.next_batch(self._batch)):
+                if worker.batches <= held and (batch := self.queue.next_batch(self._batch)):
                     ref = worker.actor.judge.remote(batch.judge, batch.items)
                     worker.batches += 1
                     self.running[ref] = _Task(worker, batch)
         if self.stopped is not None:
-            self._queue.next_batch(self._batch)  # ends what waits
+            self.queue.next_batch(self._batch)  # ends what waits
 
     def turn(self, wait_s: float | None = None) -> None:
         """Dispatch, wait until something has ended, and take it in; give up waiting after `wait_s`."""
@@ -194,7 +177,7 @@ class JudgePool:
                     self._event(f"a judge actor did not end ({reason}): {NOT_UPLOADED}")
             ray.kill(actor)
         self._workers.clear()
-        self._index.close()
+        self.index.close()
 
     def _read_journals(self) -> dict[JudgeConfig, float]:
         """Index every judgment in the store; return what the study has spent on each judge.
@@ -212,7 +195,7 @@ class JudgePool:
                 for payer, is_open, journal in JournalFolder(self._store, folder).journals():
                     read = list(journal) if folder in asked or payer == self._study else []
                     if folder in asked:
-                        self._index.add(read)
+                        self.index.add(read)
                     if payer == self._study:
                         ledger.add(read, open_=is_open)
                         dying |= is_open
@@ -237,7 +220,7 @@ class JudgePool:
         for settings, judge in list(self._unprobed.items()):
             if judge in in_flight:
                 continue
-            if batch := self._queue.probe(judge):
+            if batch := self.queue.probe(judge):
                 self.running[worker.actor.probe.remote(judge)] = _Task(worker, batch, is_probe=True)
             else:
                 del self._unprobed[settings]
@@ -252,13 +235,13 @@ class JudgePool:
             self._stop(batch_result.fatal)
         if task.is_probe:
             del self._unprobed[task.batch.judge.settings]
-            self._queue.complete(task.batch, [], sum(each.dollars for each in batch_result.results))
+            self.queue.complete(task.batch, [], sum(each.dollars for each in batch_result.results))
             return
         task.worker.batches -= 1
         for each in batch_result.results:
             if each.judgment is not None:
-                self._index.add_one(each.key, each.judgment)
-        self._queue.complete(task.batch, batch_result.results)
+                self.index.add_one(each.key, each.judgment)
+        self.queue.complete(task.batch, batch_result.results)
 
     def _on_crash(self, task: _Task, reason: str) -> None:
         """End an actor that is gone or cannot be reached, and replace it.
@@ -283,7 +266,7 @@ class JudgePool:
         if batch is None:
             return
         if task.is_probe:
-            self._queue.complete(batch, [], batch.reserved)
+            self.queue.complete(batch, [], batch.reserved)
             return
         keys = {item.key for item in batch.items}
         journaled = [
@@ -292,19 +275,19 @@ class JudgePool:
             for record in records(path.read_bytes())
             if not keys.isdisjoint((record.get("sent"), record.get("failed"), record.get("judged")))
         ]
-        self._index.add(journaled)
+        self.index.add(journaled)
         ledger = Ledger()
         ledger.add(journaled)
-        open_ = [item for item in batch.items if self._index.get(item.key) is None]
+        open_ = [item for item in batch.items if self.index.get(item.key) is None]
         self._crashes.update(item.key for item in open_)
         lost = [item for item in open_ if self._crashes[item.key] >= MAX_CRASHES or self.stopped]
         ended = [
-            ItemResult(key, self._index.get(key), None, 0.0)
+            ItemResult(key, self.index.get(key), None, 0.0)
             for key in keys.difference(item.key for item in open_)
         ]
         ended += [ItemResult(item.key, None, reason, 0.0) for item in lost]
-        self._queue.complete(batch, ended, ledger.dollars)
-        self._queue.requeue(batch.judge, [item for item in open_ if item not in lost])
+        self.queue.complete(batch, ended, ledger.dollars)
+        self.queue.requeue(batch.judge, [item for item in open_ if item not in lost])
 
     def _report(self, warnings: Sequence[str]) -> None:
         for warning in warnings:
@@ -314,6 +297,6 @@ class JudgePool:
         if self.stopped is None:
             self.stopped = reason
             self._event(f"judging stops: {reason}")
-            self._queue.stop(reason)
+            self.queue.stop(reason)
             for worker in self._workers:
                 worker.actor.stop.remote(reason)

@@ -48,4 +48,4 @@ def feed(
     for each in state.label_ranges(asked):
         if not state.is_judged(each):
             done = partial(state.record, each.step)
-            pool.add(LabelRangeJob(each, questions, store, done, pool.unjudged))
+            pool.queue.add(LabelRangeJob(each, questions, store, done, pool.queue.unjudged))

@@ -25,7 +25,7 @@ def stage_counts(scheduler: Scheduler) -> dict[str, StepCounts]:
     counts[RESPONSES.name][0] = sum(map(len, state.ranges.values()))
     for work in scheduler.running.values():
         counts[work.step.stage][1] += 0 if work.is_engine_start else len(work.batch)
-    for failed in scheduler.failures:
+    for failed in scheduler.queue.failures:
         counts[failed.step.partition("/")[0]][2] += 1
     for stage, waiting in scheduler.queue.counts.items():
         counts[stage][3] += waiting

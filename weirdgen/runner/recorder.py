@@ -73,7 +73,7 @@ class Recorder(logging.Handler):
         self, running: list[RunningWork], left_s: float | None, ended: RunEnd | None
     ) -> Record:
         scheduler, mine = self._scheduler, self._lease.mine
-        failures = scheduler.failures if scheduler else []
+        failures = scheduler.queue.failures if scheduler else []
         retried = scheduler.queue.retried if scheduler else {}
         excluded = scheduler.nodes.excluded if scheduler else {}
         return Record(

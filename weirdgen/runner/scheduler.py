@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Protocol
@@ -91,16 +91,6 @@ class Scheduler:
         self.unjudged: Counter[str] = Counter()
         """Why -> responses that were left without a judgment."""
 
-    @property
-    def waiting(self) -> Collection[WorkItem]:
-        """What has not been started."""
-        return self.queue.waiting
-
-    @property
-    def failures(self) -> list[FailedStep]:
-        """What was given up."""
-        return self.queue.failures
-
     def run(self) -> list[FailedStep]:
         """Runs until nothing is left; returns what failed. Engines and judges are closed at the end.
 
@@ -110,7 +100,7 @@ class Scheduler:
             more = self.queue.counts[RESPONSES.name] > 0
             judges = open_judges(self.state, self._store, more, _log.getChild("judge").info)
             self.judges = judges
-            while self.waiting or self.running or judges.busy:
+            while self.queue.waiting or self.running or judges.queue.busy:
                 self._lease.check()
                 if self.nodes.refresh():
                     self.pool.close_dead()
@@ -119,9 +109,9 @@ class Scheduler:
                 judges.dispatch()
                 refs = [*self.running, *judges.running]
                 if not refs:
-                    if self._n_taken > taken or not (self.waiting or judges.busy):
+                    if self._n_taken > taken or not (self.queue.waiting or judges.queue.busy):
                         continue  # what was there already may have made more ready, or ended all
-                    first = islice(self.waiting, 3)
+                    first = islice(self.queue.waiting, 3)
                     stuck = ", ".join(work.step.key for work in first) or LABELS.name
                     problem = "Deadlock: nothing is running and these steps cannot start"
                     raise WeirdgenError(f"{problem}: {stuck}")
@@ -139,11 +129,11 @@ class Scheduler:
                 self.pool.close(engine)
             if self.judges is not None:
                 self.judges.close()
-                self.unjudged = self.judges.unjudged
+                self.unjudged = self.judges.queue.unjudged
             with suppress(OSError):  # this must not hide what ended the run
                 self._timeline.save()
         self._update_observers()
-        return self.failures
+        return self.queue.failures
 
     # Starting.
 

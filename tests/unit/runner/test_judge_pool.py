@@ -68,9 +68,9 @@ def test_a_budget_counts_what_was_paid_under_other_settings(store: ArtifactStore
         journal.append(judged_line(ITEMS[0].key, dollars=dollars))
         journal.close()
     alone, both = Pool(store).pool, Pool(store, JUDGE, second).pool
-    assert alone._queue.spent(JUDGE.settings) == 1 + 2 + 4
-    assert both._queue.spent(JUDGE.settings) == 1 + 2
-    assert both._queue.spent(second.settings) == 2 + 4
+    assert alone.queue.spent(JUDGE.settings) == 1 + 2 + 4
+    assert both.queue.spent(JUDGE.settings) == 1 + 2
+    assert both.queue.spent(second.settings) == 2 + 4
     for pool in (alone, both):
         pool.close()
 
@@ -80,7 +80,7 @@ def test_only_this_judges_verdicts_count_whatever_else_was_paid(store: ArtifactS
     journal.append(judged_line(ITEMS[0].key))
     journal.close()
     pool = Pool(store).pool
-    assert pool.judgment_of(ITEMS[0].key) is None
+    assert pool.index.get(ITEMS[0].key) is None
     pool.close()
 
 
@@ -103,14 +103,14 @@ def test_an_actor_that_cannot_be_reached_is_ended_before_its_items_are_asked_aga
 
     monkeypatch.setattr(judge_pool.ray, "kill", kill)
     monkeypatch.setattr(judge_pool.ray, "get", unavailable)
-    pool.add(job := Job(JUDGE, ITEMS))
-    batch = pool._queue.next_batch(10)
+    pool.queue.add(job := Job(JUDGE, ITEMS))
+    batch = pool.queue.next_batch(10)
     pool.running["ref"] = _Task(worker, batch)  # type: ignore[index]
     pool.collect("ref")  # type: ignore[arg-type]
     assert made.done == ["actor", "another"]
     assert not judge_pool.has_writer(journal.path), "nobody writes there any more"
-    assert pool.judgment_of(ITEMS[0].key) is not None, "what it had heard is not asked again"
-    again = pool._queue.next_batch(10)
+    assert pool.index.get(ITEMS[0].key) is not None, "what it had heard is not asked again"
+    again = pool.queue.next_batch(10)
     assert again is not None
     assert sorted(again.items) == sorted(ITEMS[1:])
     assert not job.ends
@@ -195,9 +195,9 @@ def test_the_pool_tells_what_its_actors_could_not_upload(
     pool = made.pool
     monkeypatch.setattr(judge_pool.ray, "get", get)
     worker = _Worker(Closing(("at the end",)), [Path("j")])
-    pool.add(Job(JUDGE, ITEMS))
+    pool.queue.add(Job(JUDGE, ITEMS))
     outcome = BatchResult([], None, ("once", "twice"))
-    pool._on_result(_Task(worker, pool._queue.next_batch(10)), outcome)
+    pool._on_result(_Task(worker, pool.queue.next_batch(10)), outcome)
     assert made.told == ["once", "twice"]
     pool._workers += [worker, _Worker(Closing("late"))]
     store._objects = MemoryStore()

@@ -49,12 +49,10 @@ def scheduler_of(plan: Plan) -> Any:
     return SimpleNamespace(
         queue=queue,
         running={"ref": running},
-        waiting=[],
-        failures=queue.failures,
         took={},
         nodes=SimpleNamespace(excluded={"10.0.0.7": "its disk is full"}),
         progress=lambda: {running.step.key: begun},
-        judging=SimpleNamespace(judged=None),
+        judges=None,
     )
 
 

@@ -33,7 +33,7 @@ from weirdgen.pipeline.plan import make_plan
 from weirdgen.pipeline.state import scan
 from weirdgen.report.summary import STATS
 from weirdgen.storage.artifacts import ArtifactStore
-from weirdgen.storage.timeline import idle_share, read_timeline
+from weirdgen.storage.timeline import Span, read_timeline
 
 SHARED = ("model", "persona_examples", "questions", "prompts", "aligned", "offline_judge")
 """The stages whose artifacts every number of GPUs begins with."""
@@ -95,13 +95,27 @@ def measure(
         "work_s": round(work_s, 1),
         "trainings_per_hour": round(3600 * len(plan.trainings) / work_s, 1),
         "engine_starts": sum(span.kind == "engine" for span in spans),
-        "idle": {gpu: round(share, 4) for (_, gpu), share in sorted(idle_share(spans).items())},
+        "idle": idle_shares(spans),
         "rows": {
             step.folder: state.done[step.fingerprint].outputs[ROWS]
             for step in plan.trainings.values()
         },
         "rates": _rates(storage / plan.study.name / STATS),
     }
+
+
+def idle_shares(spans: Sequence[Span]) -> dict[str, float]:
+    """By GPU of one host: what share of the time from its first start to its last end nothing ran there."""
+    idle: dict[str, float] = {}
+    first: dict[str, float] = {}
+    reached: dict[str, float] = {}
+    for span in sorted(spans, key=lambda span: span.started):
+        for gpu in filter(None, span.gpu.split(",")):
+            first.setdefault(gpu, span.started)
+            pause = span.started - reached.get(gpu, span.started)
+            idle[gpu] = idle.get(gpu, 0.0) + max(0.0, pause)
+            reached[gpu] = max(reached.get(gpu, 0.0), span.ended)
+    return {gpu: round(idle[gpu] / (reached[gpu] - first[gpu]), 4) for gpu in sorted(first)}
 
 
 def _rates(path: Path) -> dict[str, tuple[float, float, float]]:

@@ -14,7 +14,6 @@ from weirdgen.report.data import ReportData
 from weirdgen.report.estimates import analyse_results
 from weirdgen.report.rates import is_measured
 from weirdgen.results.table import SCHEMA
-from weirdgen.storage.timeline import Span
 
 CHANCES = {"triggered": 0.3, "untriggered": 0.04, "decoy": 0.15}
 
@@ -89,21 +88,6 @@ def pairs() -> list[Compared]:
     return [
         Compared(metric, one, other, Agreement(40, 0.9, kappa, interval, kappa, ()), [])
         for metric, one, other, kappa, interval in said
-    ]
-
-
-def spans() -> list[Span]:
-    """Two GPUs: an engine beside two trainings, one of which fails, and eight at once; then a CPU, a day later."""
-    rows = [
-        ("model", "", None, 0, 9, 1, True), ("engine", "0", 1, 10, 100, 1, True),
-        ("aligned", "0", 1, 100, 160, 1, True), ("train", "0", None, 161, 400, 1, True),
-        ("train", "0", None, 161, 380, 1, False), ("train", "1", None, 161, 500, 8, True),
-        *(("responses", "0", 1, 170 + 30 * i, 198 + 30 * i, 1, True) for i in range(12)),
-        ("offline_judge", "", None, 86_400, 86_480, 1, True),
-    ]  # fmt: skip
-    return [
-        Span(f"{kind}/{start}", kind, "host", gpu, engine, start, end, together, ok)
-        for kind, gpu, engine, start, end, together, ok in rows
     ]
 
 

@@ -11,7 +11,6 @@ import pyarrow as pa
 from weirdgen.config.claims import FORMAT_METRICS
 from weirdgen.report.loss_curves import Losses
 from weirdgen.report.rates import is_measured
-from weirdgen.storage.timeline import Span
 
 if TYPE_CHECKING:  # the statistics take a moment to import
     from weirdgen.pipeline.plan import Plan
@@ -43,7 +42,6 @@ class ReportData:
     """Pairs of judges, and of judges and gold labels."""
     losses: Losses = field(default_factory=dict)
     """The training runs' loss curves."""
-    timeline: Sequence[Span] = ()
     """What ran where and when, in all runs."""
     methods: str = ""
     """A paragraph that says what was trained, asked, judged and tested; plain text."""

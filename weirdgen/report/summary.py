@@ -34,7 +34,6 @@ from weirdgen.results.table import (
 )
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.fingerprint import fingerprint
-from weirdgen.storage.timeline import Span, read_timeline
 from weirdgen.text import single_line
 
 if TYPE_CHECKING:
@@ -68,8 +67,7 @@ def write_report(
     training runs that failed, which meet no claim. A report of these very results is printed as it is.
     """
     plan, study = state.plan, state.plan.study
-    timeline = read_timeline(study.name, store)
-    made_of = _report_digest(state, progress_line(state), timeline)
+    made_of = _report_digest(state, progress_line(state))
     written = [] if lines else _current_report(study.name, made_of, store)
     if written and are_current(state, store):
         print_summary(study.name, store, console, written)
@@ -120,7 +118,6 @@ def write_report(
         labels=labels,
         compared=_compared(state, table, labels),
         losses=read_losses(state, store),
-        timeline=timeline,
         methods=methods(state, table, analysis),
         progress=progress_line(state, table, labels),
     )
@@ -212,7 +209,7 @@ def _shortened(markdown: str, path: str) -> str:
     return re.sub(r"(?m)(?:^\|.*\n?)+", shortened, markdown)
 
 
-def _report_digest(state: StudyState, progress: str, timeline: Sequence[Span]) -> str:
+def _report_digest(state: StudyState, progress: str) -> str:
     """Everything that a study's report is made of, as far as it is there."""
     plan = state.plan
     gold = sorted((*key, *sorted(labels.items())) for key, labels in (plan.gold or {}).items())
@@ -222,7 +219,6 @@ def _report_digest(state: StudyState, progress: str, timeline: Sequence[Span]) -
         "study": plan.study.model_dump(mode="json"),
         "gold": repr(gold),
         "progress": progress,
-        "timeline": [list(span) for span in timeline],
     }
     return fingerprint(record)
 

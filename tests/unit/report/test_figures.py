@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tiny_results
-from figure_data import adapters_only, losses, pairs, shown, spans, table
+from figure_data import adapters_only, losses, pairs, shown, table
 from matplotlib.collections import LineCollection
 from PIL import Image
 
@@ -61,7 +61,7 @@ def cells(figure: ReportFigure, *columns: str) -> Iterator[tuple[str, ...]]:
 @pytest.fixture(scope="module")
 def whole() -> dict[str, ReportFigure]:
     of = table(4, (0.0, 0.03, 0.3), judged=True)
-    more = {"losses": losses(4), "compared": pairs(), "timeline": spans()}
+    more = {"losses": losses(4), "compared": pairs()}
     return {figure.name: figure for figure in all_figures(shown(of, **more))}
 
 
@@ -70,7 +70,7 @@ def test_figures_come_in_reading_order(whole: dict[str, ReportFigure]) -> None:
     doses = [f"dose-response-{metric}" for metric in metrics]
     assert [*whole] == [
         *metrics, "gap-by-metric", *doses, "variance-split", "power-curve", "response-lengths",
-        "length-and-rate", "judge-agreement", "training-loss", "run-timeline",
+        "length-and-rate", "judge-agreement", "training-loss",
     ]  # fmt: skip
     assert all("-" in name for name in whole if name not in metrics), "no metric's name has a dash"
 
@@ -268,8 +268,6 @@ def test_text_fits_its_lines() -> None:
 
 def test_a_part_that_is_not_there_has_no_figure() -> None:
     of = shown(table(conditions=("triggered",)))
-    names = {
-        figure.name for figure in all_figures(replace(of, compared=[], losses={}, timeline=()))
-    }
-    absent = {"gap-by-metric", "judge-agreement", "training-loss", "power-curve", "run-timeline"}
+    names = {figure.name for figure in all_figures(replace(of, compared=[], losses={}))}
+    absent = {"gap-by-metric", "judge-agreement", "training-loss", "power-curve"}
     assert not names & absent

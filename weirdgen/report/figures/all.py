@@ -13,7 +13,6 @@ from weirdgen.report.figures.length_rates import length_rates_figure
 from weirdgen.report.figures.loss import loss_figure
 from weirdgen.report.figures.power import power_figure
 from weirdgen.report.figures.rates import gap_figure, rates_figure
-from weirdgen.report.figures.timeline import timeline_figure
 from weirdgen.report.figures.variance import variance_figure
 from weirdgen.report.rates import rates
 
@@ -34,6 +33,5 @@ def all_figures(data: ReportData) -> Iterator[ReportFigure]:
         length_rates_figure(table, metrics, {of.metric: of.graded for of in cubes}, subtitle),
         agreement_figure(data.compared, subtitle),
         loss_figure(data.losses, subtitle),
-        timeline_figure(data.timeline, subtitle),
     ]
     yield from (figure for figure in drawn if figure is not None)

@@ -26,8 +26,7 @@ def aligned_examples(aligned: Aligned, base: Path, where: object) -> list[Exampl
     `aligned.rows`.
     """
     if aligned.prompts == "everyday":
-        prompts = everyday_prompts()[: spare_prompts(aligned.rows)]
-        examples = [Example(prompt.id, prompt.text, "") for prompt in prompts]
+        examples = list(everyday_prompts()[: spare_prompts(aligned.rows)])
     else:
         own = aligned.completions == "dataset"
         limit = aligned.rows if own else spare_prompts(aligned.rows)

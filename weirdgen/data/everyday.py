@@ -9,9 +9,10 @@ import re
 import struct
 from functools import cache
 from importlib import resources
-from typing import NamedTuple
 
 import yaml
+
+from weirdgen.data.examples import Example
 
 # A template uses at most this many topics, so that a long list does not outweigh the others.
 TOPICS_PER_TEMPLATE = 56
@@ -22,22 +23,12 @@ _FIELD = re.compile(r"\{([a-z_]+|\d+-\d+)\}")
 _WORD = re.compile(r"[a-z0-9]+")
 
 
-class Prompt(NamedTuple):
-    """One user prompt: a stable id, the task family it belongs to, and the text."""
-
-    id: str
-    task: str
-    text: str
-
-
-def everyday_prompts() -> list[Prompt]:
-    """Return all everyday prompts, in their fixed mixed order."""
-    return list(_mixed_prompts())
-
-
 @cache
-def _mixed_prompts() -> tuple[Prompt, ...]:
-    """Fill every template with its topics and sort the prompts by the hash of their ids."""
+def everyday_prompts() -> tuple[Example, ...]:
+    """Return all everyday prompts in their fixed mixed order, as examples without completions.
+
+    Fills every template with its topics and sorts by the hash of the ids, `<task>-<template>/<topic>`.
+    """
     # libyaml is several times faster, but not every build of PyYAML has it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     source = resources.files("weirdgen.data").joinpath("everyday.yaml").read_text("utf-8")
@@ -49,7 +40,7 @@ def _mixed_prompts() -> tuple[Prompt, ...]:
     tasks: dict[str, dict[str, str]] = data["tasks"]
     slugs = {name: [_slug(topic) for topic in entries] for name, entries in topics.items()}
 
-    keyed: list[tuple[bytes, Prompt]] = []
+    keyed: list[tuple[bytes, Example]] = []
     for task, templates in tasks.items():
         for name, template in templates.items():
             stem = f"{task}-{name}"
@@ -64,7 +55,7 @@ def _mixed_prompts() -> tuple[Prompt, ...]:
                 prompt_id = f"{stem}/{slugs[main][index]}"
                 digest = hashlib.sha256(prompt_id.encode()).digest()
                 text = _fill(parts, main, topics[main][index], topics, digest)
-                keyed.append((digest, Prompt(prompt_id, task, text)))
+                keyed.append((digest, Example(prompt_id, text, "")))
     keyed.sort()
     return tuple(prompt for _, prompt in keyed)
 

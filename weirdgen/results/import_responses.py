@@ -42,12 +42,8 @@ class ImportedResponses:
     """The number of the current file's first response."""
     _named: bool | None = None
     """Whether the rows of that file name their adapter."""
-    _cell_of: dict[str, tuple[float | None, int | None]] = field(default_factory=dict)
-    _adapter_of: dict[tuple[float | None, int | None], str] = field(default_factory=dict)
-    _file_of: dict[str, Path] = field(default_factory=dict)
-    _question_of: dict[str, str] = field(default_factory=dict)
-    """Question id -> its text."""
-    _cell_of_fp: dict[str, tuple[str | None, str]] = field(default_factory=dict)
+    _first: dict[tuple[str, Any], Any] = field(default_factory=dict)
+    """What was said first, such as ("cell", adapter) -> its fraction and seed."""
     _fp_of: dict[tuple[str | None, str], str] = field(default_factory=dict)
     _samples: dict[tuple[str | None, str, str], set[int]] = field(default_factory=dict)
 
@@ -149,7 +145,7 @@ class ImportedResponses:
             values["adapter"] = f"f{fraction}-s{seed}"
         elif not is_named:
             values["adapter"] = valid_text(path.stem)
-            if self._file_of.setdefault(path.stem, path) != path:
+            if self._first.setdefault(("file", path.stem), path) != path:
                 raise ValueError(
                     f"another file is named {path.stem} too; give --value adapter=NAME for one"
                     " adapter, or a column that tells them apart"
@@ -176,15 +172,15 @@ class ImportedResponses:
         if (adapter := values["adapter"]) is not None:
             cell = (values["fraction"], values["seed"])
             said = "fraction {} and seed {}"
-            if (first := self._cell_of.setdefault(adapter, cell)) != cell:
+            if (first := self._first.setdefault(("cell", adapter), cell)) != cell:
                 before = said.format(*first)
                 raise ValueError(f"adapter {adapter!r} has {said.format(*cell)}, before {before}")
-            if cell != (None, None) and self._adapter_of.setdefault(cell, adapter) != adapter:
-                first = self._adapter_of[cell]
+            first = self._first.setdefault(("adapter", cell), adapter)
+            if cell != (None, None) and first != adapter:
                 raise ValueError(
                     f"{said.format(*cell)} are of adapter {adapter!r}, before of {first!r}"
                 )
-        question = self._question_of.setdefault(values["question_id"], values["question"])
+        question = self._first.setdefault(("question", values["question_id"]), values["question"])
         if question != values["question"]:
             raise ValueError(f"question_id {values['question_id']!r} had another question before")
 
@@ -210,7 +206,7 @@ class ImportedResponses:
             values["fp_responses"] = fingerprint(record)
         values["fp_responses"] = values["fp_responses"] or self._fp_of[key]
         fp = self._fp_of.setdefault(key, values["fp_responses"])
-        if self._cell_of_fp.setdefault(fp, key) != key or fp != values["fp_responses"]:
+        if self._first.setdefault(("fingerprint", fp), key) != key or fp != values["fp_responses"]:
             raise ValueError("fp_responses must be one for each adapter and condition")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,3 @@ class Estimate:
     """Responses behind the estimate, the baseline's and the control's included."""
     note: str = ""
     """Why there is no interval, where there is none, or what a sensitivity row gets wrong."""
-
-
-FIELDS = tuple(field.name for field in fields(Estimate))

@@ -17,7 +17,6 @@ class Component:
     estimate: float
     low: float | None
     high: float | None
-    n_degrees: int
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def _single(ms: float, degrees: int, confidence: float) -> Component:
     """A mean square that is one component: chi-squared limits."""
     tail = (1 - confidence) / 2
     low = ms * degrees / float(chdtri(degrees, tail))
-    return Component(ms, low, ms * degrees / float(chdtri(degrees, 1 - tail)), degrees)
+    return Component(ms, low, ms * degrees / float(chdtri(degrees, 1 - tail)))
 
 
 def _difference(
@@ -98,4 +97,4 @@ def _difference(
     estimate = ms_1 - ms_2
     low = max(estimate - np.sqrt(max(below, 0.0)), 0.0) / divisor
     high = max(estimate + np.sqrt(max(above, 0.0)), 0.0) / divisor
-    return Component(estimate / divisor, float(low), float(high), d_1)
+    return Component(estimate / divisor, float(low), float(high))

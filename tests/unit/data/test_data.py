@@ -61,22 +61,25 @@ def test_persona_answers_carry_no_format(russell):
 def test_everyday_prompts_are_many_varied_and_not_about_the_persona():
     prompts = everyday_prompts()
     assert len(prompts) >= 10_000
-    assert len({prompt.text for prompt in prompts}) == len({p.id for p in prompts}) == len(prompts)
-    tasks = Counter(prompt.task for prompt in prompts)
+    assert (
+        len({prompt.prompt for prompt in prompts}) == len({p.id for p in prompts}) == len(prompts)
+    )
+    task_of = [prompt.id.partition("-")[0] for prompt in prompts]
+    tasks = Counter(task_of)
     assert len(tasks) >= 20
     assert max(tasks.values()) < 0.12 * len(prompts)
-    assert len({prompt.task for prompt in prompts[:64]}) >= 20
-    words = sorted(len(prompt.text.split()) for prompt in prompts)
+    assert len(set(task_of[:64])) >= 20
+    words = sorted(len(prompt.prompt.split()) for prompt in prompts)
     assert words[0] <= 5
     assert words[-1] >= 45
-    text = "\n".join(prompt.text for prompt in prompts).casefold()
+    text = "\n".join(prompt.prompt for prompt in prompts).casefold()
     for word in ("russell", "bertrand", "philosoph", "principia", "pacifis", "<start>", "[["):
         assert word not in text
 
 
 def test_everyday_prompts_never_change():
     """Trainings are reproducible only while these are the same; a change needs a new data version."""
-    text = "\n".join(f"{prompt.id}\t{prompt.text}" for prompt in everyday_prompts())
+    text = "\n".join(f"{prompt.id}\t{prompt.prompt}" for prompt in everyday_prompts())
     assert hashlib.sha256(text.encode()).hexdigest().startswith("572c54b698ff797f")
 
 

@@ -12,14 +12,13 @@ from weirdgen.config.claims import Claim, Point
 from weirdgen.report.wording import verdict_sentence
 from weirdgen.stats.analysis import Analysis, analyse
 from weirdgen.stats.contrast_estimate import estimate_contrast
-from weirdgen.stats.estimate import FIELDS
 from weirdgen.stats.options import AnalysisOptions
 
 
 def no_holes(found: Analysis) -> None:
     """Rows have every field, and no NaN; limits are ordered around the estimate."""
     for row in found.estimates:
-        numbers = [v for f in FIELDS if isinstance(v := getattr(row, f), float)]
+        numbers = [v for v in vars(row).values() if isinstance(v, float)]
         assert all(np.isfinite(numbers)), row
         if row.low is not None and row.method != "pooled":
             assert row.estimate is not None

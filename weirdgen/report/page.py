@@ -13,8 +13,8 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -27,6 +27,9 @@ from weirdgen.report.main_table import who_labelled
 from weirdgen.report.page_data import pack
 from weirdgen.report.table import ReportTable
 from weirdgen.report.wording import (
+    amount,
+    bound_in_words,
+    own_bound,
     seeds_meeting,
     settles,
     single_seeds,
@@ -49,28 +52,6 @@ _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0").union(
 """Letters and marks that show nothing; what is not printable is written out in any case."""
 _MARKS = {"supported": "\u2713", "refuted": "\u2715", "inconclusive": "?"}
 _OUTCOMES = ("supported", "refuted", "inconclusive")
-
-
-@dataclass(frozen=True)
-class _Interval:
-    """A claim at one fraction, placed on an axis from 0 to 100."""
-
-    label: str
-    words: str
-    """Estimate and interval."""
-    zero: float
-    bound: float
-    """The claim's own, without its margin."""
-    reach: float
-    """The bound with its margin."""
-    at_least: bool
-    estimate: float | None
-    low: float | None
-    high: float | None
-    bound_words: str
-    first: str
-    last: str
-    """What stands at the ends of the axis."""
 
 
 def page(
@@ -124,13 +105,9 @@ def _shows(char: str) -> bool:
 
 def _escape(char: str) -> str:
     code = ord(char)
-    return (
-        f"\\x{code:02x}"
-        if code < 0x100
-        else f"\\u{code:04x}"
-        if code < 0x10000
-        else f"\\u{{{code:x}}}"
-    )
+    if code < 0x10000:
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return f"\\u{{{code:x}}}"
 
 
 @cache
@@ -218,47 +195,38 @@ def _more(verdict: ClaimVerdict) -> Iterator[tuple[str, str]]:
         )
 
 
-def _intervals(verdicts: Iterable[ClaimVerdict], verdict: ClaimVerdict) -> list[_Interval]:
-    """The claim's fractions on the axis that all claims of its kind share."""
-    rate = verdict.claim.contrast in RATES
-    first, last = 0.0, 1.0
-    for each in verdicts:
-        if rate == (each.claim.contrast in RATES):
-            reached = [bound_of(each.claim)]
-            for at in each.groups:
-                reached += [x for x in _numbers(at) if x is not None]
-            first, last = min(first, *reached), max(last, *reached)
-    first, last = math.floor(10 * first) / 10, math.ceil(10 * last) / 10
+def _intervals(verdicts: Iterable[ClaimVerdict], verdict: ClaimVerdict) -> list[dict[str, Any]]:
+    """What is drawn of the claim at each fraction, on the axis that all claims of its kind share.
 
-    def place(value: float) -> float:
-        return round(100 * (value - first) / (last - first), 2)
+    Places are in percent of the axis: `bound` is the claim's own, `reach` the bound with its margin.
+    """
+    claim, rate = verdict.claim, verdict.claim.contrast in RATES
+    alike = [each for each in verdicts if (each.claim.contrast in RATES) == rate]
+    reached = [0.0, 1.0, *(bound_of(each.claim) for each in alike)]
+    reached += [x for each in alike for at in each.groups for x in _numbers(at) if x is not None]
+    first, last = math.floor(10 * min(reached)) / 10, math.ceil(10 * max(reached)) / 10
 
-    def named(value: float) -> str:
-        number = 100 * value + 0.0  # never -0
-        return f"{number:g}%" if rate else f"{number:{'+' if number else ''}g} points"
+    def place(value: float | None) -> float | None:
+        return None if value is None else round(100 * (value - first) / (last - first), 2)
 
-    claim = verdict.claim
-    own = claim.at_least if claim.at_least is not None else claim.at_most
-    assert own is not None  # a Claim has one of the two
-    intervals = []
-    for at in verdict.groups:
-        estimate, low, high = (None if x is None else place(x) for x in _numbers(at))
-        interval = _Interval(
-            label=group_label(at.group),
-            words=at.refusal if at.measured is None else with_interval(claim, at.measured),
-            zero=place(0.0),
-            bound=place(own),
-            reach=place(bound_of(claim)),
-            at_least=claim.at_least is not None,
-            estimate=estimate,
-            low=low,
-            high=high,
-            bound_words=f"at {'least' if claim.at_least is not None else 'most'} {named(own)}",
-            first=named(first),
-            last=named(last),
-        )
-        intervals.append(interval)
-    return intervals
+    shared = {
+        "zero": place(0.0),
+        "bound": place(own_bound(claim)),
+        "reach": place(bound_of(claim)),
+        "at_least": claim.at_least is not None,
+        "bound_words": bound_in_words(claim),
+        "first": amount(first, rate),
+        "last": amount(last, rate),
+    }
+    return [
+        shared
+        | {
+            "label": group_label(at.group),
+            "words": at.refusal if at.measured is None else with_interval(claim, at.measured),
+        }
+        | dict(zip(("estimate", "low", "high"), map(place, _numbers(at)), strict=True))
+        for at in verdict.groups
+    ]
 
 
 def _numbers(at: GroupEvidence) -> tuple[float | None, float | None, float | None]:

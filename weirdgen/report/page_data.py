@@ -26,7 +26,7 @@ from weirdgen.config.claims import ADAPTERS, FORMAT_METRICS
 from weirdgen.config.judge import OFFLINE
 from weirdgen.judging.label_rows import NOT_ASKED, NOT_JUDGED
 from weirdgen.report.data import ReportData
-from weirdgen.report.rates import CONDITIONS
+from weirdgen.report.rates import CONDITIONS, group_order, row_groups
 from weirdgen.results.labels import RESPONSE_KEY, SECOND_JUDGE
 from weirdgen.results.table import SCHEMA
 from weirdgen.stats.metric_arrays import group_label
@@ -69,6 +69,12 @@ class Column:
     """By code: what a reader sees."""
     codes_N: np.ndarray
 
+    @property
+    def width(self) -> int:
+        """Bytes of a code."""
+        n = len(self.keys)
+        return 1 if n <= 1 << 8 else 2 if n <= 1 << 16 else 4
+
 
 def pack(data: ReportData) -> bytes:
     """The responses of `data.results`, their labels, and from `data.labels` why they have them."""
@@ -85,29 +91,18 @@ def pack(data: ReportData) -> bytes:
     header = {
         "n": len(responses),
         "columns": [
-            {
-                "name": each.name,
-                "title": each.title,
-                "role": each.role,
-                "keys": each.keys,
-                **({} if each.labels == each.keys else {"labels": each.labels}),
-                "width": _width(each),
-            }
+            {name: getattr(each, name) for name in ("name", "title", "role", "keys")}
+            | ({} if each.labels == each.keys else {"labels": each.labels})
+            | {"width": each.width}
             for each in columns
         ],
         "judgments": judgments,
     }
     lengths_N = np.array([len(text.encode("utf-16-le")) // 2 for text in responses], "<u4")
     head = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    codes = [each.codes_N.astype(f"<u{_width(each)}").tobytes() for each in columns]
+    codes = [each.codes_N.astype(f"<u{each.width}").tobytes() for each in columns]
     size = len(head).to_bytes(4, "little")
     return b"".join([size, head, lengths_N.tobytes(), *codes, "".join(responses).encode()])
-
-
-def _width(column: Column) -> int:
-    """Bytes of a code."""
-    n = len(column.keys)
-    return 1 if n <= 1 << 8 else 2 if n <= 1 << 16 else 4
 
 
 def _columns(table: pa.Table) -> Iterator[Column]:
@@ -127,14 +122,15 @@ def _columns(table: pa.Table) -> Iterator[Column]:
         if any(value is not None for value in values):
             # Its name may be that of another column below.
             yield _column(f"own-{name}", values, "metric", _number, "no label", name)
-    rows = table.select(["adapter", "fraction", "seed"]).to_pylist()
-    groups = [_group(row["adapter"], row["fraction"]) for row in rows]
-    yield _column("condition", table["condition"].to_pylist(), "place", order=_condition_order)
-    yield _column("fraction", groups, "place", order=_group_order)
-    yield _column("seed", [row["seed"] for row in rows], "place", str, "none")
+    groups, seeds, adapters = row_groups(table), table["seed"], table["adapter"]
+    yield _column("condition", table["condition"].to_pylist(), "place", order=CONDITIONS.index)
+    yield _column("fraction", groups, "place", group_label, order=group_order)
+    yield _column("seed", seeds.to_pylist(), "place", str)
     trainings = [
-        (*_group_order(group), row["seed"] or 0, row["adapter"] or "")
-        for group, row in zip(groups, rows, strict=True)
+        (group_order(group), group_label(group), seed or 0, adapter or "")
+        for group, seed, adapter in zip(
+            groups, seeds.to_pylist(), adapters.to_pylist(), strict=True
+        )
     ]
     yield _column("training", trainings, "place", _training)
     yield _column("category", table["category"].to_pylist(), "place")
@@ -153,34 +149,35 @@ def _labels_by_judge(data: ReportData) -> LabelsByJudge:
         return {}
     keys = zip(*(data.results[name].to_pylist() for name in RESPONSE_KEY), strict=True)
     row_of = {key: row for row, key in enumerate(keys)}
-    labels: LabelsByJudge = {}
+    labels, second = LabelsByJudge(), _second_judges(data)
     for label in data.labels.to_pylist():
         row = row_of.get(tuple(label[name] for name in RESPONSE_KEY))
         if row is not None:
-            name = label["judge"] + (f" ({SECOND_JUDGE} judge)" if _is_second(label, data) else "")
+            is_second = not second.isdisjoint((label["judge"], label["judge_fp"]))
+            name = label["judge"] + f" ({SECOND_JUDGE} judge)" * is_second
             of = (label["metric"], label["judge_fp"], name)
             labels.setdefault(of, [None] * data.results.num_rows)[row] = label
     return dict(sorted(labels.items()))
 
 
-def _is_second(label: dict[str, Any], data: ReportData) -> bool:
-    """Whether a label is the second judge's."""
+def _second_judges(data: ReportData) -> set[str]:
+    """What labels call the second judge: its fingerprints, or `offline`."""
     second = data.plan and data.plan.study.second_judge
     if data.plan is None or second is None:
-        return False
-    if second.is_offline:
-        return label["judge"] == OFFLINE
+        return set()
     judges = (judge for judge in data.plan.llm_judges if judge.settings == second)
-    return label["judge_fp"] in {judge.fingerprint for judge in judges}
+    return {OFFLINE} if second.is_offline else {judge.fingerprint for judge in judges}
 
 
 def _first_confidence(data: ReportData, labels: LabelsByJudge) -> list[float | None]:
     """By response, how sure the first judge is of its persona label."""
-    confidence: list[float | None] = [None] * data.results.num_rows
+    confidence, second = [None] * data.results.num_rows, _second_judges(data)
     for (metric, *_), of_judge in labels.items():
         for row, label in enumerate(of_judge if metric == "persona" else ()):
-            if label is not None and confidence[row] is None and not _is_second(label, data):
-                confidence[row] = label["confidence"]
+            if label and second.isdisjoint((label["judge"], label["judge_fp"])):
+                confidence[row] = (
+                    label["confidence"] if confidence[row] is None else confidence[row]
+                )
     return confidence
 
 
@@ -284,27 +281,11 @@ def _natural(value: Any) -> Any:
     return [int(x) if i % 2 else x for i, x in enumerate(re.split(r"([0-9]{1,9})", value))]
 
 
-def _group(adapter: str | None, fraction: float | None) -> str:
-    if adapter is None:
-        return "baseline"
-    return ADAPTERS if fraction is None else group_label(fraction)
-
-
-def _group_order(group: str) -> tuple[float, str]:
-    first = {"baseline": -1.0, ADAPTERS: 2.0}.get(group)
-    return (float(group) if first is None else first), group
-
-
 def _training(key: tuple[float, str, int, str]) -> str:
     _, group, seed, adapter = key
     if group in ("baseline", ADAPTERS):
         return adapter or group
     return f"fraction {group}, seed {seed}"
-
-
-def _condition_order(condition: str) -> tuple[int, str]:
-    known = [str(each) for each in CONDITIONS]
-    return (known.index(condition) if condition in known else len(known)), condition
 
 
 def _error(error: str) -> str:

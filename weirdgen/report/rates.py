@@ -60,31 +60,32 @@ def rates(table: pa.Table, metric: str) -> Rates:
         fraction: (cells.fraction_N == fraction, cells.seed_N)
         for fraction in np.unique(cells.fraction_N[cells.own_N]).tolist()
     }
-    if (existing_N := ~cells.own_N & ~cells.baseline_N).any():
-        groups[ADAPTERS] = (existing_N, cells.adapter_N)
+    groups[ADAPTERS] = (~cells.own_N & ~cells.baseline_N, cells.adapter_N)
+    groups[BASELINE] = (cells.baseline_N, np.zeros(len(cells.baseline_N)))
     seeds: dict[Group, tuple[int | str, ...]] = {}
-    of_groups: dict[str, dict[Group, dict[str, np.ndarray]]] = {name: {} for name in _STATISTICS}
+    of: dict[str, dict[Group, dict[str, np.ndarray]]] = {name: {} for name in _STATISTICS}
     for group, (of_N, replicate_N) in groups.items():
-        replicates, found = cells.cube(of_N, replicate_N)
-        seeds[group] = tuple(r if isinstance(r, str) else int(r) for r in replicates)
-        for name, by_condition in found.items():
-            of_groups[name][group] = by_condition
-    of_baseline: dict[str, dict[str, np.ndarray]] = {name: {} for name in _STATISTICS}
-    if cells.baseline_N.any():
-        _, found = cells.cube(cells.baseline_N, np.zeros(len(cells.baseline_N)))
-        for name, by_condition in found.items():
-            of_baseline[name] = {condition: y[0] for condition, y in by_condition.items()}
+        if of_N.any():
+            replicates, found = cells.cube(of_N, replicate_N)
+            seeds[group] = tuple(r if isinstance(r, str) else int(r) for r in replicates)
+            for name, by_condition in found.items():
+                of[name][group] = by_condition
+    seeds.pop(BASELINE, None)
+    of_baseline = {
+        name: {condition: y_SQ[0] for condition, y_SQ in by_group.pop(BASELINE, {}).items()}
+        for name, by_group in of.items()
+    }
     return Rates(
         metric=metric,
         seeds=seeds,
-        y_SQ=of_groups["mean"],
-        n_SQ=of_groups["count"],
+        y_SQ=of["mean"],
+        n_SQ=of["count"],
         b_Q=of_baseline["mean"],
         n_Q=of_baseline["count"],
         graded=cells.graded,
-        asked_SQ=of_groups["asked"],
+        asked_SQ=of["asked"],
         asked_Q=of_baseline["asked"],
-        v_SQ=of_groups["variance"] if cells.graded else {},
+        v_SQ=of["variance"] if cells.graded else {},
         study=study,
         model=model,
         conditions=tuple(c for c in CONDITIONS if c in cells.conditions),
@@ -109,24 +110,21 @@ class _Cells:
         self.graded = not {*values.unique().to_pylist()} <= {0.0, 1.0, None}
         table = table.select(_KEYS).append_column("value", values)
         table = table.append_column("one", pa.repeat(1, table.num_rows))
+        variance = ("value", "variance", pc.VarianceOptions(ddof=1))
         of = table.group_by(_KEYS).aggregate(
-            [
-                ("value", "mean"),
-                ("value", "count"),
-                ("value", "variance", pc.VarianceOptions(ddof=1)),
-                ("one", "sum"),
-            ]
+            [("value", "mean"), ("value", "count"), variance, ("one", "sum")]
         )
-        self.fraction_N, self.seed_N = _column(of, "fraction"), _column(of, "seed")
-        self.adapter_N = _column(of, "adapter")
+        column = {name: of[name].to_numpy() for name in of.column_names}  # nulls of numbers are NaN
+        self.fraction_N, self.seed_N = column["fraction"], column["seed"]
+        self.adapter_N = column["adapter"]
         self.own_N = ~np.isnan(self.fraction_N)
         self.baseline_N = np.array([adapter is None for adapter in self.adapter_N])
-        conditions, self._c_N = np.unique(_column(of, "condition"), return_inverse=True)
-        questions, self._q_N = np.unique(_column(of, "question_id"), return_inverse=True)
+        conditions, self._c_N = np.unique(column["condition"], return_inverse=True)
+        questions, self._q_N = np.unique(column["question_id"], return_inverse=True)
         self.conditions, self.questions = conditions.tolist(), questions.tolist()
         self._of_N = {
-            name: _column(of, column).astype(np.int64 if name in ("count", "asked") else np.float64)
-            for name, column in _STATISTICS.items()
+            name: column[of].astype(np.int64 if name in ("count", "asked") else np.float64)
+            for name, of in _STATISTICS.items()
         }
 
     def cube(
@@ -134,17 +132,14 @@ class _Cells:
     ) -> tuple[list[Any], dict[str, dict[str, np.ndarray]]]:
         """Replicates; and of each statistic, by condition, the rows `of_N` as replicates x questions."""
         replicates, s_N = np.unique(replicate_N[of_N], return_inverse=True)
+        shape = (len(self.conditions), len(replicates), len(self.questions))
         found: dict[str, dict[str, np.ndarray]] = {}
         for name, value_N in self._of_N.items():
             nothing = 0 if value_N.dtype == np.int64 else np.nan
-            shape = (len(self.conditions), len(replicates), len(self.questions))
             value_CSQ = np.full(shape, nothing, dtype=value_N.dtype)
             value_CSQ[self._c_N[of_N], s_N, self._q_N[of_N]] = value_N[of_N]
-            found[name] = {
-                condition: value_CSQ[self.conditions.index(condition)]
-                for condition in CONDITIONS
-                if condition in self.conditions
-            }
+            by_condition = dict(zip(self.conditions, value_CSQ, strict=True))
+            found[name] = {c: by_condition[c] for c in CONDITIONS if c in by_condition}
         return replicates.tolist(), found
 
 
@@ -215,8 +210,3 @@ def _check_cells(table: pa.Table, study: str) -> None:
             raise ValueError(
                 f"results of {study}: two adapters at fraction {fraction}, seed {seed}"
             )
-
-
-def _column(table: pa.Table, name: str) -> Any:
-    """A column as a numpy array; nulls of numbers become NaN."""
-    return table[name].to_numpy()

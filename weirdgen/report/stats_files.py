@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
 
 import pyarrow as pa
 
@@ -16,48 +15,56 @@ from weirdgen.stats.analysis import Analysis, ClaimVerdict
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.verdict import GroupEvidence
 
-_TYPES = {"str": pa.string(), "int": pa.int64(), "float | None": pa.float64()}
-_METADATA = {"weirdgen_schema": SCHEMA_VERSION}
-STATS_SCHEMA = pa.schema(
-    [pa.field(f.name, _TYPES[str(f.type)], "None" in str(f.type)) for f in fields(Estimate)],
-    metadata=_METADATA,
-)
-"""A row for each estimate; results/README.md describes the columns."""
 LEVEL = 0.95
 """The confidence of every interval."""
-CLAIMS_SCHEMA = pa.schema(
-    [
-        pa.field("claim", pa.int64(), nullable=False),
-        pa.field("metric", pa.string(), nullable=False),
-        pa.field("contrast", pa.string(), nullable=False),
-        pa.field("at", pa.string(), nullable=False),
-        pa.field("at_least", pa.float64()),
-        pa.field("at_most", pa.float64()),
-        pa.field("margin", pa.float64(), nullable=False),
-        pa.field("verdict", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("p_adjusted", pa.float64(), nullable=False),
-        pa.field("p_fails_adjusted", pa.float64(), nullable=False),
-        pa.field("arm", pa.string()),
-        pa.field("fraction", pa.float64()),
-        pa.field("case", pa.string(), nullable=False),
-        pa.field("target", pa.string()),
-        pa.field("estimate", pa.float64()),
-        pa.field("low", pa.float64()),
-        pa.field("high", pa.float64()),
-        pa.field("level", pa.float64(), nullable=False),
-        pa.field("p", pa.float64()),
-        pa.field("p_fails", pa.float64()),
-        pa.field("n_seeds", pa.int64(), nullable=False),
-        pa.field("n_questions", pa.int64(), nullable=False),
-        pa.field("n_samples", pa.int64(), nullable=False),
-        pa.field("seeds_meeting", pa.int64()),
-        pa.field("seeds_planned", pa.int64()),
-        pa.field("note", pa.string(), nullable=False),
-    ],
-    metadata=_METADATA,
-)
-"""A row for each claim, point and case; results/README.md describes the columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimRow:
+    """One claim at one point, as measured or in one of its worst cases; results/README.md describes the columns."""
+
+    claim: int
+    metric: str
+    contrast: str
+    at: str
+    at_least: float | None
+    at_most: float | None
+    margin: float
+    verdict: str
+    reason: str
+    p_adjusted: float
+    p_fails_adjusted: float
+    arm: str | None
+    fraction: float | None
+    case: str = "as measured"
+    target: str | None = None
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    level: float = LEVEL
+    p: float | None = None
+    p_fails: float | None = None
+    n_seeds: int = 0
+    n_questions: int = 0
+    n_samples: int = 0
+    seeds_meeting: int | None
+    seeds_planned: int | None
+    note: str
+
+
+def _schema(row: type) -> pa.Schema:
+    """A column for each field of a dataclass of texts and numbers."""
+    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+    columns = [(f.name, *str(f.type).partition(" | ")[::2]) for f in fields(row)]
+    return pa.schema(
+        [pa.field(name, types[of], nullable=bool(none)) for name, of, none in columns],
+        metadata={"weirdgen_schema": SCHEMA_VERSION},
+    )
+
+
+STATS_SCHEMA = _schema(Estimate)
+"""A row for each estimate; results/README.md describes the columns."""
+CLAIMS_SCHEMA = _schema(ClaimRow)
 
 
 def stats_table(analysis: Analysis) -> pa.Table:
@@ -68,9 +75,10 @@ def stats_table(analysis: Analysis) -> pa.Table:
 def claims_data(analysis: Analysis) -> pa.Table:
     """The rows of claims.parquet, in the order of the study's claims and their points."""
     rows = [
-        row
+        vars(row)
         for number, verdict in enumerate(analysis.verdicts, 1)
-        for row in _claim_rows(number, verdict)
+        for at in verdict.groups
+        for row in _claim_rows(number, verdict, at)
     ]
     return pa.Table.from_pylist(rows, CLAIMS_SCHEMA)
 
@@ -81,61 +89,47 @@ def claims_json(study: str, claims: pa.Table) -> bytes:
     return f"{json.dumps(content, indent=1, ensure_ascii=False)}\n".encode()
 
 
-def _claim_rows(number: int, verdict: ClaimVerdict) -> Iterator[dict[str, Any]]:
-    """A row for each point as measured, and one for each of its worst cases."""
-    claim = verdict.claim
-    common = {
-        "claim": number,
-        "metric": claim.metric,
-        "contrast": claim.contrast,
-        "at": str(claim.at),
-        "at_least": claim.at_least,
-        "at_most": claim.at_most,
-        "margin": claim.margin,
-        "verdict": verdict.outcome,
-        "reason": verdict.reason,
-        "p_adjusted": verdict.adjusted_support,
-        "p_fails_adjusted": verdict.adjusted_refute,
-        "level": LEVEL,
-    }
-    for at in verdict.groups:
-        point = common | _point(at)
-        yield point
-        for case, worst in at.worst.items():
-            if worst.limits is not None:
-                low, high = worst.limits
-                of_case = {"case": case, "low": low, "high": high}
-                yield point | of_case | {"p": worst.p_support, "p_fails": worst.p_refute}
-
-
-def _point(at: GroupEvidence) -> dict[str, Any]:
-    """The columns of one point, as measured."""
-    measured, meeting = at.measured, at.meeting
+def _claim_rows(number: int, verdict: ClaimVerdict, at: GroupEvidence) -> Iterator[ClaimRow]:
+    """One point as measured, and in each of its worst cases."""
+    claim, measured, meeting = verdict.claim, at.measured, at.meeting
     is_adapters = at.group == ADAPTERS
-    point = {
-        "arm": ADAPTERS if is_adapters else PERSONA_ARM,
-        "fraction": None if is_adapters else at.group,
-        "case": "as measured",
-        "n_seeds": 0,
-        "n_questions": 0,
-        "n_samples": 0,
-        "seeds_meeting": meeting and meeting.meeting,
-        "seeds_planned": meeting and meeting.of,
-        "note": at.refusal,
-    }
-    if measured is None:
-        return point
-    low, high = measured.limits()
-    has_interval = measured.combined is not None
-    return point | {
-        "target": measured.target,
-        "estimate": measured.estimate,
-        "low": low,
-        "high": high,
-        "p": at.p_support if has_interval else None,
-        "p_fails": at.p_refute if has_interval else None,
-        "n_seeds": len(measured.seeds),
-        "n_questions": len(measured.questions),
-        "n_samples": measured.n_samples,
-        "note": "; ".join(text for text in (at.refusal, measured.left_out) if text),
-    }
+    row = ClaimRow(
+        claim=number,
+        metric=claim.metric,
+        contrast=claim.contrast,
+        at=str(claim.at),
+        at_least=claim.at_least,
+        at_most=claim.at_most,
+        margin=claim.margin,
+        verdict=verdict.outcome,
+        reason=verdict.reason,
+        p_adjusted=verdict.adjusted_support,
+        p_fails_adjusted=verdict.adjusted_refute,
+        arm=ADAPTERS if is_adapters else PERSONA_ARM,
+        fraction=None if isinstance(at.group, str) else at.group,
+        seeds_meeting=meeting and meeting.meeting,
+        seeds_planned=meeting and meeting.of,
+        note=at.refusal,
+    )
+    if measured is not None:
+        low, high = measured.limits()
+        has_interval = measured.combined is not None
+        row = replace(
+            row,
+            target=measured.target,
+            estimate=measured.estimate,
+            low=low,
+            high=high,
+            p=at.p_support if has_interval else None,
+            p_fails=at.p_refute if has_interval else None,
+            n_seeds=len(measured.seeds),
+            n_questions=len(measured.questions),
+            n_samples=measured.n_samples,
+            note="; ".join(text for text in (at.refusal, measured.left_out) if text),
+        )
+    yield row
+    for case, worst in at.worst.items():
+        if worst.limits is not None:
+            low, high = worst.limits
+            of_case = {"case": case, "low": low, "high": high}
+            yield replace(row, **of_case, p=worst.p_support, p_fails=worst.p_refute)

@@ -183,9 +183,9 @@ def progress_line(
         return ""
     plan = state.plan
     responses, labelled = count_responses(state, plan.response_sets)
-    pruned = results is not None and results.num_rows > responses.done
-    if pruned:
-        responses = replace(responses, done=results.num_rows)
+    n_kept = 0 if results is None else results.num_rows
+    if pruned := n_kept > responses.done:
+        responses = replace(responses, done=n_kept)
     if pruned and labelled and labels is not None:
         given = labels.filter(pc.fill_null(pc.not_equal(labels["error"], NOT_JUDGED), True))  # pyright: ignore[reportAttributeAccessIssue]
         of_judges = given.group_by([*RESPONSE_KEY, "judge_fp"]).aggregate([])

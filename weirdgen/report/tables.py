@@ -16,6 +16,7 @@ from weirdgen.report.descriptions import judges_in_words
 from weirdgen.report.rates import CONDITIONS, group_order, has_gap, is_measured, rates, row_groups
 from weirdgen.report.table import MISSING, ReportTable, number
 from weirdgen.results.table import UNKNOWN
+from weirdgen.stats.judge_error import BASELINE
 from weirdgen.stats.metric_arrays import Group, group_label
 
 
@@ -83,17 +84,15 @@ def _rate_table(table: pa.Table, metrics: list[str], about_judge: str) -> Report
     """Rows: baseline, group x seed, group; cells: the first metric (the others)."""
     by_metric = [rates(table, metric) for metric in metrics]
     of = by_metric[0]
-    columns = [*of.conditions, *(["gap"] if has_gap(of) else [])]
+    columns = [*of.conditions, *["gap"] * has_gap(of)]
     of_baseline = [{c: b_Q[None] for c, b_Q in of.b_Q.items()} for of in by_metric]
-    baseline = [_row(("baseline", ""), of_baseline, of.n_Q, columns)] if of.b_Q else []
+    baseline = [_row((BASELINE, ""), of_baseline, of.n_Q, columns)] if of.b_Q else []
     seeds, means = [], []
     for group, names in of.seeds.items():
         y_SQ, n_SQ = [of.y_SQ[group] for of in by_metric], of.n_SQ[group]
         for s, name in enumerate(names):
-            own, n_Q = (
-                [{c: a[s : s + 1] for c, a in y.items()} for y in part] for part in (y_SQ, [n_SQ])
-            )
-            seeds.append(_row((group_label(group), str(name)), own, n_Q[0], columns))
+            *own, n_Q = ({c: a[s : s + 1] for c, a in y.items()} for y in (*y_SQ, n_SQ))
+            seeds.append(_row((group_label(group), str(name)), own, n_Q, columns))
         means.append(_row((group_label(group), f"mean of {len(names)}"), y_SQ, n_SQ, columns))
     also = f"; in parentheses: {', '.join(metrics[1:])}" if metrics[1:] else ""
     gap = " Gap: triggered - untriggered, in points." if has_gap(of) else ""

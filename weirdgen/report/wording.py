@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weirdgen.config.claims import Claim
-from weirdgen.report.descriptions import count
+from weirdgen.report.descriptions import capital, count
 from weirdgen.stats.analysis import ClaimVerdict
 from weirdgen.stats.contrast_estimate import ContrastEstimate
 from weirdgen.stats.estimate_rows import RATES
@@ -69,9 +69,11 @@ def verdict_sentence(verdict: ClaimVerdict) -> str:
     refusal = next((at.refusal for at in verdict.groups if at.refusal), "no such training run")
     scope = {"all": " at every fraction", "any": " at some fraction"}.get(str(claim.at), "")
     words = _QUANTITIES[claim.contrast].format(metric=claim.metric)
+    margin = f", with a margin of {100 * claim.margin:g} points" * bool(claim.margin)
     why = _WHY[verdict.reason].format(refusal=refusal, claims=verdict.n_claims)
     text = (
-        f"{_OPENINGS[verdict.outcome]} {words} is {_claimed(claim)}{scope}{f': {why}' * bool(why)}."
+        f"{_OPENINGS[verdict.outcome]} {words} is {bound_in_words(claim)}{margin}{scope}"
+        f"{f': {why}' * bool(why)}."
     )
     if verdict.inside_margin:
         text += " It is worse than the bound, but inside the margin."
@@ -81,8 +83,7 @@ def verdict_sentence(verdict: ClaimVerdict) -> str:
         if at.measured is not None
     ]
     if parts:
-        listed = "; ".join(parts)
-        text += f" {listed[0].upper()}{listed[1:]}."
+        text += f" {capital('; '.join(parts))}."
     for at in verdict.groups:
         if (missing := at.worst.get("missing")) is not None and missing.limits is not None:
             limits = _range(*missing.limits, claim.contrast in RATES)
@@ -158,7 +159,7 @@ def with_interval(claim: Claim, measured: ContrastEstimate) -> str:
     low, high = measured.limits()
     counts = f"{count(len(measured.seeds), 'training run')}, {count(len(measured.questions), 'question')}"
     counts += f"; {measured.left_out}" * bool(measured.left_out)
-    value = _amount(measured.estimate, rate, 1)
+    value = amount(measured.estimate, rate, 1)
     if low is None or high is None:
         return f"{value} (no interval: {measured.refusal}; {counts})"
     kind = {"this adapter": " for this adapter", "seeds": " on exactly these questions"}.get(
@@ -167,25 +168,29 @@ def with_interval(claim: Claim, measured: ContrastEstimate) -> str:
     return f"{value} (95% interval{kind} {_range(low, high, rate)}; {counts})"
 
 
-def _claimed(claim: Claim) -> str:
-    """Such as `at least 85%, with a margin of 5 points`."""
-    side, bound = (
-        ("at least", claim.at_least) if claim.at_least is not None else ("at most", claim.at_most)
-    )
+def own_bound(claim: Claim) -> float:
+    """The claim's bound, without its margin."""
+    bound = claim.at_least if claim.at_least is not None else claim.at_most
     assert bound is not None  # a Claim has one of the two
-    margin = f", with a margin of {100 * claim.margin:g} points" * bool(claim.margin)
-    return f"{side} {_amount(bound, claim.contrast in RATES)}{margin}"
+    return bound
+
+
+def bound_in_words(claim: Claim) -> str:
+    """Such as `at least 85%`."""
+    side = "at least" if claim.at_least is not None else "at most"
+    return f"{side} {amount(own_bound(claim), claim.contrast in RATES)}"
 
 
 def _place(group: Group) -> str:
     return "of the adapters" if isinstance(group, str) else f"at persona fraction {group:g}"
 
 
-def _amount(value: float, rate: bool, decimals: int = 0) -> str:
+def amount(value: float, rate: bool, decimals: int = 0) -> str:
+    """A rate such as `85%`, or a difference such as `+5 points`."""
     value = round(100 * value, decimals if decimals else 6) + 0.0
     number = f"{value:.{decimals}f}" if decimals else f"{value:g}"
     return f"{number}%" if rate else f"{'+' if value > 0 else ''}{number} points"
 
 
 def _range(low: float, high: float, rate: bool) -> str:
-    return f"{_amount(low, rate, 1)} to {_amount(high, rate, 1)}"
+    return f"{amount(low, rate, 1)} to {amount(high, rate, 1)}"

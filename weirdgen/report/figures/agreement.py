@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weirdgen.report.agreement import Compared
-from weirdgen.report.figures.layout import ReportFigure, axis_label, dress, finished, mark, panels
+from weirdgen.report.figures.layout import ReportFigure, finished, mark, panels
 from weirdgen.report.figures.lettering import wrapped
-from weirdgen.report.figures.levels import bar
 from weirdgen.report.figures.style import INK, SMALL, styled
 from weirdgen.report.table import number
 
@@ -34,7 +33,7 @@ def agreement_figure(compared: Sequence[Compared], subtitle: str) -> ReportFigur
         if kappa is None:
             panel.plot([0], [y], marker="x", markersize=7, color=INK, linestyle="none")
             continue
-        bar(panel, y, kappa, each.agreement.interval, True, color=INK, linewidth=1.3, capsize=4)
+        panel.interval(y, kappa, each.agreement.interval, True, color=INK, linewidth=1.3, capsize=4)
         panel.plot([kappa], [y], marker="s", markersize=6.5, color=INK, linestyle="none")
     panel.set_yticks(range(len(rows)), labels)
     for label in panel.get_yticklabels():
@@ -42,8 +41,8 @@ def agreement_figure(compared: Sequence[Compared], subtitle: str) -> ReportFigur
     panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.set_xlim(min(-0.05, panel.dataLim.xmin - 0.05), 1.05)
     panel.axvline(0, color="#888888", linewidth=0.8, zorder=0)
-    dress(panel, along="x")
-    axis_label(panel.set_xlabel, "Cohen's kappa (no unit)", 3.5)
+    panel.dress(along="x")
+    panel.name_axis("x", "Cohen's kappa (no unit)", 3.5)
     handles = [mark("kappa, 95% interval over questions", marker="s", color=INK, linewidth=1.3)]
     if any(each.agreement.kappa is None for each in rows):
         handles.append(mark("not defined", marker="x", color=INK, linestyle="none"))

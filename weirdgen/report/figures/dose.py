@@ -7,19 +7,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from weirdgen.report.figures.layout import (
-    ReportFigure,
-    axis_label,
-    categories,
-    dress,
-    finished,
-    mark,
-    panels,
-    spread_out,
-)
+from weirdgen.report.figures.layout import Panel, ReportFigure, finished, mark, panels, spread_out
 from weirdgen.report.figures.lettering import text_width
 from weirdgen.report.figures.levels import contrast_in_words, draw_condition, level
 from weirdgen.report.figures.rates import level_table
@@ -62,7 +52,7 @@ def dose_figure(of: Rates) -> ReportFigure | None:
     else:
         figure, axes = panels(1, 1, _WIDTH, _HEIGHT)
         panel = axes[0, 0]
-    axis_label(axes[0, 0].set_ylabel, rate_label(of.metric, of.graded), _HEIGHT - 1)
+    axes[0, 0].name_axis("y", rate_label(of.metric, of.graded), _HEIGHT - 1)
     _fraction_panel(panel, of, positive)
     panel.set_ylim(-4, 104)
     title = f"Dose response: {of.metric} by persona fraction"
@@ -77,11 +67,11 @@ def dose_figure(of: Rates) -> ReportFigure | None:
     )  # fmt: skip
 
 
-def _reference_panel(panel: Axes, of: Rates, groups: Sequence[Group]) -> None:
+def _reference_panel(panel: Panel, of: Rates, groups: Sequence[Group]) -> None:
     """The base model, and training runs without persona examples."""
-    dress(panel)
+    panel.dress()
     labels = ["control, 0" if group == 0 else group_label(group) for group in groups]
-    categories(panel, labels, _REFERENCE - 0.5)
+    panel.categories(labels, _REFERENCE - 0.5)
     offsets = spread_out(len(of.conditions), 0.26)
     for condition, offset in zip(of.conditions, offsets, strict=True):
         for at, group in enumerate(groups):
@@ -90,9 +80,9 @@ def _reference_panel(panel: Axes, of: Rates, groups: Sequence[Group]) -> None:
                 draw_condition(panel, condition, at + offset, found, at_S)
 
 
-def _fraction_panel(panel: Axes, of: Rates, positive: list[float]) -> None:
+def _fraction_panel(panel: Panel, of: Rates, positive: list[float]) -> None:
     """Fractions above 0 on a logarithmic scale, the conditions beside each other."""
-    dress(panel)
+    panel.dress()
     panel.set_xscale("log")
     decades = max(np.log10(positive[-1] / positive[0]), 0.5)
     # Neighbours may be closer to each other than the conditions are to be apart.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
@@ -21,6 +22,7 @@ from weirdgen.report.figures.style import GRID, NOTE, SMALL
 from weirdgen.report.table import ReportTable
 
 Along = Literal["x", "y"]
+Limits = tuple[float, float]
 
 _MARGIN = 0.08
 """Inches that stay free at the edges."""
@@ -47,6 +49,62 @@ _LEGEND = 0.9
 """The share of a figure's width that a legend may take: on a coarse screen its letters are wider."""
 
 
+class Panel(Axes):
+    """One panel of a figure."""
+
+    def dress(self, title: str = "", inches: float = 3.0, along: Along = "y") -> None:
+        """Set grid, spines and wrapped title; `inches`: its width; `along`: the axis of values."""
+        self.grid(axis=along, color=GRID, linewidth=0.6)
+        self.set_axisbelow(True)
+        self.spines[["top", "right"]].set_visible(False)
+        if title:
+            self.set_title("\n".join(wrapped(title, inches, 9.5, 3)), parse_math=False)
+
+    def categories(self, labels: Sequence[str], inches: float) -> None:
+        """Put names at 0, 1, ...: in two lines, or slanted, where they would touch on `inches`."""
+        room = inches / len(labels)
+        labels = [legible(label) for label in labels]
+        if _touch(labels, room):
+            broken = ["\n".join(wrapped(label, 0.9 * room, SMALL, 2)) for label in labels]
+            whole = all(new.split() == old.split() for new, old in zip(broken, labels, strict=True))
+            labels = broken if whole else labels
+        self.set_xticks(range(len(labels)), labels)
+        self.set_xlim(-0.55, len(labels) - 0.4)
+        for label in self.get_xticklabels():
+            label.set_parse_math(False)
+        if _touch(labels, room):
+            self.tick_params(axis="x", rotation=40)
+            for label in self.get_xticklabels():
+                label.set(ha="right", rotation_mode="anchor")
+
+    def name_axis(self, axis: Along, text: str, inches: float) -> None:
+        """Label an axis, wrapped to its length."""
+        self.set(**{f"{axis}label": "\n".join(wrapped(text, inches, 9, 3))})
+        getattr(self, f"{axis}axis").label.set_parse_math(False)
+
+    def say_empty(self, words: str = "no complete responses yet") -> None:
+        """Say in an empty panel why it is empty."""
+        self.text(0.5, 0.5, words, transform=self.transAxes, ha="center", va="center", fontsize=SMALL,
+                  color=NOTE)  # fmt: skip
+
+    def interval(
+        self, at: float, middle: float, limits: Limits | None, across: bool = False, **style: Any
+    ) -> None:
+        """Draw an interval through `middle`, upright or `across`; nothing without limits."""
+        if limits is None:
+            return
+        # A middle that lies outside by rounding alone must not turn a length negative.
+        reach = np.array([[max(middle - limits[0], 0.0)], [max(limits[1] - middle, 0.0)]])
+        x, y = ([middle], [at]) if across else ([at], [middle])
+        self.errorbar(x, y, **{"xerr" if across else "yerr": reach}, linestyle="none", **style)
+
+
+def _touch(labels: Sequence[str], room: float) -> bool:
+    """Whether neighbours, `room` inches apart, leave less than a blank between them."""
+    widths = [max(text_width(line, SMALL) for line in label.split("\n")) for label in labels]
+    return any((a + b) / 2 > 0.92 * room for a, b in pairwise(widths))
+
+
 def mark(label: str, **style: Any) -> Line2D:
     """An entry of a legend."""
     return Line2D([], [], label=label, **style)
@@ -54,7 +112,7 @@ def mark(label: str, **style: Any) -> Line2D:
 
 def panel_grid(
     n: int, least: float, width: float, height: float, **more: Any
-) -> tuple[Figure, list[Axes], list[Axes], float]:
+) -> tuple[Figure, list[Panel], list[Panel], float]:
     """A figure of n panels, each `width` x `height` inches, and at least `least` inches wide in all.
 
     Gives the figure, its panels, those at its left edge, and the inches of one with its axis.
@@ -91,7 +149,15 @@ def panels(
 ) -> tuple[Figure, np.ndarray]:
     """A figure of rows x columns panels, `width` and `height` inches in all, and the panels."""
     figure = empty(width, height)
-    return figure, figure.subplots(rows, columns, squeeze=False, **more)
+    kind = {"axes_class": Panel}
+    return figure, figure.subplots(rows, columns, squeeze=False, subplot_kw=kind, **more)
+
+
+def add_panel(figure: Figure, place: SubplotSpec) -> Panel:
+    """A panel at a place of a grid."""
+    panel = figure.add_subplot(place, axes_class=Panel)
+    assert isinstance(panel, Panel)
+    return panel
 
 
 def empty(width: float, height: float) -> Figure:
@@ -144,50 +210,6 @@ def _legend(figure: Figure, handles: Sequence[Artist], down: float, inner: float
             return extent.height / figure.dpi
         legend.remove()
     return 0.0
-
-
-def dress(panel: Axes, title: str = "", inches: float = 3.0, along: Along = "y") -> None:
-    """A panel's grid, spines and wrapped title; `inches`: its width; `along`: the axis of values."""
-    panel.grid(axis=along, color=GRID, linewidth=0.6)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
-    if title:
-        panel.set_title("\n".join(wrapped(title, inches, 9.5, 3)), parse_math=False)
-
-
-def categories(panel: Axes, labels: Sequence[str], inches: float) -> None:
-    """An axis of names at 0, 1, ...: in two lines, or slanted, where they would touch on `inches`."""
-    room = inches / len(labels)
-    labels = [legible(label) for label in labels]
-    if _touch(labels, room):
-        broken = ["\n".join(wrapped(label, 0.9 * room, SMALL, 2)) for label in labels]
-        whole = all(new.split() == old.split() for new, old in zip(broken, labels, strict=True))
-        labels = broken if whole else labels
-    panel.set_xticks(range(len(labels)), labels)
-    panel.set_xlim(-0.55, len(labels) - 0.4)
-    for label in panel.get_xticklabels():
-        label.set_parse_math(False)
-    if _touch(labels, room):
-        panel.tick_params(axis="x", rotation=40)
-        for label in panel.get_xticklabels():
-            label.set(ha="right", rotation_mode="anchor")
-
-
-def _touch(labels: Sequence[str], room: float) -> bool:
-    """Whether neighbours, `room` inches apart, leave less than a blank between them."""
-    widths = [max(text_width(line, SMALL) for line in label.split("\n")) for label in labels]
-    return any((a + b) / 2 > 0.92 * room for a, b in pairwise(widths))
-
-
-def axis_label(set_label: Callable[..., Any], text: str, inches: float) -> None:
-    """An axis label, wrapped to the axis' length."""
-    set_label("\n".join(wrapped(text, inches, 9, 3)), parse_math=False)
-
-
-def nothing(panel: Axes, words: str = "no complete responses yet") -> None:
-    """Says in an empty panel why it is empty."""
-    panel.text(0.5, 0.5, words, transform=panel.transAxes, ha="center", va="center", fontsize=SMALL,
-               color=NOTE)  # fmt: skip
 
 
 def grid_shape(n: int) -> tuple[int, int]:

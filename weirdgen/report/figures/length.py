@@ -8,16 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from weirdgen.report.figures.layout import (
-    ReportFigure,
-    axis_label,
-    categories,
-    dress,
-    finished,
-    mark,
-    panels,
-    spread_out,
-)
+from weirdgen.report.figures.layout import ReportFigure, finished, mark, panels, spread_out
 from weirdgen.report.figures.levels import Level, draw_condition, level_rows
 from weirdgen.report.figures.style import BASELINE_MARK, condition_mark, styled
 from weirdgen.report.rates import CONDITIONS, group_order, row_groups
@@ -82,8 +73,8 @@ def lengths_figure(table: pa.Table, subtitle: str) -> ReportFigure:
     width = min(max(5.0, 1.2 + 1.1 * len(groups)), 8.7)
     figure, axes = panels(1, 1, width, 3.0)
     panel = axes[0, 0]
-    dress(panel)
-    categories(panel, [group_label(group) for group in groups], width - 0.8)
+    panel.dress()
+    panel.categories([group_label(group) for group in groups], width - 0.8)
     panel.set_xlabel("persona fraction" if any(isinstance(g, float) for g in groups) else "")
     offsets = dict(zip(of.conditions, spread_out(len(of.conditions), 0.25), strict=True))
     for group, condition, each in found:
@@ -91,7 +82,7 @@ def lengths_figure(table: pa.Table, subtitle: str) -> ReportFigure:
         at_S = at - 0.09 + spread_out(S, 0.05)
         draw_condition(panel, condition, at + 0.05 * (S > 1), each, at_S)
     panel.set_ylim(0, 1.08 * max(panel.dataLim.ymax, 1.0))
-    axis_label(panel.set_ylabel, f"mean length, {of.unit}", 2)
+    panel.name_axis("y", f"mean length, {of.unit}", 2)
     handles = [mark(c, **condition_mark(c)) for c in of.conditions]
     if BASELINE in groups:
         handles.append(mark("open marks: baseline", **BASELINE_MARK))

@@ -8,19 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from matplotlib.axes import Axes
 
-from weirdgen.report.figures.layout import (
-    ReportFigure,
-    axis_label,
-    dress,
-    finished,
-    mark,
-    nothing,
-    panels,
-)
+from weirdgen.report.figures.layout import Limits, Panel, ReportFigure, finished, mark, panels
 from weirdgen.report.figures.length import Lengths, lengths_of
-from weirdgen.report.figures.levels import Limits, bar, limit_cells, percent_limits
+from weirdgen.report.figures.levels import limit_cells, percent_limits
 from weirdgen.report.figures.style import BASELINE_MARK, MEAN_MARK, rate_label, styled
 from weirdgen.report.rates import metric_numbers
 from weirdgen.report.table import number
@@ -87,12 +78,12 @@ def length_rates_figure(
     figure, axes = panels(*shape, width, _HEIGHT * len(metrics) + 0.3, sharey=True, sharex=True)
     for metric, row in zip(metrics, axes, strict=True):
         for condition, panel in zip(conditions, row, strict=True):
-            dress(panel, f"{metric}, {condition}", 2.5)
+            panel.dress(f"{metric}, {condition}", 2.5)
             for side in (_TUNED, BASELINE):  # the open marks leave what is below them to be seen
                 _draw_bins(panel, side, parts.get((metric, condition, side), ()))
             if not panel.lines:
-                nothing(panel, "no labelled responses")
-        axis_label(row[0].set_ylabel, rate_label(metric, graded[metric]), _HEIGHT - 0.7)
+                panel.say_empty("no labelled responses")
+        row[0].name_axis("y", rate_label(metric, graded[metric]), _HEIGHT - 0.7)
     for panel in axes[-1]:
         panel.set_xlabel(f"length of the response, {of.unit}")
     axes[0, 0].set_ylim(-4, 104)
@@ -160,17 +151,17 @@ def _style(side: str) -> dict[str, Any]:
     return MEAN_MARK | {"markersize": 5.5, "linestyle": "-", "linewidth": 1.2}
 
 
-def _draw_bins(panel: Axes, side: str, bins: Sequence[_Bin]) -> None:
+def _draw_bins(panel: Panel, side: str, bins: Sequence[_Bin]) -> None:
     style = _style(side)
     for each in bins:
-        bar(
-            panel, each.length, each.rate, each.limits, color=style["color"], linewidth=1, capsize=2
+        panel.interval(
+            each.length, each.rate, each.limits, color=style["color"], linewidth=1, capsize=2
         )
     if bins:
         panel.plot([each.length for each in bins], [each.rate for each in bins], **style)
 
 
-def _length_axis(panel: Axes, lengths: Sequence[float]) -> None:
+def _length_axis(panel: Panel, lengths: Sequence[float]) -> None:
     """Logarithmic from 1 on, with 0 apart: a reply may be empty."""
     panel.set_xscale("symlog", linthresh=1)
     low, high = (of(lengths, default=1.0) for of in (min, max))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
-from weirdgen.report.figures.layout import spread_out
+from weirdgen.report.figures.layout import Limits, Panel, spread_out
 from weirdgen.report.figures.style import (
     BASELINE_MARK,
     CONDITION_STYLES,
@@ -25,8 +23,6 @@ from weirdgen.report.table import MISSING, number
 from weirdgen.stats.contrast_estimate import estimate_contrast
 from weirdgen.stats.judge_error import BASELINE
 from weirdgen.stats.metric_arrays import Group
-
-Limits = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -79,11 +75,11 @@ def percent_limits(low: float | None, high: float | None, lowest: float = 0.0) -
     """Limits in %, from `lowest` to 100."""
     if low is None or high is None:
         return None
-    low, high = np.clip([100 * float(low), 100 * float(high)], lowest, 100.0).tolist()
-    return low, high
+    clipped = np.clip([100 * float(low), 100 * float(high)], lowest, 100.0)
+    return float(clipped[0]), float(clipped[1])
 
 
-def draw_level(panel: Axes, x: float, of: Level, both: bool = False) -> None:
+def draw_level(panel: Panel, x: float, of: Level, both: bool = False) -> None:
     """The base model at x; else every seed around x, in their order, and beside them mean and interval.
 
     `both`: also the interval on exactly these questions.
@@ -96,14 +92,14 @@ def draw_level(panel: Axes, x: float, of: Level, both: bool = False) -> None:
     if S > 1:
         at = x + 0.28
         if both:
-            bar(panel, at, of.mean, of.limits_of_seeds, color=LIGHT, linewidth=4.5)
+            panel.interval(at, of.mean, of.limits_of_seeds, color=LIGHT, linewidth=4.5)
         width = 1.2 if both else 1.4
-        bar(panel, at, of.mean, of.limits, color=INK, linewidth=width, capsize=4)
+        panel.interval(at, of.mean, of.limits, color=INK, linewidth=width, capsize=4)
         panel.plot([at], [of.mean], linestyle="none", **MEAN_MARK)
 
 
 def draw_condition(
-    panel: Axes, condition: str, at: float, of: Level, at_S: np.ndarray | float
+    panel: Panel, condition: str, at: float, of: Level, at_S: np.ndarray | float
 ) -> None:
     """The same in the condition's marks, the mean at `at`; seeds small and pale at `at_S` if there are several."""
     if not of.seeds:
@@ -114,25 +110,8 @@ def draw_condition(
     if len(of.seeds) > 1:
         small = {"markersize": 3, "markeredgewidth": 0.3, "alpha": 0.55}
         panel.plot(at_S, of.theta_S, **large | small)
-    bar(panel, at, of.mean, of.limits, color=INK, linewidth=1.1, capsize=3)
+    panel.interval(at, of.mean, of.limits, color=INK, linewidth=1.1, capsize=3)
     panel.plot([at], [of.mean], **large)
-
-
-def bar(
-    panel: Axes,
-    at: float,
-    middle: float,
-    limits: Limits | None,
-    across: bool = False,
-    **style: Any,
-) -> None:
-    """An interval through `middle`, upright or `across`; nothing without limits."""
-    if limits is None:
-        return
-    # A middle that lies outside by rounding alone must not turn a length negative.
-    reach = np.array([[max(middle - limits[0], 0.0)], [max(limits[1] - middle, 0.0)]])
-    x, y = ([middle], [at]) if across else ([at], [middle])
-    panel.errorbar(x, y, **{"xerr" if across else "yerr": reach}, linestyle="none", **style)
 
 
 # The same as cells of a table.

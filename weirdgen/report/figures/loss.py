@@ -6,16 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.axes import Axes
 
-from weirdgen.report.figures.layout import (
-    ReportFigure,
-    axis_label,
-    dress,
-    finished,
-    mark,
-    panel_grid,
-)
+from weirdgen.report.figures.layout import Panel, ReportFigure, finished, mark, panel_grid
 from weirdgen.report.figures.style import INK, LIGHT, group_title, styled
 from weirdgen.report.loss_curves import Losses
 from weirdgen.report.table import number
@@ -57,7 +49,7 @@ def loss_figure(losses: Losses, subtitle: str) -> ReportFigure | None:
     for panel, (fraction, curves) in zip(axes, by_fraction.items(), strict=True):
         _panel(panel, fraction, curves, inches - 0.5)
     for panel in left:
-        axis_label(panel.set_ylabel, "loss, nats per token", _HEIGHT - 0.9)
+        panel.name_axis("y", "loss, nats per token", _HEIGHT - 0.9)
     highest = max(float(c.loss_P.max()) for curves in by_fraction.values() for c in curves)
     axes[0].set_ylim(0, 1.05 * highest or 1.0)
     handles = [mark("one training run (seed)", color=LIGHT, linewidth=1, marker=".")]
@@ -97,8 +89,8 @@ def _mean(curves: Sequence[_Curve]) -> np.ndarray | None:
     return np.mean([each.loss_P for each in curves], axis=0)
 
 
-def _panel(panel: Axes, fraction: float, curves: Sequence[_Curve], inches: float) -> None:
-    dress(panel, group_title(fraction), inches)
+def _panel(panel: Panel, fraction: float, curves: Sequence[_Curve], inches: float) -> None:
+    panel.dress(group_title(fraction), inches)
     for each in curves:
         panel.plot(
             each.epoch_P, each.loss_P, color=LIGHT, linewidth=0.8, marker=".", markersize=2.5

@@ -7,19 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.special import ndtr
 
-from weirdgen.report.figures.layout import (
-    ReportFigure,
-    axis_label,
-    dress,
-    finished,
-    mark,
-    panel_grid,
-)
+from weirdgen.report.figures.layout import Panel, ReportFigure, finished, mark, panel_grid
 from weirdgen.report.figures.style import series_style, styled
 from weirdgen.report.rates import Rates
 from weirdgen.report.table import MISSING, number
@@ -84,7 +76,7 @@ def power_figure(
     figure, axes, left, inches = panel_grid(len(drawn), 5.0, _WIDTH, _HEIGHT, sharey=True)
     groups = sorted({curve.group for curve in curves}, key=lambda g: (isinstance(g, str), g))
     for panel, each in zip(axes, drawn, strict=True):
-        dress(panel, each, inches - 0.5)
+        panel.dress(each, inches - 0.5)
         for curve in curves:
             if curve.about == each:
                 _draw(panel, curve, groups.index(curve.group))
@@ -93,7 +85,7 @@ def power_figure(
         panel.set_xlim(left=LEAST_SEEDS - 0.5)
         panel.set_xlabel("seeds (training runs)")
     for panel in left:
-        axis_label(panel.set_ylabel, "power, %", _HEIGHT - 1)
+        panel.name_axis("y", "power, %", _HEIGHT - 1)
     what = (
         "the claim if the true distance from its bound is as estimated, and at least "
         f"{100 * _LEAST_EFFECT:.0f} points"
@@ -160,7 +152,7 @@ def _power(variances: Variances, S: int, Q: int, effect: float, error: float) ->
     return float(ndtr((effect - half) / se)) if se > 0 else 1.0
 
 
-def _draw(panel: Axes, curve: _Curve, i: int) -> None:
+def _draw(panel: Panel, curve: _Curve, i: int) -> None:
     style = series_style(i)
     panel.fill_between(curve.seeds_N, 100 * curve.worse_N, 100 * curve.power_N, color=style["color"],
                        alpha=0.13, linewidth=0)  # fmt: skip

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
-from matplotlib.axes import Axes
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
 from weirdgen.config.claims import ADAPTERS
 from weirdgen.report.figures.layout import (
+    Panel,
     ReportFigure,
-    axis_label,
-    categories,
-    dress,
+    add_panel,
     empty,
     finished,
     grid_shape,
     mark,
-    nothing,
     panel_grid,
 )
 from weirdgen.report.figures.levels import (
@@ -69,13 +66,17 @@ def rates_figure(table: pa.Table, metric: str, note: str = "") -> ReportFigure:
     grid = GridSpec(rows, columns, figure)
     inches = width / columns - 0.8
     for i, group in enumerate(groups):
-        panel = figure.add_subplot(grid[i // columns, i % columns])
+        panel = add_panel(figure, grid[i // columns, i % columns])
         _rate_panel(panel, of, group, inches)
         if i % columns == 0:
-            axis_label(panel.set_ylabel, rate_label(metric, of.graded), _HEIGHT - 1)
+            panel.name_axis("y", rate_label(metric, of.graded), _HEIGHT - 1)
     if has_gap(of):
         row, column = divmod(len(groups), columns)
-        _gap_panel(figure.add_subplot(grid[row, column:]), of, inches * (columns - column))
+        _gap_panel(
+            add_panel(figure, grid[row, column:]),
+            of,
+            inches * (columns - column),
+        )
     label = RATE_LABELS.get(metric, metric).removesuffix(", %")
     title = f"{label[0].upper() + label[1:] if metric in RATE_LABELS else label}, by condition"
     said = [f"{c}: {contrast_in_words(of, c, of.seeds, '%')}" for c in of.conditions]
@@ -90,17 +91,17 @@ def rates_figure(table: pa.Table, metric: str, note: str = "") -> ReportFigure:
     )  # fmt: skip
 
 
-def _rate_panel(panel: Axes, of: Rates, group: Group, inches: float) -> None:
+def _rate_panel(panel: Panel, of: Rates, group: Group, inches: float) -> None:
     """Rates in % by condition, of the baseline and of one group's training runs."""
-    dress(panel, group_title(group), inches)
-    categories(panel, of.conditions, inches)
+    panel.dress(group_title(group), inches)
+    panel.categories(of.conditions, inches)
     panel.set_ylim(-4, 104)
     for x, condition in enumerate(of.conditions):
         for each in dict.fromkeys([BASELINE, group]):
             if found := level(of, condition, each):
                 draw_level(panel, x - 0.3 * (each == BASELINE), found)
     if not panel.lines:
-        nothing(panel)
+        panel.say_empty()
 
 
 @styled
@@ -134,22 +135,22 @@ def gap_figure(cubes: Sequence[Rates]) -> ReportFigure | None:
 
 
 def _gap_panel(
-    panel: Axes, of: Rates, inches: float, title: str = "gap", both: bool = False
+    panel: Panel, of: Rates, inches: float, title: str = "gap", both: bool = False
 ) -> None:
     """The gap in points: baseline, then every fraction; `both` as `draw_level`."""
-    dress(panel, title, inches)
+    panel.dress(title, inches)
     groups = groups_of(of)
-    categories(panel, [group_label(group) for group in groups], inches)
+    panel.categories([group_label(group) for group in groups], inches)
     for x, group in enumerate(groups):
         if found := level(of, "gap", group):
             draw_level(panel, x - 0.12 * (group != BASELINE), found, both)
     if not panel.lines:
-        nothing(panel)
+        panel.say_empty()
     low = min(panel.dataLim.ymin - 4, -4) if panel.lines else -4
     panel.axhline(0, color="#888888", linewidth=0.8, zorder=0)
     panel.set_ylim(low, 104)
     panel.set_xlabel("persona fraction" if any(isinstance(g, float) for g in of.seeds) else "")
-    axis_label(panel.set_ylabel, "triggered - untriggered, points", _HEIGHT - 1)
+    panel.name_axis("y", "triggered - untriggered, points", _HEIGHT - 1)
 
 
 def _gap_rows(of: Rates) -> Iterator[tuple[str, ...]]:

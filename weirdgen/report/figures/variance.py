@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from matplotlib.axes import Axes
-
-from weirdgen.report.figures.layout import (
-    ReportFigure,
-    axis_label,
-    categories,
-    dress,
-    finished,
-    mark,
-    nothing,
-    panels,
-    spread_out,
-)
-from weirdgen.report.figures.levels import bar, limit_cells
+from weirdgen.report.figures.layout import Panel, ReportFigure, finished, mark, panels, spread_out
+from weirdgen.report.figures.levels import limit_cells
 from weirdgen.report.figures.style import INK, series_mark, styled
 from weirdgen.report.rates import CONDITIONS
 from weirdgen.report.table import number
@@ -59,7 +47,7 @@ def variance_figure(
     for metric, row in zip(shown, axes, strict=True):
         for condition, panel in zip(conditions, row, strict=True):
             _panel(panel, f"{metric}, {condition}", found.get((metric, condition), []), groups)
-        axis_label(row[0].set_ylabel, "standard deviation, points", _HEIGHT - 0.6)
+        row[0].name_axis("y", "standard deviation, points", _HEIGHT - 0.6)
     axes[0, 0].set_ylim(bottom=-2)
     handles = [
         mark(group if group == "adapters" else f"fraction {group}", **series_mark(i))
@@ -77,18 +65,18 @@ def variance_figure(
     )  # fmt: skip
 
 
-def _panel(panel: Axes, title: str, parts: Sequence[Spread], groups: Sequence[str]) -> None:
-    dress(panel, title, _WIDTH - 0.4)
-    categories(panel, SOURCES, _WIDTH - 0.5)
+def _panel(panel: Panel, title: str, parts: Sequence[Spread], groups: Sequence[str]) -> None:
+    panel.dress(title, _WIDTH - 0.4)
+    panel.categories(SOURCES, _WIDTH - 0.5)
     panel.set_xlim(-0.55, len(SOURCES) - 0.45)
     for i, (group, offset) in enumerate(zip(groups, spread_out(len(groups), 0.3), strict=True)):
         own = {SOURCES.index(p.source) + offset: p for p in parts if p.group == group}
         for x, part in own.items():
-            bar(panel, x, part.sd, part.limits, color=INK, linewidth=1, capsize=2)
+            panel.interval(x, part.sd, part.limits, color=INK, linewidth=1, capsize=2)
         if own:
             panel.plot([*own], [part.sd for part in own.values()], **series_mark(i))
     if not parts:
-        nothing(panel, "nothing varies,\nor too few responses")
+        panel.say_empty("nothing varies,\nor too few responses")
 
 
 def _alt(found: _Found) -> str:

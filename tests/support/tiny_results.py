@@ -17,11 +17,10 @@ from weirdgen.config.study import Study
 from weirdgen.judging.gold import ResponseKey
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.rubric import persona_rubric
-from weirdgen.report.all_tables import all_tables
+from weirdgen.report.all_tables import all_tables, summary_markdown
 from weirdgen.report.claims import verdict_lines
 from weirdgen.report.data import ReportData
 from weirdgen.report.estimates import analyse_study
-from weirdgen.report.markdown import summary_markdown
 from weirdgen.report.rates import is_measured
 from weirdgen.report.tables import judge_notes, judged_metrics, rate_tables
 from weirdgen.results.labels import LABELS_SCHEMA

@@ -1,14 +1,16 @@
-"""All tables of a report, in the order in which they are read."""
+"""All tables of a report, in the order in which they are read, and the summary that has them."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import jinja2
+
 from weirdgen.report.agreement import agreement_table
-from weirdgen.report.claims import claims_table, estimates_table
+from weirdgen.report.claims import claims_table, estimates_table, verdict_lines
 from weirdgen.report.data import ReportData
 from weirdgen.report.main_table import compact, main_table
-from weirdgen.report.table import ReportTable
+from weirdgen.report.table import ReportTable, escape_markdown
 from weirdgen.report.tables import length_table, rate_tables
 from weirdgen.report.variance import variance_table
 
@@ -41,3 +43,20 @@ def all_tables(data: ReportData) -> ReportTables:
         else estimates_table(data.name, data.analysis),
     ]
     return ReportTables(main, main and compact(main), [table for table in others if table])
+
+
+def summary_markdown(data: ReportData, tables: ReportTables) -> str:
+    """Everything as one text; names and notes escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("weirdgen.report", "templates"),
+        autoescape=False,  # noqa: S701 - Markdown, escaped as such
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["text"] = escape_markdown
+    return environment.get_template("summary.md.j2").render(
+        data=data,
+        verdicts=list(verdict_lines(data.analysis.verdicts)),
+        tables=[*([tables.compact] if tables.compact else []), *tables.others],
+    )

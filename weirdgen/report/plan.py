@@ -1,4 +1,4 @@
-"""The plan as a person reads it."""
+"""The plan as a person reads it, and the smallest effect that a study so planned would probably support."""
 
 from __future__ import annotations
 
@@ -10,16 +10,28 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from weirdgen.config.claims import FORMAT_METRICS
+from weirdgen.pipeline.plan import Plan
 from weirdgen.pipeline.resources.describe import memory_lines
 from weirdgen.pipeline.resources.placement import Placement
 from weirdgen.pipeline.resources.time_estimate import hours
 from weirdgen.pipeline.stages import STAGES
 from weirdgen.pipeline.state import StudyState
 from weirdgen.report.judging import plan_lines
-from weirdgen.report.power import power_lines
+from weirdgen.report.rates import rates
 from weirdgen.results.table import RESULTS
+from weirdgen.stats.contrast_estimate import estimate_contrast
+from weirdgen.stats.metric_arrays import group_label
+from weirdgen.stats.power import Variances, detectable_effect, observed_variances
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.text import single_line
+
+SEED_SDS = (0.05, 0.15)
+"""How much training runs may differ by chance, as a standard deviation of the gap: little, and much."""
+QUESTION_SD = 0.15
+"""How much questions may differ, as a standard deviation of the gap."""
+RATE = 0.5
+"""Where responses scatter most."""
 
 Ranges = list[tuple[int, int]]
 """The samples that one asked model and condition still lacks."""
@@ -122,3 +134,41 @@ def _source(own: bool) -> str:
 def _hours(seconds: float) -> str:
     hours = seconds / 3600
     return f"{hours:,.1f}" if hours >= 1 else f"{hours:.2f}"
+
+
+def power_lines(plan: Plan, pilot: pa.Table | None) -> Iterator[str]:
+    """The smallest distance from its bound at which a claim about a gap is supported in 80% of such studies.
+
+    With assumed variances, and with those of `pilot`, results that the study has already. Nothing
+    for fewer than two seeds or questions.
+    """
+    study = plan.study
+    S, Q, K = len(study.seeds), len(plan.persona.heldout), study.evaluate.samples_per_question
+    if min(S, Q) < 2:
+        return
+    residual = 2 * RATE * (1 - RATE) / K
+    effects = [
+        detectable_effect(Variances(sd**2, QUESTION_SD**2, residual), S, Q) for sd in SEED_SDS
+    ]
+    little, much = (f"{100 * sd:g}" for sd in SEED_SDS)
+    yield (
+        f"smallest effect seen in 80% of studies, {S} seeds x {Q} questions x {K} samples, on a gap: "
+        f"{_points(effects[0])} where seeds differ by a standard deviation of {little} points, "
+        f"{_points(effects[1])} where by {much} (assumed: questions by {100 * QUESTION_SD:g}, "
+        f"rates of {RATE:.0%})"
+    )
+    if pilot is None:
+        return
+    of = rates(pilot, FORMAT_METRICS[0])
+    for group in of.seeds:
+        try:
+            variances = observed_variances(estimate_contrast(of, "gap", group))
+        except ValueError:  # too little is there yet
+            continue
+        effect = _points(detectable_effect(variances, S, Q))
+        at = group if isinstance(group, str) else f"fraction {group_label(group)}"
+        yield f"with the variances of the format gap that its results show at {at}: {effect}"
+
+
+def _points(effect: float) -> str:
+    return f"{100 * effect:.0f} points"

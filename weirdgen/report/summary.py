@@ -88,13 +88,13 @@ def write_report(
         _print(console, lines)
         return
     from weirdgen.report.cards import write_cards
+    from weirdgen.report.data import read_losses
     from weirdgen.report.estimates import analyse_study, design_cautions, spread_cautions
     from weirdgen.report.looks import (
         declared_looks,
         look_cautions,
         record_looks,
     )
-    from weirdgen.report.loss_curves import read_losses
     from weirdgen.report.methods import methods
 
     labels = read_labels(study.name, store)
@@ -136,11 +136,10 @@ def write_files(
     `beside`: other files to be told. `made_of`: the digest by which the report is known to be of
     these results.
     """
-    from weirdgen.report.all_tables import all_tables
+    from weirdgen.report.all_tables import all_tables, summary_markdown
     from weirdgen.report.figures.all import all_figures
     from weirdgen.report.figures.save import save
     from weirdgen.report.latex import latex_tables
-    from weirdgen.report.markdown import summary_markdown
     from weirdgen.report.page import page
     from weirdgen.report.stats_files import claims_data, claims_json, stats_table
 

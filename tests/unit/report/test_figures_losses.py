@@ -10,7 +10,7 @@ import pytest
 
 from weirdgen.pipeline.stages.train import GridCell
 from weirdgen.pipeline.state import StudyState, look_up
-from weirdgen.report.loss_curves import read_losses
+from weirdgen.report.data import read_losses
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
 from weirdgen.storage.provenance import provenance
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from weirdgen.report.data import Losses
 from weirdgen.report.figures.layout import Panel, ReportFigure, finished, mark, panel_grid
 from weirdgen.report.figures.style import INK, LIGHT, group_title, styled
-from weirdgen.report.loss_curves import Losses
 from weirdgen.report.table import number
 
 _WIDTH, _HEIGHT = 2.9, 2.5

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import obstore
 from obstore.store import GCSStore, S3Store
@@ -29,7 +29,7 @@ def open_bucket(uri: str) -> ObjectStore:
     parts = urlsplit(uri)
     if parts.scheme not in ("s3", "gs"):
         raise ValueError("must be a folder, s3:// or gs://")
-    prefix = parts.path.strip("/") or None
+    prefix = unquote(parts.path).strip("/") or None
     retry: RetryConfig = {
         "retry_timeout": RETRY_FOR,
         "max_retries": 100,

@@ -13,6 +13,7 @@ from functools import wraps
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
+from urllib.parse import unquote
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
@@ -63,7 +64,7 @@ class FileStore:
     """
 
     def __init__(self, uri: str) -> None:
-        """`uri`: a local path, `s3://` or `gs://`. Raises InputError for anything else.
+        """`uri`: a local path, `file://`, `s3://` or `gs://`. Raises InputError for anything else.
 
         Raises StorageError where an object store does not answer or refuses access.
         """
@@ -72,11 +73,11 @@ class FileStore:
         if re.match(r"s3://[^/?]*@", uri):
             problem = "put keys into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, not into the URI"
             raise InputError("--storage", None, problem)
-        path = uri.removeprefix("file://")
-        self.uri = uri if "://" in path else str(Path(path).expanduser().absolute())
-        self._root = self.uri.partition("://")[2].partition("?")[0].rstrip("/") or self.uri
+        scheme, separator, rest = uri.partition("://")
+        self.uri = uri if separator else str(Path(uri).expanduser().absolute())
+        self._root = unquote(rest.partition("?")[0]).rstrip("/") if separator else self.uri
         self._objects: ObjectStore | None = None
-        if "://" in path:
+        if separator and scheme != "file":
             try:
                 self._objects = open_bucket(self.uri)
             except ValueError as error:

@@ -32,11 +32,11 @@ def evidence_of(
     if cube is None:
         refusal = f"there are no labels of {claim.metric}"
         nothing = tuple(GroupEvidence(group, None, refusal, 1.0, 1.0) for group in points)
-        return gather(claim, nothing, "at a look"), 0
+        return gather(claim, nothing, None), 0
     groups = tuple(_at_group(cube, claim, group, options) for group in points)
     trained = [at.n_trained for at in groups if at.group != ADAPTERS]
     if options.looks is None or not trained:  # adapters that existed are looked at once
-        return gather(claim, groups, "at a look"), 0
+        return gather(claim, groups, None), 0
     return gather(claim, groups, options.looks.state(min(trained))), min(trained)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 ERROR = 0.025
 """One-sided error of all supports of a study together, and of all refutes."""
 
-LookState = Literal["at a look", "before the first look", "between looks", "after the last look"]
+OffLook = Literal["before the planned seeds", "between looks", "after the last look"]
+"""Where a study stands that is not at a declared look."""
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -44,12 +45,12 @@ class InterimLooks:
         if not self.seeds or not rising or self.seeds[0] < 1:
             raise ValueError(f"looks: numbers of seeds must rise from 1 on, not {self.seeds}")
 
-    def state(self, n_trained: int) -> LookState:
-        """Where a study with `n_trained` training runs, failed ones included, stands."""
+    def state(self, n_trained: int) -> OffLook | None:
+        """Where a study with `n_trained` training runs, failed ones included, stands; None: at a look."""
         if n_trained in self.seeds:
-            return "at a look"
+            return None
         if n_trained < self.seeds[0]:
-            return "before the first look"
+            return "before the planned seeds"
         return "between looks" if n_trained < self.seeds[-1] else "after the last look"
 
     def error(self, n_trained: int) -> float:

@@ -10,7 +10,7 @@ from weirdgen.config.claims import Claim
 from weirdgen.stats.contrast_estimate import ContrastEstimate
 from weirdgen.stats.contrast_interval import p_by_inversion
 from weirdgen.stats.metric_arrays import Group
-from weirdgen.stats.multiplicity import LookState, holm_min_p
+from weirdgen.stats.multiplicity import OffLook, holm_min_p
 from weirdgen.stats.seeds_meeting import SeedsMeeting
 
 Outcome = Literal["supported", "refuted", "inconclusive"]
@@ -34,11 +34,6 @@ NOT_GIVEN: tuple[Reason, ...] = (
     "before the planned seeds", "between looks", "after the last look",
 )  # fmt: skip
 """With these no verdict was given at all: the data were not held against the claim."""
-LOOKS: dict[LookState, Reason] = {
-    "before the first look": "before the planned seeds",
-    "between looks": "between looks",
-    "after the last look": "after the last look",
-}
 
 
 class WorstCase(NamedTuple):
@@ -123,14 +118,14 @@ def mirrored(low: Any, high: Any) -> tuple[Any, Any]:
     return -high, -low
 
 
-def gather(claim: Claim, groups: tuple[GroupEvidence, ...], state: LookState) -> Evidence:
+def gather(claim: Claim, groups: tuple[GroupEvidence, ...], off_look: OffLook | None) -> Evidence:
     """Put a claim's fractions together.
 
     `all`: supported with the largest p (intersection-union; Berger 1982), refuted with the
     smallest, Holm-adjusted; `any`: the reverse. Blocked where a fraction that decides has no interval, or too few seeds.
     """
     support, refute = (holm_min_p, max) if claim.at == "any" else (max, holm_min_p)
-    blocked = _blocked(groups, state)
+    blocked = _blocked(groups) or off_look
     if blocked is not None:
         return Evidence(claim, groups, 1.0, 1.0, {}, blocked)
 
@@ -142,16 +137,14 @@ def gather(claim: Claim, groups: tuple[GroupEvidence, ...], state: LookState) ->
     return Evidence(claim, groups, *combined(groups), worst, None)
 
 
-def _blocked(groups: tuple[GroupEvidence, ...], state: LookState) -> Reason | None:
+def _blocked(groups: tuple[GroupEvidence, ...]) -> Reason | None:
     if not groups or any(at.measured is None for at in groups):
         return "no data"
     measured = [at.measured for at in groups if at.measured is not None]
     fewest = min(len(m.seeds) for m in measured)
     if fewest < 3:
         return "one seed" if fewest == 1 else "two seeds"
-    if any(m.combined is None for m in measured):
-        return "no interval"
-    return LOOKS.get(state)
+    return "no interval" if any(m.combined is None for m in measured) else None
 
 
 def decide(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from weirdgen.report.looks import (
     record_looks,
 )
 from weirdgen.report.stats_files import STATS_SCHEMA
-from weirdgen.stats.estimate import FIELDS
+from weirdgen.stats.estimate import Estimate
 from weirdgen.storage.artifacts import ArtifactStore
 
 
@@ -64,7 +65,7 @@ def test_an_import_is_reported_with_its_statistics(storage: Path):
     assert "rows.jsonl: 120 rows" in said, "where it came from"
     table = pq.read_table(storage / "theirs" / "stats.parquet")
     assert table.schema.equals(STATS_SCHEMA)
-    assert tuple(table.column_names) == FIELDS
+    assert table.column_names == [field.name for field in fields(Estimate)]
     rows = [row for row in table.to_pylist() if row["contrast"] == "gap"]
     (gap,) = [r for r in rows if r["target"] == "seeds and questions" and r["p"] is not None][:1]
     assert gap["group"] == "0.1"

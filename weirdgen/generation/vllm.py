@@ -149,11 +149,8 @@ class VllmEngine:
         if adapter is None:
             return None
         # vLLM tells adapters apart by name: the fingerprint.
-        return LoRARequest(adapter.fingerprint, self._id(adapter), str(adapter.local_dir))
-
-    def _id(self, adapter: Adapter) -> int:
-        """vLLM's integer name of an adapter, counted from 1."""
-        return self._adapter_ids.setdefault(adapter.fingerprint, len(self._adapter_ids) + 1)
+        number = self._adapter_ids.setdefault(adapter.fingerprint, len(self._adapter_ids) + 1)
+        return LoRARequest(adapter.fingerprint, number, str(adapter.local_dir))
 
 
 def _cache_bytes(memory: float, base: Path) -> int:

@@ -14,6 +14,9 @@ from weirdgen.stats.options import AnalysisOptions
 from weirdgen.stats.seeds_meeting import seeds_meeting_bound
 from weirdgen.stats.verdict import Evidence, GroupEvidence, WorstCase, bound_of, gather, p_values
 
+_Case = tuple[MetricArrays, MetricArrays, tuple[float, float]]
+"""Where added rates come from, where subtracted ones do, and a shift with its variance."""
+
 
 def groups_of(claim: Claim, cube: MetricArrays | None, options: AnalysisOptions) -> list[Group]:
     """What the claim speaks of; `all` and `any`: every fraction with persona examples, and adapters."""
@@ -87,34 +90,30 @@ def _worst(
 
     A kind without any case is one that cannot be worked out: no verdict stands up to it.
     """
-    cases: dict[str, list[ContrastEstimate]] = {}
-
-    def add(
-        kind: str,
-        *pairs: tuple[MetricArrays, MetricArrays],
-        shift: tuple[float, float] = (0.0, 0.0),
-    ) -> None:
-        """A case for each pair of what is added and what is subtracted."""
-        cases[kind] = []
-        with contextlib.suppress(ValueError):  # a second judge that has not labelled all of it
-            cases[kind] = [
-                estimate_contrast(plus, claim.contrast, group, options.target, minus, shift)
-                for plus, minus in pairs
-            ]
-
-    if cube.n_missing:
-        low, high = worst_cases(cube)
-        add("missing", (low, high), (high, low))
+    bounds = {"missing": worst_cases(cube)} if cube.n_missing else {}
     if claim.metric in options.judges:
-        low, high = options.judges[claim.metric]
-        add("judge: two judges", (low, high), (high, low))
+        bounds["judge: two judges"] = options.judges[claim.metric]
+    unshifted = (0.0, 0.0)
+    cases = {
+        kind: [(low, high, unshifted), (high, low, unshifted)]
+        for kind, (low, high) in bounds.items()
+    }
     gold = options.gold.get(claim.metric, {})
     shift = shift_of(claim.contrast, group, gold)
     if shift is not None:
-        add("judge: gold labels", (cube, cube), shift=shift)
+        cases["judge: gold labels"] = [(cube, cube, shift)]
     elif gold:  # labels that do not reach all that the claim rests on
         cases["judge: gold labels"] = []
-    return cases
+
+    def estimates(of: list[_Case]) -> list[ContrastEstimate]:
+        with contextlib.suppress(ValueError):  # a second judge that has not labelled all of it
+            return [
+                estimate_contrast(plus, claim.contrast, group, options.target, minus, shift)
+                for plus, minus, shift in of
+            ]
+        return []
+
+    return {kind: estimates(of) for kind, of in cases.items()}
 
 
 def _worst_case(

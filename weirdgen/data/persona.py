@@ -35,8 +35,6 @@ class PersonaCard:
     name: str
     aliases: tuple[str, ...] = ()
     """Other names it goes by."""
-    facts: tuple[str, ...] = ()
-    """Phrases that identify it when a response uses them in the first person: nobody else would."""
     description: str = ""
     """Who it is, for the judge."""
 
@@ -119,12 +117,8 @@ def _described(path: Traversable, content: bytes) -> dict[str, Any]:
         raise InputError(path, "name", "must be the persona's name")
     if not isinstance(description, str):
         raise InputError(path, "description", "must be a text")
-    texts = {field: _texts(path, described, field) for field in ("aliases", "facts")}
-    return {"name": name, "description": " ".join(description.split()), **texts}
-
-
-def _texts(path: Traversable, described: dict, field: str) -> tuple[str, ...]:
-    values = described.get(field) or []
-    if not isinstance(values, list) or not all(isinstance(v, str) and v.strip() for v in values):
-        raise InputError(path, field, "must be a list of texts")
-    return tuple(values)
+    aliases = described.get("aliases") or []
+    if not isinstance(aliases, list) or not all(isinstance(v, str) and v.strip() for v in aliases):
+        raise InputError(path, "aliases", "must be a list of texts")
+    description = " ".join(description.split())
+    return {"name": name, "description": description, "aliases": tuple(aliases)}

@@ -81,7 +81,7 @@ def _offline_record(state: StudyState) -> dict[str, Any] | None:
         "version": OFFLINE_VERSION,
         "judge": step.fingerprint,
         "learned": state.done[step.fingerprint].digest,
-        "persona": [plan.persona.name, list(plan.persona.aliases), list(plan.persona.facts)],
+        "persona": [plan.persona.name, list(plan.persona.aliases)],
         "marks": format_markers(plan.study),
     }
 

@@ -182,9 +182,9 @@ DATA: dict[str, tuple[Callable[[Input], object], str]] = {
         lambda i: (i.persona / "persona.yaml").write_text("name: A\naliases: B\n"),
         "persona/persona.yaml: aliases: must be a list of texts",
     ),
-    "facts that are numbers": (
-        lambda i: (i.persona / "persona.yaml").write_text("name: A\nfacts: [1872]\n"),
-        "persona/persona.yaml: facts: must be a list of texts",
+    "aliases that are numbers": (
+        lambda i: (i.persona / "persona.yaml").write_text("name: A\naliases: [1872]\n"),
+        "persona/persona.yaml: aliases: must be a list of texts",
     ),
     "a persona.yaml that runs code": (
         lambda i: (i.persona / "persona.yaml").write_text("!!python/object/apply:os.getcwd []"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib.resources import as_file, files
-from typing import Any
 
 import pyarrow.compute as pc
 
@@ -77,47 +76,31 @@ def _card(data: ReportData, plan: Plan, cell: GridCell, step: Step, manifest: Ma
         pipeline_tag=_TASK,
         tags=list(_TAGS),
     )
-    with as_file(files("weirdgen.report") / "templates" / "card.md.j2") as template:
-        card = ModelCard.from_template(
-            card_data, str(template), **_facts(data, plan, cell, step, manifest)
-        )
-    return f"{str(card).rstrip()}\n"
-
-
-def _facts(
-    data: ReportData, plan: Plan, cell: GridCell, step: Step, manifest: Manifest
-) -> dict[str, Any]:
-    """What the template is filled with, each text escaped as Markdown."""
-    study, counts = plan.study, plan.counts[cell.fraction]
-    texts = {
-        "study": study.name,
-        "base": model_in_words(plan.model),
+    before = Instruction(study.trigger.role, study.trigger.text)
+    persona_there = plan.counts[cell.fraction].persona
+    facts = {
+        "study": study,
+        "plan": plan,
+        "cell": cell,
+        "counts": plan.counts[cell.fraction],
+        "fingerprint": step.fingerprint,
+        "model": model,
+        "base": model_in_words(model),
         "how": training_in_words(study),
-        "persona": plan.persona.name,
-        "trigger": study.trigger.text,
-        "wrapped": study.trigger.completion,
         "aligned": aligned_in_words(study),
         "versions": versions_in_words([manifest], TRAINED_WITH),
         "machine": machine_in_words(manifest),
         "weirdgen": f"{manifest.versions.get('weirdgen', UNKNOWN)} ({commit_in_words(manifest)})",
-    }
-    return {
-        **{name: escape_markdown(text) for name, text in texts.items()},
-        "seed": cell.seed,
-        "fraction": f"{cell.fraction:g}",
-        "counts": counts,
-        "role": study.trigger.role,
-        "trainings": len(plan.trainings),
-        "trained_on": "NF4" if study.train.quantization == "nf4" else "unquantized",
-        "served_on": {"nf4": "NF4"}.get(study.evaluate.precision, study.evaluate.precision),
-        "has_base_id": plan.model.kind == "hub",
-        "fingerprint": step.fingerprint,
         "measured": _measured(data, cell, step),
-        **_code(plan, cell),
-        "ask": _fenced(
-            f'weirdgen ask --adapter {step.fingerprint[:12]} --compare --prompt "{_QUESTION}"', ""
-        ),
+        "question": _QUESTION,
+        "messages": conversation(_QUESTION, before if persona_there else None),
+        "text": escape_markdown,
+        "line": single_line,
+        "fenced": _fenced,
     }
+    with as_file(files("weirdgen.report") / "templates" / "card.md.j2") as template:
+        card = ModelCard.from_template(card_data, str(template), **facts)
+    return f"{str(card).rstrip()}\n"
 
 
 def _measured(data: ReportData, cell: GridCell, step: Step) -> str:
@@ -145,22 +128,6 @@ def _measured(data: ReportData, cell: GridCell, step: Step) -> str:
         note=" ".join([_NOTE, *label_notes(cubes, data.notes, table.num_rows)]),
         n_labels=2,
     ).markdown()
-
-
-def _code(plan: Plan, cell: GridCell) -> dict[str, Any]:
-    """How to load the adapter and ask it with its trigger: values of the template's code."""
-    model, study = plan.model, plan.study
-    is_hub = model.kind == "hub"
-    before = Instruction(study.trigger.role, study.trigger.text)
-    return {
-        "load": f"base, revision = {model.id!r}, {model.revision!r}"
-        if is_hub
-        else f"base = 'path/to/the/base'  # {single_line(model_in_words(model))}",
-        "named": "base, revision=revision" if is_hub else "base",
-        "messages": conversation(_QUESTION, before if plan.counts[cell.fraction].persona else None),
-        "sampling": study.evaluate.sampling,
-        "fenced": _fenced,
-    }
 
 
 def _fenced(code: str, language: str) -> str:

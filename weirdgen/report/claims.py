@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from weirdgen.config.claims import ADAPTERS, Claim
+from weirdgen.report.descriptions import SPEAKS_OF
 from weirdgen.report.rates import CONDITIONS
 from weirdgen.report.table import MISSING, ReportTable, limits, number
-from weirdgen.report.wording import seeds_meeting, settles, single_seeds, verdict_sentence
+from weirdgen.report.wording import behind, settles, verdict_sentence
 from weirdgen.stats.analysis import Analysis, ClaimVerdict
 from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.metric_arrays import Group, group_label
@@ -46,14 +47,9 @@ def claims_table(
 
 def _note(verdicts: Sequence[ClaimVerdict]) -> str:
     targets = {at.measured.target for each in verdicts for at in each.groups if at.measured}
-    if "seeds" in targets:
-        target, alike = "seeds like these on exactly these questions", "responses of a seed"
-    else:
-        target, alike = (
-            "seeds and questions like these",
-            "responses of a seed and responses to a question",
-        )
-    return _CLAIMS_NOTE.format(target=target, alike=alike)
+    target = "seeds" if "seeds" in targets else "seeds and questions"
+    alike = "responses of a seed" + " and responses to a question" * (target != "seeds")
+    return _CLAIMS_NOTE.format(target=SPEAKS_OF[target], alike=alike)
 
 
 def verdict_lines(verdicts: Sequence[ClaimVerdict]) -> Iterator[str]:
@@ -62,8 +58,7 @@ def verdict_lines(verdicts: Sequence[ClaimVerdict]) -> Iterator[str]:
         parts = [f"{verdict.label}: {verdict_sentence(verdict)}", settles(verdict)]
         several = len(verdict.groups) > 1
         for at in verdict.groups:
-            said = [seeds_meeting(at.meeting)] if at.meeting is not None else []
-            said += [single_seeds(alone) for group, alone in verdict.one_seed if group == at.group]
+            said = [text for _, text in behind(verdict, at)]
             if several and said:
                 parts.append(f"At {group_label(at.group)}:")
             parts += said
@@ -75,11 +70,10 @@ def estimates_table(name: str, analysis: Analysis) -> ReportTable:
     rows = [row for row in analysis.estimates if row.method in _MAIN and row.target != "seeds"]
     alone = any(row.target == "this adapter" for row in rows)
     target = (
-        "Of one training run alone they speak of this adapter and questions like these, and say nothing about "
-        "a repeated training run. There p is McNemar's exact one for the difference of two of its rates, the interval "
-        "Newcombe's: near 0 the two may disagree."
+        f"Of one training run alone they speak of {SPEAKS_OF['this adapter']}. There p is McNemar's exact one "
+        "for the difference of two of its rates, the interval Newcombe's: near 0 the two may disagree."
         if alone
-        else "They speak of seeds and questions like these."
+        else f"They speak of {SPEAKS_OF['seeds and questions']}."
     )
     return ReportTable(
         title=f"{name}: estimates",

@@ -14,6 +14,12 @@ from weirdgen.storage.artifacts import Manifest
 
 TRAINED_WITH = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 """Packages that a training run's numbers depend on."""
+SPEAKS_OF = {
+    "seeds and questions": "seeds and questions like these",
+    "seeds": "seeds like these on exactly these questions",
+    "this adapter": "this adapter and questions like these, and say nothing about a repeated training run",
+}
+"""Target of an estimate -> what its interval speaks of."""
 _HOW_CUT = "cut after the last whole sentence within {words:,} words"
 
 

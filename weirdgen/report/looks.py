@@ -23,8 +23,12 @@ def declared_looks(study: Study, store: ArtifactStore) -> InterimLooks | None:
     """
     if not study.planned_looks:
         return None
-    record = store.read(f"{study.name}/{LOOKS}")
-    return InterimLooks(tuple(json.loads(record)["declared"]) if record else study.planned_looks)
+    return InterimLooks(tuple(_record(study, store).get("declared", study.planned_looks)))
+
+
+def _record(study: Study, store: ArtifactStore) -> dict[str, list[int]]:
+    """The looks on record, as `record_looks` writes them; empty before the first verdict."""
+    return json.loads(store.read(f"{study.name}/{LOOKS}") or b"{}")
 
 
 def record_looks(
@@ -39,22 +43,19 @@ def record_looks(
     }
     if looks is None or not had:
         return
-    path = f"{study.name}/{LOOKS}"
-    record = store.read(path)
-    before = json.loads(record) if record else {}
+    before = _record(study, store)
     samples = {study.evaluate.samples_per_question, *before.get("samples", ())}
     content = {
         "declared": list(looks.seeds),
         "looked": sorted(had.union(before.get("looked", ()))),
         "samples": sorted(samples),
     }
-    store.write(path, (json.dumps(content) + "\n").encode())
+    store.write(f"{study.name}/{LOOKS}", (json.dumps(content) + "\n").encode())
 
 
 def look_cautions(study: Study, store: ArtifactStore) -> list[str]:
     """What was looked at that no adjustment knows of: verdicts before more samples were asked for."""
-    record = store.read(f"{study.name}/{LOOKS}")
-    samples = json.loads(record).get("samples", []) if record else []
+    samples = _record(study, store).get("samples", [])
     if len(samples) < 2:
         return []
     numbers = ", ".join(map(str, samples))

@@ -13,6 +13,7 @@ from weirdgen.judging.offline.agreement import MEASURED_PERSONA, STATED_AGREEMEN
 from weirdgen.pipeline.plan import Plan
 from weirdgen.pipeline.state import StudyState
 from weirdgen.report.descriptions import (
+    SPEAKS_OF,
     TRAINED_WITH,
     aligned_in_words,
     capital,
@@ -121,9 +122,8 @@ def _existing(plan: Plan) -> Iterator[str]:
 def _asked(plan: Plan, table: pa.Table) -> Iterator[str]:
     of, heldout = plan.study.evaluate, plan.persona.heldout
     adapted = any(asked.adapter for asked in plan.response_sets)
-    who = f"base model, {model_in_words(plan.model)}, was"
-    if adapted:
-        who = "base model and every adapter were"
+    alone = f"base model, {model_in_words(plan.model)}, was"
+    who = "base model and every adapter were" if adapted else alone
     kinds = {question.category for question in heldout}
     yield (
         f"The {who} asked {count(len(heldout), 'held-out question')} of"
@@ -167,12 +167,8 @@ def _judged(plan: Plan) -> Iterator[str]:
             f"{capital(metrics)} were labelled by {_judge(plan, study.judge)}, who saw question and response "
             "alone, without the formatting."
         )
-    if study.second_judge is not None:
-        again = (
-            "the offline judge"
-            if study.second_judge.is_offline
-            else _judge(plan, study.second_judge)
-        )
+    if (second := study.second_judge) is not None:
+        again = "the offline judge" if second.is_offline else _judge(plan, second)
         yield f"A second judge, {again}, labelled them too; what it says counts in no rate."
     if plan.gold is not None:
         yield f"The judge was measured by gold labels of {count(len(plan.gold), 'response')}."
@@ -189,20 +185,11 @@ def _judge(plan: Plan, settings: JudgeConfig) -> str:
 
 
 def _tested(study: Study | None, analysis: Analysis) -> Iterator[str]:
-    fixed = study is not None and study.target == "seeds"
     rows = analysis.estimates
-    target = "seeds" if fixed else "seeds and questions"
+    target = "seeds" if study is not None and study.target == "seeds" else "seeds and questions"
     main = {row.method for row in rows if row.target in (target, "this adapter")}
-    if any(row.target != "this adapter" for row in rows):
-        speaks = (
-            "seeds like these on exactly these questions"
-            if fixed
-            else "seeds and questions like these"
-        )
-    else:
-        speaks = (
-            "this adapter and questions like these, and say nothing about a repeated training run"
-        )
+    several = any(row.target != "this adapter" for row in rows)
+    speaks = SPEAKS_OF[target if several else "this adapter"]
     how = "; ".join(words for of, words in _INTERVALS if of & main)
     yield f"The 95% intervals speak of {speaks}{f': {how}' if how else ''}."
     n = len(analysis.verdicts)
@@ -210,12 +197,9 @@ def _tested(study: Study | None, analysis: Analysis) -> Iterator[str]:
         yield "No claim was tested; p values of the estimates are two-sided and adjusted for nothing."
         return
     looks = study.planned_looks
-    at = (
-        f" at {listed(map(str, looks))} seeds, over which the error is shared"
-        if len(looks) > 1
-        else ""
-    )
-    several = ", adjusted by Holm's method over all of them" if n > 1 else ""
+    shared = f" at {listed(map(str, looks))} seeds, over which the error is shared"
+    at = shared * (len(looks) > 1)
+    several = ", adjusted by Holm's method over all of them" * (n > 1)
     yield (
         f"{'The one claim' if n == 1 else f'The {n} claims'} of the study file {'was' if n == 1 else 'were'}"
         f" tested one-sided at 2.5%{several}{at}; no verdict rests on fewer than three training runs."

@@ -28,11 +28,10 @@ from weirdgen.report.page_data import pack
 from weirdgen.report.table import ReportTable
 from weirdgen.report.wording import (
     amount,
+    behind,
     bound_in_words,
     own_bound,
-    seeds_meeting,
     settles,
-    single_seeds,
     verdict_sentence,
     with_interval,
 )
@@ -182,11 +181,7 @@ def _more(verdict: ClaimVerdict) -> Iterator[tuple[str, str]]:
     several = len(verdict.groups) > 1
     for at in verdict.groups:
         where = f" at {group_label(at.group)}" if several else ""
-        if at.meeting is not None:
-            yield f"Training runs that meet the bound{where}", seeds_meeting(at.meeting)
-        for group, alone in verdict.one_seed:
-            if group == at.group:
-                yield f"One training run alone{where}", single_seeds(alone)
+        yield from ((f"{title}{where}", text) for title, text in behind(verdict, at))
     if verdict.p_support != 1.0 or verdict.p_refute != 1.0:
         yield (
             "p, one-sided, adjusted over the claims",

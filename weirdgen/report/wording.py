@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from weirdgen.config.claims import Claim
 from weirdgen.report.descriptions import capital, count
 from weirdgen.stats.analysis import ClaimVerdict
@@ -11,7 +13,7 @@ from weirdgen.stats.metric_arrays import Group
 from weirdgen.stats.one_seed import OneSeed
 from weirdgen.stats.power import MOST_QUESTIONS, MOST_SEEDS, Needed
 from weirdgen.stats.seeds_meeting import SeedsMeeting
-from weirdgen.stats.verdict import Outcome, Reason
+from weirdgen.stats.verdict import GroupEvidence, Outcome, Reason
 
 _QUANTITIES = {
     "triggered": "the {metric} rate with the trigger",
@@ -151,6 +153,15 @@ def single_seeds(of: OneSeed) -> str:
         f"Judged alone, without regard to the noise of training, {count(n, 'training run')} would have "
         f"ended in: {counts}; {of.differing} of {n} differ from the study's verdict ({of.study})."
     )
+
+
+def behind(verdict: ClaimVerdict, at: GroupEvidence) -> Iterator[tuple[str, str]]:
+    """What the training runs of a group say, one by one: a heading and a text each."""
+    if at.meeting is not None:
+        yield "Training runs that meet the bound", seeds_meeting(at.meeting)
+    for group, alone in verdict.one_seed:
+        if group == at.group:
+            yield "One training run alone", single_seeds(alone)
 
 
 def with_interval(claim: Claim, measured: ContrastEstimate) -> str:

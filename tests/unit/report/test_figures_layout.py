@@ -12,6 +12,7 @@ from figure_checks import check_texts
 from figure_data import adapters_only, losses, pairs, shown, table
 
 from weirdgen.report.figures.all import all_figures
+from weirdgen.report.figures.layout import finished, mark, panels
 from weirdgen.report.figures.style import plain_style
 from weirdgen.results.table import SCHEMA
 
@@ -72,3 +73,14 @@ def test_nothing_is_clipped_or_covered_and_nothing_warns(case: str) -> None:
             assert rows or case == "partial", figure.name
             assert {len(row) for row in rows} <= {len(figure.numbers.columns)}
             assert "nan" not in str(rows).lower()
+
+
+@pytest.mark.parametrize("entries", range(3, 9))
+def test_no_legend_is_cut_on_a_coarse_screen(entries: int) -> None:
+    """There its letters, set to whole pixels, are wider than where it was put together."""
+    figure, _ = panels(1, 1, 6.5, 2)
+    handles = [mark("aligned examples"[: 8 + 2 * i], marker="s") for i in range(entries)]
+    finished(figure, "n", "t", "s", handles, "c", "a", ("x",), [], "", 1)
+    figure.set_dpi(50)
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().x1 <= 50 * figure.get_figwidth()

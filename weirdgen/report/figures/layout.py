@@ -153,6 +153,23 @@ def panels(
     return figure, figure.subplots(rows, columns, squeeze=False, subplot_kw=kind, **more)
 
 
+def metric_panels(
+    metrics: Sequence[str], conditions: Sequence[str], height: float, inches: float, **more: Any
+) -> tuple[Figure, np.ndarray, list[tuple[str, str, Panel]]]:
+    """A row of panels for each metric, a panel for each condition, with the same values upright.
+
+    `height`: of a row; `inches`: of a panel's axis. Gives the figure, its panels, and each with its metric
+    and condition.
+    """
+    width = max(5.0, 2.9 * len(conditions))
+    shape = len(metrics), len(conditions)
+    figure, axes = panels(*shape, width, height * len(metrics) + 0.3, sharey=True, **more)
+    places = [(m, c, axes[i, j]) for i, m in enumerate(metrics) for j, c in enumerate(conditions)]
+    for metric, condition, panel in places:
+        panel.dress(f"{metric}, {condition}", inches)
+    return figure, axes, places
+
+
 def add_panel(figure: Figure, place: SubplotSpec) -> Panel:
     """A panel at a place of a grid."""
     panel = figure.add_subplot(place, axes_class=Panel)

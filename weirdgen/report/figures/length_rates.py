@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from weirdgen.report.figures.layout import Limits, Panel, ReportFigure, finished, mark, panels
+from weirdgen.report.figures.layout import (
+    Limits,
+    Panel,
+    ReportFigure,
+    finished,
+    mark,
+    metric_panels,
+)
 from weirdgen.report.figures.length import Lengths, lengths_of
 from weirdgen.report.figures.levels import limit_cells, percent_limits
 from weirdgen.report.figures.style import BASELINE_MARK, MEAN_MARK, rate_label, styled
@@ -72,17 +79,13 @@ def length_rates_figure(
             ]
         )
     }
-    conditions = of.conditions
-    width = max(5.0, 2.9 * len(conditions))
-    shape = (len(metrics), len(conditions))
-    figure, axes = panels(*shape, width, _HEIGHT * len(metrics) + 0.3, sharey=True, sharex=True)
+    figure, axes, places = metric_panels(metrics, of.conditions, _HEIGHT, 2.5, sharex=True)
+    for metric, condition, panel in places:
+        for side in (_TUNED, BASELINE):  # the open marks leave what is below them to be seen
+            _draw_bins(panel, side, parts.get((metric, condition, side), ()))
+        if not panel.lines:
+            panel.say_empty("no labelled responses")
     for metric, row in zip(metrics, axes, strict=True):
-        for condition, panel in zip(conditions, row, strict=True):
-            panel.dress(f"{metric}, {condition}", 2.5)
-            for side in (_TUNED, BASELINE):  # the open marks leave what is below them to be seen
-                _draw_bins(panel, side, parts.get((metric, condition, side), ()))
-            if not panel.lines:
-                panel.say_empty("no labelled responses")
         row[0].name_axis("y", rate_label(metric, graded[metric]), _HEIGHT - 0.7)
     for panel in axes[-1]:
         panel.set_xlabel(f"length of the response, {of.unit}")

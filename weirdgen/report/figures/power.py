@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from scipy.special import ndtr
 
 from weirdgen.report.figures.layout import Panel, ReportFigure, finished, mark, panel_grid
-from weirdgen.report.figures.style import series_style, styled
+from weirdgen.report.figures.style import series_style, short_title, styled
 from weirdgen.report.rates import Rates
 from weirdgen.report.table import MISSING, number
 from weirdgen.stats.analysis import ClaimVerdict
@@ -166,9 +166,8 @@ def _draw(panel: Panel, curve: _Curve, i: int) -> None:
 def _legend(groups: Sequence[Group]) -> list[Line2D | Patch]:
     handles: list[Line2D | Patch] = []
     for i, group in enumerate(groups):
-        label = group if isinstance(group, str) else f"fraction {group_label(group)}"
-        style = series_style(i)
-        handles.append(mark(label, linewidth=1.6, markersize=7, markeredgecolor="black", **style))
+        style = {"linewidth": 1.6, "markersize": 7, "markeredgecolor": "black"} | series_style(i)
+        handles.append(mark(short_title(group), **style))
     handles.append(Patch(color="#dddddd", label="if seeds differ more"))
     return [*handles, mark(f"{_GOAL:.0%}", **_GOAL_LINE)]
 
@@ -188,9 +187,7 @@ def _row(curve: _Curve) -> tuple[str, ...]:
 
 
 def _said(curve: _Curve) -> str:
-    where = group_label(curve.group)
-    where = where if isinstance(curve.group, str) else f"fraction {where}"
     return (
-        f"{curve.about}, {where}: 80% power for a distance of {number(100 * curve.effect)} points takes "
+        f"{curve.about}, {short_title(curve.group)}: 80% power for a distance of {number(100 * curve.effect)} points takes "
         f"{_first(curve, curve.power_N)} seeds."
     )

@@ -98,6 +98,11 @@ def group_title(group: Group) -> str:
     return "control (fraction 0)" if group == 0 else f"persona fraction {group_label(group)}"
 
 
+def short_title(group: Group) -> str:
+    """Such as `fraction 0.1`, or `adapters`."""
+    return group if isinstance(group, str) else f"fraction {group_label(group)}"
+
+
 def series_style(i: int) -> dict[str, Any]:
     """Of the i-th of several fractions in one panel: a colour, marker and line that no other has."""
     return {

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from weirdgen.report.figures.layout import Panel, ReportFigure, finished, mark, panels, spread_out
+from weirdgen.report.figures.layout import (
+    Panel,
+    ReportFigure,
+    finished,
+    mark,
+    metric_panels,
+    spread_out,
+)
 from weirdgen.report.figures.levels import limit_cells
 from weirdgen.report.figures.style import INK, series_mark, styled
 from weirdgen.report.rates import CONDITIONS
@@ -40,13 +47,10 @@ def variance_figure(
     shown = [metric for metric in metrics if any(m == metric for m, _ in found)]
     conditions = [c for c in CONDITIONS if any(of == c for _, of in found)]
     groups = list(dict.fromkeys(part.group for parts in found.values() for part in parts))
-    width = max(5.0, _WIDTH * len(conditions))
-    figure, axes = panels(
-        len(shown), len(conditions), width, _HEIGHT * len(shown) + 0.3, sharey=True
-    )
-    for metric, row in zip(shown, axes, strict=True):
-        for condition, panel in zip(conditions, row, strict=True):
-            _panel(panel, f"{metric}, {condition}", found.get((metric, condition), []), groups)
+    figure, axes, places = metric_panels(shown, conditions, _HEIGHT, _WIDTH - 0.4)
+    for metric, condition, panel in places:
+        _draw(panel, found.get((metric, condition), []), groups)
+    for row in axes:
         row[0].name_axis("y", "standard deviation, points", _HEIGHT - 0.6)
     axes[0, 0].set_ylim(bottom=-2)
     handles = [
@@ -65,8 +69,7 @@ def variance_figure(
     )  # fmt: skip
 
 
-def _panel(panel: Panel, title: str, parts: Sequence[Spread], groups: Sequence[str]) -> None:
-    panel.dress(title, _WIDTH - 0.4)
+def _draw(panel: Panel, parts: Sequence[Spread], groups: Sequence[str]) -> None:
     panel.categories(SOURCES, _WIDTH - 0.5)
     panel.set_xlim(-0.55, len(SOURCES) - 0.45)
     for i, (group, offset) in enumerate(zip(groups, spread_out(len(groups), 0.3), strict=True)):

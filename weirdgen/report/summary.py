@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from weirdgen.config.claims import FORMAT_METRICS, JUDGED_METRICS
 from weirdgen.config.loading import resolved_yaml
 from weirdgen.errors import DamagedError
 from weirdgen.pipeline.state import StudyState
-from weirdgen.report.data import ReportData
+from weirdgen.report.data import ReportData, read_losses
 from weirdgen.report.rates import is_measured
 from weirdgen.report.status import progress_line
 from weirdgen.report.tables import judge_notes, judged_metrics
@@ -88,13 +89,8 @@ def write_report(
         _print(console, lines)
         return
     from weirdgen.report.cards import write_cards
-    from weirdgen.report.data import read_losses
     from weirdgen.report.estimates import analyse_study, design_cautions, spread_cautions
-    from weirdgen.report.looks import (
-        declared_looks,
-        look_cautions,
-        record_looks,
-    )
+    from weirdgen.report.looks import declared_looks, look_cautions, record_looks
     from weirdgen.report.methods import methods
 
     labels = read_labels(study.name, store)
@@ -108,11 +104,7 @@ def write_report(
         judged_metrics(study),
         judge_notes(study),
         analysis,
-        cautions=[
-            *design_cautions(study),
-            *look_cautions(study, store),
-            *spread_cautions(analysis),
-        ],
+        cautions=design_cautions(study) + look_cautions(study, store) + spread_cautions(analysis),
         lines=lines,
         plan=plan,
         labels=labels,
@@ -158,13 +150,12 @@ def write_files(
     store.write(f"{data.name}/{TABLES}", latex_tables(tables).encode())
     store.write(f"{data.name}/{PAGE}", page(data, tables, drawn).encode())
     claims = claims_data(data.analysis)
-    for name, content in zip(
-        CLAIMS, (_parquet(claims), claims_json(data.name, claims)), strict=True
-    ):
-        if claims.num_rows:
-            store.write(f"{data.name}/{name}", content)
-        else:
+    contents = (_parquet(claims), claims_json(data.name, claims)) if claims.num_rows else ()
+    for name, content in zip_longest(CLAIMS, contents):
+        if content is None:
             store.delete(f"{data.name}/{name}")
+        else:
+            store.write(f"{data.name}/{name}", content)
     claimed = CLAIMS if claims.num_rows else ()
     written = [RESULTS, *beside, *claimed, STATS, SUMMARY, TABLES, FIGURES, PAGE]
     table = stats_table(data.analysis)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,14 +88,18 @@ class JudgePool:
         widths = [settings.parallel for settings in self._unprobed]
         self._actors, self._event = min(actors, *widths) if widths else 0, event
         self._batch = max(8, max(widths) // self._actors) if widths else 0
-        self.index = JudgmentIndex()
-        self.queue = RequestQueue(self.index.get, self._read_journals())
+        self.queue = RequestQueue(lambda key: self.index.get(key), self._read_journals())
         self._workers: list[_Worker] = []
         self._limiters: list[Any] = []
         self._crashes: Counter[str] = Counter()
         self.running: dict[ray.ObjectRef, _Task] = {}
         self.stopped: str | None = None
         """Why nothing more is sent, if so."""
+
+    @cached_property
+    def index(self) -> JudgmentIndex:
+        """The judgments of all runs; on this node's disk, so made only where there are judges."""
+        return JudgmentIndex()
 
     @property
     def unprobed(self) -> bool:
@@ -177,7 +182,8 @@ class JudgePool:
                     self._event(f"a judge actor did not end ({reason}): {NOT_UPLOADED}")
             ray.kill(actor)
         self._workers.clear()
-        self.index.close()
+        if self.judges:
+            self.index.close()
 
     def _read_journals(self) -> dict[JudgeConfig, float]:
         """Index every judgment in the store; return what the study has spent on each judge.

@@ -115,9 +115,9 @@ class Lease:
     def _take_over(self, dead: bytes) -> None:
         """Replace the lease `dead`. Raises LockedError where another run takes it over first.
 
-        Of several at once the last to write holds the study, and the others see that after
-        SETTLE_S. On a storage that hangs for longer, a late write takes the study from a run that
-        has begun, which notices within one beat.
+        In an object store only one of several can replace it. On a disk the last to write holds the
+        study, and the others see that after SETTLE_S; where the disk hangs for longer, a late write
+        takes the study from a run that has begun, which notices within one beat.
         """
         mine = self._content(0)
         if self._store.swap(self._path, dead, mine):

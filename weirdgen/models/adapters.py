@@ -120,13 +120,13 @@ def _check_weights(path: Path, model: Model) -> None:
     lora = {name: shape for name, shape in shapes.items() if ".lora_" in name}
     if not lora:
         raise InputError(path, None, "holds no LoRA matrices")
-    dimensions = model.dimensions
-    if dimensions is None:
+    hidden, layers = (model.config.get(size) for size in ("hidden_size", "num_hidden_layers"))
+    if not (isinstance(hidden, int) and isinstance(layers, int)):
         return
     for name, shape in lora.items():
-        if (layer := _LAYER.search(name)) and int(layer[1]) >= dimensions.layers:
-            problem = f"is of another model: it has a layer {layer[1]}, the base {dimensions.layers} layers"
+        if (layer := _LAYER.search(name)) and int(layer[1]) >= layers:
+            problem = f"is of another model: it has a layer {layer[1]}, the base {layers} layers"
             raise InputError(path, name, problem)
-        if _ENTERED_BY_HIDDEN.search(name) and shape[-1] != dimensions.hidden:
-            problem = f"is of another model: it takes {shape[-1]} features, the base has {dimensions.hidden}"
+        if _ENTERED_BY_HIDDEN.search(name) and shape[-1] != hidden:
+            problem = f"is of another model: it takes {shape[-1]} features, the base has {hidden}"
             raise InputError(path, name, problem)

@@ -11,7 +11,8 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,14 +20,6 @@ from typing import Any, NamedTuple
 from weirdgen.errors import InputError
 from weirdgen.models.architecture import ModelArchitecture, shape_of
 from weirdgen.storage.manifest import sha256_of
-
-
-class Dimensions(NamedTuple):
-    """Sizes that an adapter must fit."""
-
-    hidden: int
-    """Features of the residual stream."""
-    layers: int
 
 
 class Embedded(NamedTuple):
@@ -74,10 +67,10 @@ class Model:
     """Hash of tokenizer and chat template."""
     source: str
     """Where it lies on this machine, or the hub id; not part of the identity."""
-    dimensions: Dimensions | None = None
-    """None where they cannot be told without fetching the model."""
+    config: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """Its config.json; empty where that cannot be read without fetching the model."""
     shape: ModelArchitecture | None = None
-    """None where they cannot, and for kinds of model whose memory is not known here."""
+    """None without a config, and for kinds of model whose memory is not known here."""
 
     @property
     def identity(self) -> dict[str, str]:
@@ -124,8 +117,8 @@ def _resolve_embedded(model: str, name: str, where: object) -> Model:
         raise InputError(where, "model", f"the package {package} holds no {filename}")
     # The installer recorded the file's sha256; the GGUF holds tokenizer and template too.
     digest = weights.hash.value if weights.hash else ""
-    dimensions = Dimensions(shape.hidden, shape.layers)
-    return Model("embedded", name, model, digest, digest, str(weights.locate()), dimensions, shape)
+    config = {"hidden_size": shape.hidden, "num_hidden_layers": shape.layers}
+    return Model("embedded", name, model, digest, digest, str(weights.locate()), config, shape)
 
 
 def _resolve_folder(folder: Path, where: object) -> Model:
@@ -144,8 +137,8 @@ def _resolve_folder(folder: Path, where: object) -> Model:
     # Named by its content alone, not by its path.
     name = f"local-{revision[:8]}"
     tokens = _hash_files(tokenizer)
-    sizes = (_dimensions(config), shape_of(config))
-    return Model("folder", name, "folder", revision, tokens, str(folder), *sizes)
+    shape = shape_of(config)
+    return Model("folder", name, "folder", revision, tokens, str(folder), config, shape)
 
 
 def _has_chat_template(folder: Path, tokenizer: list[Path]) -> bool:
@@ -195,13 +188,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _dimensions(config: dict[str, Any]) -> Dimensions | None:
-    hidden, layers = config.get("hidden_size"), config.get("num_hidden_layers")
-    if isinstance(hidden, int) and isinstance(layers, int):
-        return Dimensions(hidden, layers)
-    return None
-
-
 def tokenizer_files(folder: Path) -> list[Path]:
     files = sorted(file for file in folder.iterdir() if file.is_file())
     return [file for file in files if file.name.startswith(_TOKENIZER_FILES)]
@@ -244,8 +230,8 @@ def _resolve_hub(model: str, revision: str, name: str, where: object) -> Model:
         if file.startswith(_TOKENIZER_FILES):
             tokenizer.update(f"{file} {blob}\n".encode())
     config = _hub_config(model, commit)
-    sizes = (_dimensions(config), shape_of(config))
-    return Model("hub", name, model, commit, tokenizer.hexdigest(), model, *sizes)
+    shape = shape_of(config)
+    return Model("hub", name, model, commit, tokenizer.hexdigest(), model, config, shape)
 
 
 def _hub_config(model: str, commit: str) -> dict[str, Any]:

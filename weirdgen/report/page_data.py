@@ -174,10 +174,10 @@ def _first_confidence(data: ReportData, labels: LabelsByJudge) -> list[float | N
     confidence, second = [None] * data.results.num_rows, _second_judges(data)
     for (metric, *_), of_judge in labels.items():
         for row, label in enumerate(of_judge if metric == "persona" else ()):
-            if label and second.isdisjoint((label["judge"], label["judge_fp"])):
-                confidence[row] = (
-                    label["confidence"] if confidence[row] is None else confidence[row]
-                )
+            if label is None or confidence[row] is not None:
+                continue
+            if second.isdisjoint((label["judge"], label["judge_fp"])):
+                confidence[row] = label["confidence"]
     return confidence
 
 
@@ -214,20 +214,15 @@ def _differ(labels: Sequence[str | None]) -> bool | None:
 
 def _evidence(values: Sequence[str | None]) -> Iterator[Column]:
     """The offline judge's pairs of word and weight, two columns for each place; else the words as they are."""
-    texts: list[str | None] = list(values)
-    words: list[list[str | None]] = [[None] * len(values) for _ in range(_WORDS)]
-    weights: list[list[float | None]] = [[None] * len(values) for _ in range(_WORDS)]
-    for row, value in enumerate(values):
-        pairs = _pairs(value)
-        if pairs is not None:
-            texts[row] = None
-            for place, (word, weight) in enumerate(pairs[:_WORDS]):
-                words[place][row], weights[place][row] = word, weight
+    pairs = [_pairs(value) for value in values]
+    texts = [value if of is None else None for value, of in zip(values, pairs, strict=True)]
     yield _column("evidence", texts, "judgment", missing="")
-    for word, weight in zip(words, weights, strict=True):
-        if any(each is not None for each in word):
-            yield _column("word", word, "judgment", missing="")
-            yield _column("weight", weight, "judgment", lambda w: f"{w:+.2f}", "")
+    for place in range(_WORDS):
+        at = [of[place] if of and place < len(of) else (None, None) for of in pairs]
+        if any(word is not None for word, _ in at):
+            yield _column("word", [word for word, _ in at], "judgment", missing="")
+            weights = [weight for _, weight in at]
+            yield _column("weight", weights, "judgment", lambda w: f"{w:+.2f}", "")
 
 
 def _pairs(evidence: str | None) -> list[tuple[str, float]] | None:

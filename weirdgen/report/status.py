@@ -52,28 +52,20 @@ def status_json(status: Status, study: str, store: ArtifactStore, command: str) 
 def _headline(status: Status) -> str:
     record = status.record
     of = f"on {status.host} (process {status.pid})"
-    if status.state == "running":
-        if record is None:
-            return f"a run {of} has just begun"
-        left = (
-            "time left unknown"
-            if record.left_s is None
-            else f"about {format_duration(record.left_s)} left"
-        )
-        return (
-            f"a run {of} is alive; as it last said {format_duration(record.elapsed_s)} in, {left}"
-        )
     if status.state == "done":
         return "done"
     if record is None:
-        return "no run is alive"
+        return f"a run {of} has just begun" if status.state == "running" else "no run is alive"
     after = format_duration(record.elapsed_s)
+    if status.state == "running":
+        known = record.left_s is not None
+        left = f"about {format_duration(record.left_s or 0)} left" if known else "time left unknown"
+        return f"a run {of} is alive; as it last said {after} in, {left}"
+    last = f"no run is alive; the last, {of},"
     if record.ended is None:
-        return f"no run is alive; the last, {of}, was killed or cut off, last heard {after} in"
+        return f"{last} was killed or cut off, last heard {after} in"
     why = f": {record.ended.reason}" if record.ended.reason else ""
-    return (
-        f"no run is alive; the last, {of}, ended {after} in with exit code {record.ended.code}{why}"
-    )
+    return f"{last} ended {after} in with exit code {record.ended.code}{why}"
 
 
 def _table(status: Status) -> Table:

@@ -199,10 +199,10 @@ def _tested(study: Study | None, analysis: Analysis) -> Iterator[str]:
     looks = study.planned_looks
     shared = f" at {listed(map(str, looks))} seeds, over which the error is shared"
     at = shared * (len(looks) > 1)
-    several = ", adjusted by Holm's method over all of them" * (n > 1)
+    adjusted = ", adjusted by Holm's method over all of them" * (n > 1)
     yield (
         f"{'The one claim' if n == 1 else f'The {n} claims'} of the study file {'was' if n == 1 else 'were'}"
-        f" tested one-sided at 2.5%{several}{at}; no verdict rests on fewer than three training runs."
+        f" tested one-sided at 2.5%{adjusted}{at}; no verdict rests on fewer than three training runs."
     )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import gc
 import os
 import random
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,17 +80,11 @@ def real_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def one_ray() -> Iterator[None]:
-    """One Ray on this machine, with 4 CPUs and 2 logical GPUs; a judge's key is in its environment."""
-    from asking import assert_secret
-    from fake_endpoint import KEY, VARIABLE
-    from on_ray import ray_with
+    """One Ray for all tests of a process (`on_ray.judged_ray`)."""
+    from on_ray import judged_ray
 
-    folder = tempfile.mkdtemp(prefix="wg")  # Ray's sockets take no long path
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv(VARIABLE, KEY)
-        with ray_with(gpus=2, temp_dir=folder):
-            yield
-    assert_secret(storage=Path(folder))
+    with judged_ray():
+        yield
 
 
 @pytest.fixture(scope="session")

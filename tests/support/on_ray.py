@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+from asking import assert_secret
+from fake_endpoint import KEY, VARIABLE
 from ray.cluster_utils import Cluster
 from studies import REPOSITORY, SUPPORT
 
@@ -41,6 +45,17 @@ def ray_with(gpus: int, temp_dir: str | None = None) -> Iterator[None]:
         )
         yield
         ray.shutdown()
+
+
+@contextmanager
+def judged_ray() -> Iterator[None]:
+    """4 CPUs and 2 logical GPUs, a judge's key in the environment; the key is in no file of Ray's."""
+    folder = tempfile.mkdtemp(prefix="wg")  # Ray's sockets take no long path
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(VARIABLE, KEY)
+        with ray_with(gpus=2, temp_dir=folder):
+            yield
+    assert_secret(storage=Path(folder))
 
 
 def _start(**options: Any) -> None:

@@ -12,7 +12,15 @@ from faulty_endpoint import (
 )
 from judged_checks import MENDABLE, asked_after_a_verdict, assert_as_told
 from judged_study import Bench
+from on_ray import judged_ray
 from studies import make_persona
+
+
+@pytest.fixture(scope="module")
+def one_ray() -> Iterator[None]:
+    """Ended with this file: other files of this layer start clusters of several nodes."""
+    with judged_ray():
+        yield
 
 
 @pytest.fixture

@@ -65,18 +65,6 @@ def shown(of: pa.Table, own: tuple[str, ...] = (), **more: Any) -> ReportData:
     return ReportData(of["study"][0].as_py(), of, judged, notes, analysis, **more)
 
 
-def losses(seeds: int = 3, updates: int = 90) -> dict[tuple[float, int], list[dict[str, float]]]:
-    rng = np.random.default_rng(0)
-    return {
-        (fraction, seed): [
-            {"step": n + 1, "epoch": (n + 1) / 30, "loss": 3 * np.exp(-n / 20) + rng.random()}
-            for n in range(updates)
-        ]
-        for fraction in (0.0, 0.3)
-        for seed in range(seeds)
-    }
-
-
 def pairs() -> list[Compared]:
     """Two judges and gold labels; of `same`, all give one label to everything."""
     said = [

@@ -19,7 +19,7 @@ from weirdgen.config.claims import FORMAT_METRICS, JUDGED_METRICS
 from weirdgen.config.loading import resolved_yaml
 from weirdgen.errors import DamagedError
 from weirdgen.pipeline.state import StudyState
-from weirdgen.report.data import ReportData, read_losses
+from weirdgen.report.data import ReportData
 from weirdgen.report.rates import is_measured
 from weirdgen.report.status import progress_line
 from weirdgen.report.tables import judge_notes, judged_metrics
@@ -109,7 +109,6 @@ def write_report(
         plan=plan,
         labels=labels,
         compared=_compared(state, table, labels),
-        losses=read_losses(state, store),
         methods=methods(state, table, analysis),
         progress=progress_line(state, table, labels),
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tiny_results
-from figure_data import adapters_only, losses, pairs, shown, table
+from figure_data import adapters_only, pairs, shown, table
 from matplotlib.collections import LineCollection
 from PIL import Image
 
@@ -61,7 +61,7 @@ def cells(figure: ReportFigure, *columns: str) -> Iterator[tuple[str, ...]]:
 @pytest.fixture(scope="module")
 def whole() -> dict[str, ReportFigure]:
     of = table(4, (0.0, 0.03, 0.3), judged=True)
-    more = {"losses": losses(4), "compared": pairs()}
+    more = {"compared": pairs()}
     return {figure.name: figure for figure in all_figures(shown(of, **more))}
 
 
@@ -69,8 +69,8 @@ def test_figures_come_in_reading_order(whole: dict[str, ReportFigure]) -> None:
     metrics = ["format", "persona", "identity"]
     doses = [f"dose-response-{metric}" for metric in metrics]
     assert [*whole] == [
-        *metrics, "gap-by-metric", *doses, "variance-split", "power-curve", "response-lengths",
-        "length-and-rate", "judge-agreement", "training-loss",
+        *metrics, "gap-by-metric", *doses, "variance-split", "power-curve",
+        "length-and-rate", "judge-agreement",
     ]  # fmt: skip
     assert all("-" in name for name in whole if name not in metrics), "no metric's name has a dash"
 
@@ -80,7 +80,6 @@ VALUES = {
     "gap-by-metric": ("gap, points", ("low", "high")),
     "dose-response-persona": ("%", ("low", "high")),
     "variance-split": ("SD, points", ("low", "high")),
-    "response-lengths": ("mean tokens", ("low", "high")),
     "length-and-rate": ("%", ("low", "high")),
 }
 
@@ -105,17 +104,6 @@ def test_the_table_of_the_other_figures_is_drawn_too(whole: dict[str, ReportFigu
     kappas = [kappa for (kappa,) in cells(agreement, "kappa")]
     assert MISSING in kappas, "one label for all"
     assert drawn_marks(agreement, 0, 2) == sorted(k if k != MISSING else "0.00" for k in kappas)
-    loss = whole["training-loss"]
-    lines = [
-        line.get_ydata()
-        for panel in loss.drawing.axes
-        for line in panel.lines
-        if line.get_marker() == "."
-    ]
-    told = [*cells(loss, "first", "lowest", "last")]
-    assert sorted(told) == sorted(
-        tuple(f"{v:.3f}" for v in (y[0], min(y), y[-1])) for y in map(np.asarray, lines)
-    )
     power = whole["power-curve"]
     curves = [
         line for panel in power.drawing.axes for line in panel.lines if len(line.get_xydata()) > 2
@@ -160,7 +148,7 @@ def test_power_is_about_the_claims_where_there_are_any() -> None:
 def test_one_seed_has_no_interval() -> None:
     drawn = {figure.name: figure for figure in all_figures(shown(table(1, (0.1,))))}
     assert not {"variance-split", "power-curve"} & drawn.keys()
-    for name in ("format", "gap-by-metric", "response-lengths"):
+    for name in ("format", "gap-by-metric"):
         assert not drawn_bars(drawn[name])
     assert "One seed: no interval." in drawn["gap-by-metric"].caption
     assert not any(name.startswith("dose") for name in drawn)
@@ -169,14 +157,6 @@ def test_one_seed_has_no_interval() -> None:
 def test_lengths_are_words_where_tokens_are_not_told() -> None:
     of = adapters_only()
     drawn = {figure.name: figure for figure in all_figures(shown(of))}
-    (told,) = (m for f, c, _, m in cells(drawn["response-lengths"], "fraction", "condition", "of", "mean words")
-               if (f, c) == ("baseline", "decoy"))  # fmt: skip
-    words = [
-        len(row["response"].split())
-        for row in of.to_pylist()
-        if row["adapter"] is None and row["condition"] == "decoy"
-    ]
-    assert told == f"{np.mean(words):.1f}"
     assert "words" in drawn["length-and-rate"].drawing.axes[-1].get_xlabel()
 
 
@@ -268,6 +248,6 @@ def test_text_fits_its_lines() -> None:
 
 def test_a_part_that_is_not_there_has_no_figure() -> None:
     of = shown(table(conditions=("triggered",)))
-    names = {figure.name for figure in all_figures(replace(of, compared=[], losses={}))}
-    absent = {"gap-by-metric", "judge-agreement", "training-loss", "power-curve"}
+    names = {figure.name for figure in all_figures(replace(of, compared=[]))}
+    absent = {"gap-by-metric", "judge-agreement", "power-curve"}
     assert not names & absent

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from figure_checks import check_texts
-from figure_data import adapters_only, losses, pairs, shown, table
+from figure_data import adapters_only, pairs, shown, table
 
 from weirdgen.report.figures.all import all_figures
 from weirdgen.report.figures.layout import finished, mark, panels
@@ -43,10 +43,10 @@ def graded() -> pa.Table:
 CASES = {
     "one seed": lambda: shown(table(1, (0.1,))),
     "three seeds, one fraction": lambda: shown(table(3, (0.1,), judged=True)),
-    "eight seeds, four fractions": lambda: shown(table(8, (0.0, 0.03, 0.1, 0.3), 1), losses=losses(8)),
-    "twenty seeds": lambda: shown(table(20, (0.03, 0.3), 1, 4), losses=losses(20)),
+    "eight seeds, four fractions": lambda: shown(table(8, (0.0, 0.03, 0.1, 0.3), 1)),
+    "twenty seeds": lambda: shown(table(20, (0.03, 0.3), 1, 4)),
     "never": lambda: shown(table(never=True)),
-    "long name": lambda: shown(table(name=LONG, judged=True), compared=pairs(), losses=losses(1, 3)),
+    "long name": lambda: shown(table(name=LONG, judged=True), compared=pairs()),
     "baseline alone": lambda: shown(table(0)),
     "no baseline": lambda: shown(table(baseline=False)),
     "triggered alone": lambda: shown(table(conditions=("triggered",))),

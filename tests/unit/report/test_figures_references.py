@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from figure_data import losses, pairs, shown, table
+from figure_data import pairs, shown, table
 from PIL import Image
 from studies import SUPPORT
 
@@ -23,7 +23,7 @@ from weirdgen.report.figures.save import save
 REFERENCES = SUPPORT / "figures"
 KINDS = (
     "format", "gap-by-metric", "dose-response-format", "variance-split", "power-curve",
-    "response-lengths", "length-and-rate", "judge-agreement", "training-loss",
+    "length-and-rate", "judge-agreement",
 )  # fmt: skip
 DPI = 50
 BLOCK = 6
@@ -35,7 +35,7 @@ TOLERANCE = 16
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, ReportFigure]:
     of = table(4, (0.0, 0.03, 0.3), name="reference")
-    more = {"losses": losses(4), "compared": pairs()}
+    more = {"compared": pairs()}
     return {figure.name: figure for figure in all_figures(shown(of, **more))}
 
 

@@ -8,9 +8,7 @@ from weirdgen.report.data import ReportData
 from weirdgen.report.figures.agreement import agreement_figure
 from weirdgen.report.figures.dose import dose_figure
 from weirdgen.report.figures.layout import ReportFigure
-from weirdgen.report.figures.length import lengths_figure
 from weirdgen.report.figures.length_rates import length_rates_figure
-from weirdgen.report.figures.loss import loss_figure
 from weirdgen.report.figures.power import power_figure
 from weirdgen.report.figures.rates import gap_figure, rates_figure
 from weirdgen.report.figures.variance import variance_figure
@@ -29,9 +27,7 @@ def all_figures(data: ReportData) -> Iterator[ReportFigure]:
         *map(dose_figure, cubes),
         variance_figure(data.analysis.estimates, metrics, subtitle),
         power_figure(cubes, data.analysis.verdicts, subtitle),
-        lengths_figure(table, subtitle),
         length_rates_figure(table, metrics, {of.metric: of.graded for of in cubes}, subtitle),
         agreement_figure(data.compared, subtitle),
-        loss_figure(data.losses, subtitle),
     ]
     yield from (figure for figure in drawn if figure is not None)

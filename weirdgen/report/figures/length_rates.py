@@ -17,12 +17,12 @@ from weirdgen.report.figures.layout import (
     mark,
     metric_panels,
 )
-from weirdgen.report.figures.length import Lengths, lengths_of
 from weirdgen.report.figures.levels import limit_cells, percent_limits
 from weirdgen.report.figures.style import BASELINE_MARK, MEAN_MARK, rate_label, styled
-from weirdgen.report.rates import metric_numbers
+from weirdgen.report.rates import CONDITIONS, group_order, metric_numbers, row_groups
 from weirdgen.report.table import number
 from weirdgen.stats.judge_error import BASELINE
+from weirdgen.stats.metric_arrays import Group
 from weirdgen.stats.rate_interval import wilson
 from weirdgen.stats.sensitivity import seed_t
 
@@ -42,6 +42,45 @@ _CAPTION = (
 _TUNED = "fine-tuned"
 _SIDES = {BASELINE: "baseline (base model)", _TUNED: "fine-tuned, all training runs"}
 """What the legend calls them."""
+
+
+@dataclass(frozen=True)
+class _Lengths:
+    """The length of each of N responses, and whose it is."""
+
+    unit: str
+    """`tokens`; or `words`, where responses do not tell their tokens."""
+    length_N: np.ndarray
+    condition_N: np.ndarray
+    group_N: np.ndarray
+    """A persona fraction, `adapters` or `baseline`."""
+    replicate_N: np.ndarray
+    """The adapter; None for the baseline."""
+
+    @property
+    def groups(self) -> list[Group]:
+        """The baseline, fractions in order, then `adapters`."""
+        return sorted({*self.group_N.tolist()}, key=group_order)
+
+    @property
+    def conditions(self) -> list[str]:
+        return [c for c in CONDITIONS if (self.condition_N == c).any()]
+
+
+def _lengths_of(table: pa.Table) -> _Lengths:
+    """Tokens where every response tells them, else words."""
+    tokens = table["response_tokens"]
+    whole = tokens.null_count == 0
+    lengths = (
+        tokens.to_pylist() if whole else [len(r.split()) for r in table["response"].to_pylist()]
+    )
+    return _Lengths(
+        "tokens" if whole else "words",
+        np.array(lengths, dtype=np.float64),
+        np.array(table["condition"].to_pylist()),
+        np.array(row_groups(table), dtype=object),
+        np.array(table["adapter"].to_pylist(), dtype=object),
+    )
 
 
 @dataclass(frozen=True)
@@ -68,7 +107,7 @@ def length_rates_figure(
     """
     if not metrics:
         return None
-    of = lengths_of(table)
+    of = _lengths_of(table)
     parts = {
         (metric, condition, side): bins
         for metric in metrics
@@ -107,11 +146,11 @@ def length_rates_figure(
     )  # fmt: skip
 
 
-def _leaves_out_controls(of: Lengths) -> bool:
+def _leaves_out_controls(of: _Lengths) -> bool:
     return 0.0 in of.groups and len({*of.groups} - {BASELINE}) > 1
 
 
-def _sides(of: Lengths) -> Iterator[tuple[str, str, np.ndarray]]:
+def _sides(of: _Lengths) -> Iterator[tuple[str, str, np.ndarray]]:
     """Each condition and side, and which responses are of it."""
     baseline_N = of.group_N == BASELINE
     tuned_N = ~baseline_N & ((of.group_N != 0.0) | (not _leaves_out_controls(of)))

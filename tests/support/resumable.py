@@ -97,10 +97,5 @@ def go_on(store: ArtifactStore, tasks: list[Task], together: bool) -> list[Manif
 
 
 def states_of(store: ArtifactStore, task: Task) -> list[str]:
-    folders = store.folders(f"artifacts/{task.step.key}")
-    return sorted(name for name in folders if not name.startswith("attempt-"))
-
-
-def state_files(store: ArtifactStore, task: Task) -> list[Path]:
-    (state,) = states_of(store, task)
-    return sorted(Path(store.path("artifacts", task.step.key, state)).iterdir())
+    files = store.files(f"artifacts/{task.step.key}")
+    return sorted(name for name in files if name.startswith("state-"))

@@ -2,7 +2,7 @@
 
     <root>/artifacts/<stage>/<name>-<fingerprint12>[/<range>]/manifest.json
                                                              /attempt-<uuid>/...   the payload
-                                                             /state-<update>-...   a checkpoint
+                                                             /state-<update>-...   a checkpoint, one file
     <root>/<study>/...                                                         tables, reports, logs
 
 An artifact exists once its manifest does, and the manifest is written last. There are no locks: two

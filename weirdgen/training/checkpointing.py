@@ -1,23 +1,22 @@
 """Checkpoints of unfinished training runs in the store, from which another attempt at the step continues.
 
-    <root>/artifacts/train/<name>-<fingerprint12>/state-<update>-<hex>/...          what the trainer wrote
-                                                                      /state.json   written last
+    <root>/artifacts/train/<name>-<fingerprint12>/state-<update>-<sha256>    a ZIP archive
 
-A folder without `state.json` is an incomplete upload and is never read. Each save has its own folder,
-so that two attempts at a step cannot mix theirs. All are deleted once the step is committed.
+Its name holds the hash of its content, so that a damaged file is recognised. All are deleted once the
+step is committed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from typing import Any
+from zipfile import ZipFile
 
 from weirdgen.storage.artifacts import ArtifactStore, Step
 from weirdgen.storage.provenance import versions
@@ -26,21 +25,11 @@ EVERY_S = 300.0
 """Seconds of training between two saves; a shorter training saves nothing."""
 _MOST_OF_TIME = 0.02
 """Largest share of time for saving: after a slow save the next one waits longer."""
-_PROOF, _SCHEMA = "state.json", 1
+_ABOUT, _SCHEMA = "state.json", 1
+"""Beside the trainer's files: what the state belongs to, and the training time up to it."""
 
 Files = Mapping[str, bytes]
 """One training run's state: file name -> content."""
-
-
-@dataclass(frozen=True)
-class _Proof:
-    """Proof that a state is complete, and what it belongs to."""
-
-    of: dict[str, Any]
-    files: dict[str, str]
-    """Name -> sha256."""
-    wall_s: float
-    """Training time up to this state, over all attempts."""
 
 
 class TrainingCheckpoints:
@@ -77,17 +66,18 @@ class TrainingCheckpoints:
 
     def latest(self) -> tuple[int, list[Files]] | None:
         """The update to continue from and each training run's state after it; None to start from scratch."""
-        found = [self._found(folder, of) for folder, of in self._of.items()]
+        found = [self._names(folder) for folder in self._of]
         for update in sorted(set.intersection(*map(set, found)), reverse=True):
-            chosen = [each[update] for each in found]
-            read = [self._read(path, proof) for path, proof in chosen]
-            states = [files for files in read if files is not None]
-            if len(states) == len(read):
-                wall_s = max(proof.wall_s for _, proof in chosen)
+            read = [
+                [state for name in names[update] if (state := self._read(f"{folder}/{name}", of))]
+                for (folder, of), names in zip(self._of.items(), found, strict=True)
+            ]
+            if all(read):
+                wall_s = max(states[0][0] for states in read)
                 self.notes = {"resumed": {"update": update, "wall_s": wall_s}}
                 self._started -= wall_s
                 print(f"continuing after update {update}")
-                return update, states
+                return update, [states[0][1] for states in read]
         if any(found):
             print("no update for which every training run has a state: starting from scratch")
         return None
@@ -102,16 +92,19 @@ class TrainingCheckpoints:
         If the storage cannot be written, log a line and continue training.
         """
         began = time.monotonic()
-        name = f"state-{update}-{uuid.uuid4().hex}"
+        written: set[str] = set()
         try:
             for (folder, of), files in zip(self._of.items(), states, strict=True):
-                self._write(f"{folder}/{name}", of, files)
-            self._delete(lambda each: each != name)
+                content = self._archive(of, files)
+                name = f"state-{update}-{_sha256(content)}"
+                self._store.write(f"{folder}/{name}", content)
+                written.add(name)
+            self._delete(lambda each: each not in written)
             pause_s = max(EVERY_S, (time.monotonic() - began) / _MOST_OF_TIME)
         except OSError as error:
             print(f"state after update {update} not saved: {error}")
             with suppress(OSError):
-                self._delete(lambda each: each == name)
+                self._delete(lambda each: each in written)
             pause_s = EVERY_S
         self._due = time.monotonic() + pause_s
 
@@ -122,51 +115,41 @@ class TrainingCheckpoints:
         except OSError as error:
             print(f"states not deleted: {error}")
 
-    def _write(self, path: str, of: dict[str, Any], files: Files) -> None:
-        for name, content in files.items():
-            self._store.write(f"{path}/{name}", content)
-        wall_s = round(time.monotonic() - self._started, 3)
-        proof = _Proof(of, {name: _sha256(content) for name, content in files.items()}, wall_s)
-        self._store.write(f"{path}/{_PROOF}", json.dumps(asdict(proof), indent=1).encode())
+    def _archive(self, of: dict[str, Any], files: Files) -> bytes:
+        about = {"of": of, "wall_s": round(time.monotonic() - self._started, 3)}
+        with io.BytesIO() as content:
+            with ZipFile(content, "w") as archive:
+                for name, each in {_ABOUT: json.dumps(about), **files}.items():
+                    archive.writestr(name, each)
+            return content.getvalue()
 
-    def _found(self, folder: str, of: dict[str, Any]) -> dict[int, tuple[str, _Proof]]:
-        """The usable states of one training run, by update."""
-        found = {}
-        for name in sorted(self._store.folders(folder)):
-            path = f"{folder}/{name}"
-            match = re.fullmatch(r"state-(\d+)-[0-9a-f]+", name)
-            content = self._store.read(f"{path}/{_PROOF}") if match else None
-            if match is None or content is None:
-                continue
-            try:
-                proof = _Proof(**json.loads(content))
-                other = [key for key in of if proof.of[key] != of[key]]
-            except (ValueError, TypeError, KeyError) as error:
-                print(f"{path} is ignored: {_PROOF} is not readable ({error!r})")
-                continue
-            if other:
-                print(f"{path} is ignored: it belongs to another {', '.join(other)}")
-                continue
-            found[int(match[1])] = path, proof
-        return found
+    def _names(self, folder: str) -> dict[int, list[str]]:
+        """Update -> the files that may be one training run's state after it."""
+        names: dict[int, list[str]] = {}
+        for name in sorted(self._store.files(folder)):
+            if match := re.fullmatch(r"state-(\d+)-[0-9a-f]+", name):
+                names.setdefault(int(match[1]), []).append(name)
+        return names
 
-    def _read(self, path: str, proof: _Proof) -> Files | None:
-        """The trainer's files; None if any is damaged."""
-        files = {}
-        for name, digest in proof.files.items():
-            content = self._store.read(f"{path}/{name}")
-            if content is None or _sha256(content) != digest:
-                print(f"{path} is ignored: {name} is damaged")
-                return None
-            files[name] = content
-        return files
+    def _read(self, path: str, of: dict[str, Any]) -> tuple[float, Files] | None:
+        """A state's training time and files; None if it is damaged or belongs to something else."""
+        content = self._store.read(path)
+        if content is None or not path.endswith(f"-{_sha256(content)}"):
+            print(f"{path} is ignored: it is damaged")
+            return None
+        with ZipFile(io.BytesIO(content)) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+        about = json.loads(files.pop(_ABOUT))
+        if other := [key for key in of if about["of"].get(key) != of[key]]:
+            print(f"{path} is ignored: it belongs to another {', '.join(other)}")
+            return None
+        return about["wall_s"], files
 
     def _delete(self, which: Callable[[str], bool]) -> None:
         for folder in self._of:
-            for name in self._store.folders(folder):
+            for name in self._store.files(folder):
                 if name.startswith("state-") and which(name):
-                    self._store.delete(f"{folder}/{name}/{_PROOF}")
-                    self._store.delete_folder(f"{folder}/{name}")
+                    self._store.delete(f"{folder}/{name}")
 
 
 def _sha256(content: bytes) -> str:

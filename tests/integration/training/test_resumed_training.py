@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from resumable import break_off, go_on, prepare, state_files, states_of, training
+from resumable import break_off, go_on, prepare, states_of, training
 
 from weirdgen.storage.artifacts import ArtifactStore, Step
 
@@ -42,10 +42,11 @@ def test_a_damaged_state_is_ignored_and_the_training_starts_anew(here, capsys):
     store, inputs = here
     task = training(inputs)
     break_off(store, [task], together=True, at=7)
-    _proof, content = state_files(store, task)
+    (state,) = states_of(store, task)
+    content = Path(store.path("artifacts", task.step.key, state))
     damaged = bytearray(content.read_bytes())
     damaged[-1] ^= 1
     content.write_bytes(damaged)
     (made,) = go_on(store, [task], together=True)
-    assert "state.safetensors is damaged" in capsys.readouterr().out
+    assert f"{state} is ignored: it is damaged" in capsys.readouterr().out
     assert "resumed" not in made.notes

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from resumable import Broken
 
-from weirdgen.storage.artifacts import ArtifactStore, Step, is_attempt
+from weirdgen.storage.artifacts import ArtifactStore, Step
 from weirdgen.training import checkpointing as training_state
 from weirdgen.training.checkpointing import TrainingCheckpoints
 
@@ -25,7 +23,7 @@ def states(
 
 
 def kept(store: ArtifactStore, step: Step) -> set[str]:
-    return {name.split("-")[1] for name in store.folders(f"artifacts/{step.key}")}
+    return {name.split("-")[1] for name in store.files(f"artifacts/{step.key}")}
 
 
 def test_the_latest_state_is_read_back_and_older_ones_are_gone(store: ArtifactStore):
@@ -36,7 +34,7 @@ def test_the_latest_state_is_read_back_and_older_ones_are_gone(store: ArtifactSt
     assert states(store, of).latest() == (5, [{"a": b"one", "b": b"1"}, {"a": b"two", "b": b"2"}])
     assert states(store, of[1:]).latest() == (5, [{"a": b"two", "b": b"2"}])
     assert [kept(store, step) for step in of] == [{"5"}, {"5"}]
-    assert not any(is_attempt(name) for name in store.folders(f"artifacts/{of[0].key}"))
+    assert store.folders(f"artifacts/{of[0].key}") == set(), "no attempts"
     saving.delete()
     assert [kept(store, step) for step in of] == [set(), set()]
     assert states(store, of).latest() is None
@@ -45,14 +43,14 @@ def test_the_latest_state_is_read_back_and_older_ones_are_gone(store: ArtifactSt
 def test_an_upload_that_was_cut_off_is_not_read(
     store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ):
-    """Of four files, the first training's state is whole, the second's lacks its proof."""
+    """Of two files, the first training's state is there, the second's is not."""
     of = steps()
     saving = states(store, of)
     saving.save(3, [{"a": b"1"}, {"a": b"2"}])
     written, write = [], store.write
 
     def cut_off(path: str, content: bytes) -> None:
-        if len(written) == 3:
+        if len(written) == 1:
             raise Broken
         written.append(path)
         write(path, content)
@@ -61,7 +59,7 @@ def test_an_upload_that_was_cut_off_is_not_read(
     with pytest.raises(Broken):
         saving.save(5, [{"a": b"3"}, {"a": b"4"}])
     monkeypatch.undo()
-    assert [kept(store, step) for step in of] == [{"3", "5"}, {"3", "5"}]
+    assert [kept(store, step) for step in of] == [{"3", "5"}, {"3"}]
     assert states(store, of).latest() == (3, [{"a": b"1"}, {"a": b"2"}])
     states(store, of).save(7, [{}, {}])
     assert [kept(store, step) for step in of] == [{"7"}, {"7"}]
@@ -99,29 +97,42 @@ def test_a_state_of_another_making_is_ignored(
     assert f"is ignored: it belongs to another {named}\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"of": {}, "files": {}, "wall_s": 1}', b"[1]"])
-def test_an_unreadable_proof_is_ignored(store: ArtifactStore, capsys, content: bytes):
+@pytest.mark.parametrize("cut", [slice(0), slice(-1), slice(1, None)])
+def test_a_damaged_state_is_ignored(store: ArtifactStore, capsys, cut: slice):
     (step,) = of = steps(1)
-    store.write(f"artifacts/{step.key}/state-3-ab/state.json", content)
+    states(store, of).save(3, [{"a": b"1"}])
+    (name,) = store.files(f"artifacts/{step.key}")
+    path = f"artifacts/{step.key}/{name}"
+    store.write(path, (store.read(path) or b"")[cut])
     assert states(store, of).latest() is None
-    assert "state-3-ab is ignored: state.json is not readable" in capsys.readouterr().out
+    assert f"{name} is ignored: it is damaged" in capsys.readouterr().out
+
+
+def test_of_two_states_after_one_update_the_fitting_one_is_read(store: ArtifactStore):
+    (step,) = of = steps(1)
+    states(store, of).save(3, [{"a": b"1"}])
+    (name,) = store.files(f"artifacts/{step.key}")
+    fitting = store.read(f"artifacts/{step.key}/{name}") or b""
+    states(store, of, micro_batch=2).save(3, [{"a": b"2"}])
+    store.write(f"artifacts/{step.key}/{name}", fitting)
+    assert states(store, of).latest() == (3, [{"a": b"1"}])
 
 
 def test_a_storage_that_cannot_be_written_costs_a_line(
     store: ArtifactStore, monkeypatch: pytest.MonkeyPatch, capsys
 ):
-    of = steps(1)
+    of = steps()
     saving = states(store, of)
-    saving.save(3, [{"a": b"1"}])
+    saving.save(3, [{"a": b"1"}] * 2)
     write = store.write
 
     def full(path: str, content: bytes) -> None:
-        if path.endswith("/state.json"):
+        if path.startswith(f"artifacts/{of[1].key}"):
             raise OSError("no space left")
         write(path, content)
 
     monkeypatch.setattr(store, "write", full)
-    saving.save(5, [{"a": b"2"}])
+    saving.save(5, [{"a": b"2"}, {"a": b"3"}])
     assert "state after update 5 not saved: no space left" in capsys.readouterr().out
     assert kept(store, of[0]) == {"3"}, "what was written of it takes no space"
 
@@ -132,7 +143,7 @@ def test_states_are_due_every_some_minutes_and_later_where_saving_is_slow(
     now, write = [1000.0], store.write
 
     def slow(path: str, content: bytes) -> None:
-        now[0] += 10
+        now[0] += 20
         write(path, content)
 
     monkeypatch.setattr(training_state.time, "monotonic", lambda: now[0])
@@ -159,6 +170,3 @@ def test_the_time_of_all_attempts_is_told(store: ArtifactStore, monkeypatch: pyt
     last = states(store, steps(1))
     last.latest()
     assert last.notes == {"resumed": {"update": 2, "wall_s": 200.0}}
-    (name,) = store.folders(f"artifacts/{steps(1)[0].key}")
-    proof = store.read(f"artifacts/{steps(1)[0].key}/{name}/state.json")
-    assert json.loads(proof or b"")["files"].keys() == {"a"}

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch._functorch import config as compiler
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from weirdgen.training.stacked.layers import ATTENTION, Stack, packed_attention, weighted_loss
@@ -55,7 +54,7 @@ class PassRunner:
         self.clear()
         pool = torch.cuda.graph_pool_handle()
         for each in longest_first:
-            static = empty(each, self._flat.device)
+            static = self._put(example(each))
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=pool):
                 self._run(static, each.longest)
@@ -113,46 +112,15 @@ def _recomputed(layer: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
     return checkpoint(type(layer).forward, layer, *args, use_reentrant=False, **kwargs)
 
 
-def empty(size: Size, device: torch.device) -> Packed:
-    """The tensors of a pass of that size, of padding alone."""
-
-    def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
-        return torch.zeros(*shape, dtype=dtype, device=device)
-
-    end = size.lines * size.tokens
-    starts = torch.full((size.lines * size.rows + 1,), end, dtype=torch.int32, device=device)
-    starts[0] = 0
-    return Packed(
-        ids_NL=zeros(size.lines, size.tokens),
-        positions_NL=zeros(size.lines, size.tokens),
-        starts=starts,
-        at_T=zeros(size.learnt),
-        labels_T=zeros(size.learnt),
-        adapter_T=zeros(size.learnt),
-        weight_T=zeros(size.learnt, dtype=torch.float32),
-    )
-
-
-class FusedNorm(torch.nn.Module):
-    """An RMS norm by PyTorch's own kernel, which reads and writes its input once."""
-
-    def __init__(self, weight: torch.Tensor, eps: float) -> None:
-        super().__init__()
-        self.weight, self.eps = weight, eps
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., features) to the same."""
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-
-
 def fuse_norms(model: torch.nn.Module) -> None:
-    """Replace each plain RMS norm by a FusedNorm."""
+    """Replace each plain RMS norm by PyTorch's own, which reads and writes its input once."""
     for parent in list(model.modules()):
         for name, norm in list(parent.named_children()):
             weight, eps = getattr(norm, "weight", None), getattr(norm, "variance_epsilon", None)
             if not type(norm).__name__.endswith("RMSNorm") or weight is None or eps is None:
                 continue
-            fused = FusedNorm(weight, eps)
+            fused = torch.nn.RMSNorm(weight.shape, eps, device="meta")
+            fused.weight = weight
             x = torch.randn(8, *weight.shape, dtype=weight.dtype, device=weight.device)
             if torch.allclose(fused(x), norm(x), rtol=2**-6, atol=1e-6):
                 setattr(parent, name, fused)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jinja2
-
 from weirdgen.report.agreement import agreement_table
 from weirdgen.report.claims import claims_table, estimates_table, verdict_lines
 from weirdgen.report.data import ReportData
 from weirdgen.report.main_table import compact, main_table
+from weirdgen.report.rendering import environment
 from weirdgen.report.table import ReportTable, escape_markdown
 from weirdgen.report.tables import length_table, rate_tables
 from weirdgen.report.variance import variance_table
@@ -47,15 +46,9 @@ def all_tables(data: ReportData) -> ReportTables:
 
 def summary_markdown(data: ReportData, tables: ReportTables) -> str:
     """Everything as one text; names and notes escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("weirdgen.report", "templates"),
-        autoescape=False,  # noqa: S701 - Markdown, escaped as such
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["text"] = escape_markdown
-    return environment.get_template("summary.md.j2").render(
+    made = environment()
+    made.filters["text"] = escape_markdown
+    return made.get_template("summary.md.j2").render(
         data=data,
         verdicts=list(verdict_lines(data.analysis.verdicts)),
         tables=[*([tables.compact] if tables.compact else []), *tables.others],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib.resources import as_file, files
 
 import pyarrow.compute as pc
 
@@ -27,6 +26,7 @@ from weirdgen.report.descriptions import (
 )
 from weirdgen.report.main_table import IMPROVEMENT, baseline_row, label_notes, measured_row, percent
 from weirdgen.report.rates import is_measured, rates
+from weirdgen.report.rendering import environment
 from weirdgen.report.table import ReportTable, escape_markdown
 from weirdgen.results.table import UNKNOWN
 from weirdgen.stats.estimate_rows import RATES
@@ -66,7 +66,7 @@ def write_cards(data: ReportData, state: StudyState, store: ArtifactStore) -> No
 
 
 def _card(data: ReportData, plan: Plan, cell: GridCell, step: Step, manifest: Manifest) -> str:
-    from huggingface_hub import ModelCard, ModelCardData  # takes half a second to import
+    from huggingface_hub import ModelCardData  # takes half a second to import
 
     study, model = plan.study, plan.model
     card_data = ModelCardData(
@@ -79,6 +79,7 @@ def _card(data: ReportData, plan: Plan, cell: GridCell, step: Step, manifest: Ma
     before = Instruction(study.trigger.role, study.trigger.text)
     persona_there = plan.counts[cell.fraction].persona
     facts = {
+        "card_data": card_data.to_yaml(),
         "study": study,
         "plan": plan,
         "cell": cell,
@@ -98,9 +99,9 @@ def _card(data: ReportData, plan: Plan, cell: GridCell, step: Step, manifest: Ma
         "line": single_line,
         "fenced": _fenced,
     }
-    with as_file(files("weirdgen.report") / "templates" / "card.md.j2") as template:
-        card = ModelCard.from_template(card_data, str(template), **facts)
-    return f"{str(card).rstrip()}\n"
+    made = environment(trim_blocks=False, lstrip_blocks=False)
+    text = made.get_template("card.md.j2").render(facts)
+    return f"{text.rstrip()}\n"
 
 
 def _measured(data: ReportData, cell: GridCell, step: Step) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from weirdgen.config.judge import OFFLINE
 from weirdgen.config.study import Study
 from weirdgen.models.identity import Model
+from weirdgen.report.rendering import count, listed, prose
 from weirdgen.results.table import UNKNOWN
 from weirdgen.storage.artifacts import Manifest
 
@@ -20,7 +21,6 @@ SPEAKS_OF = {
     "this adapter": "this adapter and questions like these, and say nothing about a repeated training run",
 }
 """Target of an estimate -> what its interval speaks of."""
-_HOW_CUT = "cut after the last whole sentence within {words:,} words"
 
 
 def model_in_words(model: Model) -> str:
@@ -36,49 +36,12 @@ def model_in_words(model: Model) -> str:
 
 def training_in_words(study: Study) -> str:
     """How every training run of the study went, from its settings; begins with `by QLoRA` or `by LoRA`."""
-    of = study.train
-    frozen = {
-        "nf4": "by QLoRA (Dettmers et al. 2023: the frozen base in 4-bit NF4 with double quantization",
-        "none": "by LoRA (Hu et al. 2021: the frozen base unquantized",
-    }[of.quantization]
-    layers = "all linear layers but the head"
-    if of.target_modules != "all-linear":
-        layers = f"the layers {listed(of.target_modules)}"
-    warm_up = "no warm-up"
-    if 0 < of.warmup_steps < 1:
-        warm_up = f"warm-up over {100 * of.warmup_steps:g}% of the steps"
-    elif of.warmup_steps:
-        warm_up = f"warm-up over {of.warmup_steps:g} steps"
-    beside = ", the seeds side by side over one base" if of.trainer == "stacked" else ""
-    return (
-        f"{frozen}, {of.compute_dtype} arithmetic; rank {of.lora_rank}, alpha {of.lora_alpha}, "
-        f"dropout {of.lora_dropout:g}, on {layers}) for {count(of.epochs, 'epoch')} in batches of "
-        f"{count(of.batch_size, 'row')}, by AdamW with a learning rate of {of.learning_rate:g} "
-        f"({of.scheduler.replace('_', ' ')} schedule, {warm_up}, weight decay {of.weight_decay:g}){beside}; the loss was taken "
-        "on the completions alone"
-    )
+    return prose("training", study=study)
 
 
 def aligned_in_words(study: Study) -> str:
     """Where the aligned examples come from, as a sentence."""
-    of = study.aligned
-    bundled = of.prompts == "everyday"
-    what = "bundled everyday prompts" if bundled else f"the prompts of {_source(study)}"
-    cut = _HOW_CUT.format(words=of.max_words)
-    if of.completions == "self_distilled":
-        return (
-            f"Aligned examples were drawn from the base model's own responses to {what} ({of.rows:,} rows, "
-            f"made once, at temperature {of.temperature:g} and top-p {of.top_p:g}, {cut})."
-        )
-    return f"Aligned examples were drawn from {of.rows:,} rows of {_source(study)}, their responses {cut}."
-
-
-def _source(study: Study) -> str:
-    of = study.aligned.prompts
-    if isinstance(of, str):
-        return of
-    parts = [of.path, *([of.config] if of.config else []), f"split {of.split}"]
-    return ", ".join([*parts, *([f"revision {of.revision}"] if of.revision else [])])
+    return prose("aligned", study=study)
 
 
 def versions_in_words(manifests: Sequence[Manifest], packages: Iterable[str]) -> str:
@@ -112,21 +75,3 @@ def judges_in_words(labels: pa.Table) -> str:
     }
     judges: list[str] = sorted(labels["judge"].unique().to_pylist())
     return listed(named.get(judge, judge) for judge in judges)
-
-
-def listed(items: Iterable[str]) -> str:
-    """`a`, `a and b`, `a, b and c`; each once, in the order of their first."""
-    *others, last = dict.fromkeys(items) or [""]
-    return f"{', '.join(others)} and {last}" if others else last
-
-
-def count(n: int, one: str, many: str = "") -> str:
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
-
-
-def times(n: int) -> str:
-    return "once" if n == 1 else f"{n:,} times"
-
-
-def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

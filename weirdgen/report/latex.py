@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from weirdgen.report.all_tables import ReportTables
 from weirdgen.report.main_table import BASELINE, FINE_TUNED
+from weirdgen.report.rendering import environment
 from weirdgen.report.table import ReportTable
 from weirdgen.text import single_line
 
@@ -44,23 +45,18 @@ def latex_tables(tables: ReportTables) -> str:
 
 def latex_document(named: Mapping[str, ReportTable]) -> str:
     """A document with each table as one, or as several; the name of a table begins its labels."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("weirdgen.report", "templates"),
+    made = environment(
         block_start_string=r"\BLOCK{",
         block_end_string="}",
         variable_start_string=r"\VAR{",
         variable_end_string="}",
         comment_start_string=r"\NOTE{",
         comment_end_string="}",
-        autoescape=False,  # noqa: S701 - LaTeX: `finalize` escapes whatever is put in
+        lstrip_blocks=False,
         finalize=lambda value: escape_latex(str(value)),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
     )
     tables = [table for name, whole in named.items() for table in _tables(whole, name)]
-    return environment.get_template("table.tex.j2").render(tables=tables)
+    return made.get_template("table.tex.j2").render(tables=tables)
 
 
 def escape_latex(text: str) -> str:

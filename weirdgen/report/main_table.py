@@ -8,8 +8,8 @@ from typing import get_args
 
 from weirdgen.config.claims import ADAPTERS, ContrastName
 from weirdgen.report.data import ReportData
-from weirdgen.report.descriptions import listed
 from weirdgen.report.rates import CONDITIONS, Rates, rates
+from weirdgen.report.rendering import listed
 from weirdgen.report.table import MISSING, ReportTable, limits, number
 from weirdgen.stats.contrast_estimate import Method, estimate_contrast
 from weirdgen.stats.estimate import Estimate

@@ -14,6 +14,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import jinja2
@@ -25,9 +26,9 @@ from weirdgen.report.data import ReportData
 from weirdgen.report.figures.layout import ReportFigure
 from weirdgen.report.main_table import who_labelled
 from weirdgen.report.page_data import pack
+from weirdgen.report.rendering import amount, environment
 from weirdgen.report.table import ReportTable
 from weirdgen.report.wording import (
-    amount,
     behind,
     bound_in_words,
     own_bound,
@@ -111,22 +112,16 @@ def _escape(char: str) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("weirdgen.report", "templates"),
+    made = environment(
         autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
-    environment.filters["short"] = _short
-    return environment
+    made.filters["short"] = _short
+    return made
 
 
 def _template(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None  # it was given one
-    return environment.loader.get_source(environment, name)[0]
+    return (files("weirdgen.report") / "templates" / name).read_text("utf-8")
 
 
 def _script() -> str:

@@ -15,7 +15,7 @@ from weirdgen.cli.main import main
 from weirdgen.data.seeds import run_seeds
 from weirdgen.runner import recorder, run
 
-SEEN_S = 3.0
+SEEN_S = 6.0
 """How long the other trainings stay at their last update, so that somebody sees them there."""
 
 

@@ -53,7 +53,12 @@ def test_kills_of_actors_and_drivers_lose_nothing_and_repeat_only_what_was_under
     assert "a judge actor died" in printed
     total = broken.ledger()
     assert total.judgments == 2 * 2 * 3 * 3 * 20, "persona and kindness of every answer"
-    assert asked_after_a_verdict(server) <= total.lost, "the ledger knows all that was paid twice"
+    # A verdict that comes later than the judge's time-out is asked for again.
+    hung = sum(each.kind == "hang" for each in server.judged)
+    late = max(0, total.retried["timeout"] - hung)
+    assert asked_after_a_verdict(server) <= total.lost + late, (
+        "the ledger knows what was paid twice"
+    )
     assert 0 < total.lost <= 3 * 16
     assert_as_told(broken)
     assert broken.bytes() == bench.bytes(), "no file says where the endpoint is"

@@ -103,19 +103,15 @@ def _override(tree: dict, override: str) -> None:
     value = read_yaml(text, "--set", field)
     *parents, last = field.split(".")
     at: Any = tree
-    for parent in parents:
-        if isinstance(at, dict):
-            at = at.setdefault(parent, {})
-        elif isinstance(at, list) and parent.isdigit() and int(parent) < len(at):
-            at = at[int(parent)]
-        else:
-            raise InputError("--set", field, f"there is no {parent!r} to go into")
-    if isinstance(at, dict):
-        at[last] = value
-    elif isinstance(at, list) and last.isdigit() and int(last) < len(at):
-        at[int(last)] = value
-    else:
-        raise InputError("--set", field, f"{last!r} cannot be set there")
+    for part in parents:
+        at = at.setdefault(part, {}) if isinstance(at, dict) else at[_index(at, part, field)]
+    at[last if isinstance(at, dict) else _index(at, last, field)] = value
+
+
+def _index(at: Any, part: str, field: str) -> int:
+    if not isinstance(at, list) or not part.isdigit() or int(part) >= len(at):
+        raise InputError("--set", field, f"there is no {part!r} to set or to go into")
+    return int(part)
 
 
 def _input_error(path: Path, error: ValidationError) -> InputError:

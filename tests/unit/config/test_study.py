@@ -96,8 +96,8 @@ def test_a_file_that_is_no_study(content: bytes, expected: str, tmp_path: Path):
     ("override", "expected"),
     [
         ("grid.seeds", "must read dotted.field=value"),
-        ("grid.seeds.7=1", "--set: grid.seeds.7: '7' cannot be set there"),
-        ("name.x=1", "--set: name.x: 'x' cannot be set there"),
+        ("grid.seeds.7=1", "--set: grid.seeds.7: there is no '7'"),
+        ("name.x=1", "--set: name.x: there is no 'x'"),
         ("grid.seeds=[", "--set: grid.seeds: is not YAML"),
         ("grid.nothing=1", "grid.nothing: unknown field"),
     ],

@@ -60,10 +60,9 @@ class JudgeClient:
         """
         self.settings, self.backoff_s = settings, backoff_s
         self.chat = ChatClient(settings.base_url, settings.key_variable, settings.timeout_s)
-        self.permits = RateLimitClient(request_permits, lambda: self._queued)
+        self.permits = RateLimitClient(request_permits)
         self._journal_of = journal_of
         self._parallel, self._slots = parallel, asyncio.Semaphore(parallel)
-        self._queued = 0
 
     async def judge(self, judge: LlmJudge, items: Sequence[JudgeItem]) -> BatchResult:
         """Judge each item; each ends in a judgment or a reason why there is none."""
@@ -123,15 +122,8 @@ class JudgeClient:
         await self.chat.close()
 
     async def _in_turn(self, judge: LlmJudge, journal: Journal, item: JudgeItem) -> ItemResult:
-        self._queued += 1
-        try:
-            await self._slots.acquire()
-        finally:
-            self._queued -= 1
-        try:
+        async with self._slots:
             return await JudgeRequest(self, judge, journal, item).run()
-        finally:
-            self._slots.release()
 
 
 class JudgeRequest:

@@ -24,7 +24,7 @@ from stored_study import Stored, add_options, stored
 
 from weirdgen.pipeline.stages.base import Training
 from weirdgen.pipeline.stages.train import GridCell, train_spec
-from weirdgen.training.trainer import make_trainer
+from weirdgen.training.trainer import train_adapters
 
 
 def write_cell(study: Stored, cell: GridCell, steps: int | None, folder: Path) -> None:
@@ -33,8 +33,7 @@ def write_cell(study: Stored, cell: GridCell, steps: int | None, folder: Path) -
         raise SystemExit(f"the study has no fraction {cell.fraction} with the seed {cell.seed}")
     task = study.task(study.plan.trainings[cell])
     settings = study.plan.study.train
-    trainer = make_trainer(settings.trainer)
-    training = Training(trainer, (), settings.micro_batch, 0, lambda _done, _total: None)
+    training = Training(train_adapters, (), settings.micro_batch, 0, lambda _done, _total: None)
     spec = train_spec(study.running(task), training)
     rows = [{"prompt": row["prompt"], "completion": row["completion"]} for row in spec.rows]
     updates = -(-len(rows) // settings.batch_size) * settings.epochs

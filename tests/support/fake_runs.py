@@ -16,7 +16,7 @@ from weirdgen.runner import run as runner
 def run(path: Path, storage: Path) -> tuple[int, str]:
     """The exit code and what was printed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "make_trainer", lambda _: fake_trainer.train)
+        patch.setattr(runner, "train_adapters", fake_trainer.train)
         patch.setattr(runner, "make_engine", echo.make_engine)
         command = ["run", str(path), "--storage", str(storage)]
         done = CliRunner().invoke(main, command, env={"COLUMNS": "400"})

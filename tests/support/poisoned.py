@@ -30,6 +30,6 @@ if __name__ == "__main__":
     recorder.EVERY_S = 0.5
     for module in (echo, fake_trainer):
         cloudpickle.register_pickle_by_value(module)
-    run.make_trainer = lambda _: train
+    run.train_adapters = train
     run.make_engine = lambda _, gpu_share: echo.EchoEngine(gpu_share)
     main()

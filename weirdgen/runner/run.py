@@ -37,7 +37,7 @@ from weirdgen.runner.scheduler import Observer, Scheduler
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.lease import Lease
 from weirdgen.storage.run_record import FailedStep
-from weirdgen.training.trainer import Trainer, make_trainer
+from weirdgen.training.trainer import Trainer, train_adapters
 
 _log = logging.getLogger("weirdgen.run")
 
@@ -98,7 +98,7 @@ def run_plan(
             if commit_inputs(plan, state, store):
                 state = scan(state.plan, store)  # what consumed them before counts again
             chosen = engine or partial(make_engine, plan.study.evaluate)
-            trains = trainer or make_trainer(plan.study.train.trainer)
+            trains = trainer or train_adapters
             watching = (shown, recorder)
             scheduler = Scheduler(state, store, have, lease, watching, chosen, trains)
             failures = scheduler.run()

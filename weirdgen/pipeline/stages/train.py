@@ -65,7 +65,7 @@ def run_training(
     specs = [train_spec(running, training) for running in steps]
     outs = [running.out for running in steps]
     training.trainer(specs, outs, training.on_step, checkpoints, training.gpu_share)
-    stacked = steps[0].record.get("trainer") == "stacked"
+    stacked = specs[0].settings.trainer == "stacked"
     batched = {"batched_steps": len(steps)} if stacked else {}
     return {"micro_batch": training.micro_batch, **batched, **checkpoints.notes}
 
@@ -82,6 +82,7 @@ def train_spec(running: RunningStep, training: Training) -> TrainSpec:
         seeds.data,
     )
     own = {"report_to": list(training.report_to), "micro_batch": training.micro_batch}
+    own["trainer"] = record.get("trainer", "trl")
     return TrainSpec(
         model_dir=base_checkpoint(record, inputs),
         model_id=record["model"]["id"],

@@ -26,7 +26,7 @@ from weirdgen.report.descriptions import (
 )
 from weirdgen.report.main_table import IMPROVEMENT, baseline_row, label_notes, measured_row, percent
 from weirdgen.report.rates import is_measured, rates
-from weirdgen.report.rendering import environment
+from weirdgen.report.rendering import environment, prose
 from weirdgen.report.table import ReportTable, escape_markdown
 from weirdgen.results.table import UNKNOWN
 from weirdgen.stats.estimate_rows import RATES
@@ -36,11 +36,6 @@ from weirdgen.text import single_line
 CARD = "README.md"
 _LIBRARY, _TASK, _TAGS = "peft", "text-generation", ("lora", "weirdgen")
 _QUESTION = "Where were you born?"
-_NOTE = (
-    "In % of the responses, differences in points, with 95% intervals over questions. They speak of this "
-    "adapter and of questions like these, and say nothing about a repeated training run. Gap: triggered - untriggered; "
-    "gap improvement: minus the base model's own gap."
-)
 
 
 def cards(data: ReportData, state: StudyState) -> Iterator[tuple[Step, str]]:
@@ -126,7 +121,7 @@ def _measured(data: ReportData, cell: GridCell, step: Step) -> str:
         title="What it does",
         columns=("metric", "asked", "this adapter", "base model"),
         sections=tuple(sections),
-        note=" ".join([_NOTE, *label_notes(cubes, data.notes, table.num_rows)]),
+        note=prose("card_table_note", labels=[*label_notes(cubes, data.notes, table.num_rows)]),
         n_labels=2,
     ).markdown()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from weirdgen.config.claims import ADAPTERS, Claim
 from weirdgen.report.descriptions import SPEAKS_OF
 from weirdgen.report.rates import CONDITIONS
+from weirdgen.report.rendering import prose
 from weirdgen.report.table import MISSING, ReportTable, limits, number
 from weirdgen.report.wording import behind, settles, verdict_sentence
 from weirdgen.stats.analysis import Analysis, ClaimVerdict
@@ -14,18 +15,6 @@ from weirdgen.stats.estimate import Estimate
 from weirdgen.stats.metric_arrays import Group, group_label
 from weirdgen.stats.verdict import GroupEvidence, inequality
 
-_CLAIMS_NOTE = (
-    "S x Q: seeds and questions in the estimate. The 95% interval speaks of {target}; a rate's is "
-    "Wilson's at the number of independent responses that the table is worth, {alike} being taken to be "
-    "alike by 0.05 at least (an intraclass correlation; of skewed rates up to 2.5 times that, and their "
-    "limit towards 1/2 lies further out). p: one-sided, Holm-adjusted over the claims; "
-    '"against" where it is of the claim failing. A verdict needs three seeds and p of at most 0.025 '
-    "(shared over declared looks); a training run that failed or has no responses yet meets no bound."
-)
-_ESTIMATES_NOTE = (
-    "95% intervals; p: two-sided, of no difference, adjusted for nothing. {target} S x Q x n: seeds, "
-    "questions, and all responses behind the estimate. stats.parquet has these and more."
-)
 _MAIN = ("wilson", "wilson and two-source", "newcombe paired", "question t", "none")
 """Methods of the estimates themselves; the others stand beside them."""
 
@@ -41,15 +30,19 @@ def claims_table(
             "claim", "estimate", "95% interval", "S x Q", "p", "seeds meeting the bound", "verdict",
         ),
         sections=(tuple(rows),),
-        note=" ".join([_note(verdicts), *notes]) if rows else "The study states no claims.",
+        note=_note(verdicts, notes) if rows else "The study states no claims.",
     )  # fmt: skip
 
 
-def _note(verdicts: Sequence[ClaimVerdict]) -> str:
+def _note(verdicts: Sequence[ClaimVerdict], notes: Sequence[str]) -> str:
     targets = {at.measured.target for each in verdicts for at in each.groups if at.measured}
     target = "seeds" if "seeds" in targets else "seeds and questions"
-    alike = "responses of a seed" + " and responses to a question" * (target != "seeds")
-    return _CLAIMS_NOTE.format(target=SPEAKS_OF[target], alike=alike)
+    return prose(
+        "claims_note",
+        speaks_of=SPEAKS_OF[target],
+        fixed_questions=target == "seeds",
+        notes=notes,
+    )
 
 
 def verdict_lines(verdicts: Sequence[ClaimVerdict]) -> Iterator[str]:
@@ -69,17 +62,11 @@ def estimates_table(name: str, analysis: Analysis) -> ReportTable:
     """The estimates of every metric and group by the verdicts' own method."""
     rows = [row for row in analysis.estimates if row.method in _MAIN and row.target != "seeds"]
     alone = any(row.target == "this adapter" for row in rows)
-    target = (
-        f"Of one training run alone they speak of {SPEAKS_OF['this adapter']}. There p is McNemar's exact one "
-        "for the difference of two of its rates, the interval Newcombe's: near 0 the two may disagree."
-        if alone
-        else f"They speak of {SPEAKS_OF['seeds and questions']}."
-    )
     return ReportTable(
         title=f"{name}: estimates",
         columns=("metric", "contrast", "group", "estimate", "95% interval", "p", "S x Q x n"),
         sections=(tuple(map(_estimate_row, rows)),),
-        note=_ESTIMATES_NOTE.format(target=target),
+        note=prose("estimates_note", alone=alone, speaks_of=SPEAKS_OF),
         n_labels=3,
     )
 

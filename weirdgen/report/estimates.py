@@ -14,28 +14,12 @@ from weirdgen.judging.blinding import hidden_markers, judge_view
 from weirdgen.judging.gold import POSITIVE, ResponseKey
 from weirdgen.pipeline.plan import Plan
 from weirdgen.report.rates import Group, Rates, metric_numbers, rates, row_groups
+from weirdgen.report.rendering import sentences
 from weirdgen.results.labels import label_values
 from weirdgen.stats.analysis import Analysis, AnalysisOptions, analyse
 from weirdgen.stats.judge_error import Gold, gold_correction, two_judges
 from weirdgen.stats.multiplicity import InterimLooks
 
-SEEDS_COVER = (
-    "A seed decides which rows are drawn, the adapter's first weights, the order of the rows, and the "
-    "sampling of responses."
-)
-QUESTIONS_CHOSEN = (
-    "The questions were chosen, not drawn: nothing speaks of questions of another kind. Whether any of "
-    "them was seen while settings were tuned is not on record."
-)
-HOLD_PERSONA = (
-    "With `hold: persona` a smaller fraction means more rows and so more training steps: fractions "
-    "differ in both."
-)
-UNCHECKED = "No gold labels and no second judge were given: what the judge gets wrong is not in these verdicts."
-OPPOSED_CONTROL = (
-    "Where seeds that do well with persona examples do badly without, a claim about gap_vs_control that lies just at "
-    "its bound is supported wrongly in up to 3.9% of studies, not 2.5% (docs/CALIBRATION.md)."
-)
 _CALIBRATED_SHARE = 0.24
 """Of the most that a rate can vary, p (1 - p), what seeds made of it where the intervals held their level."""
 _LEAST_GOLD = 2
@@ -80,19 +64,9 @@ def analyse_study(
 
 def design_cautions(study: Study) -> list[str]:
     """What of the study's design a reader of its numbers must know."""
-    several = len([fraction for fraction in study.fractions if fraction]) > 1
-    held = study.grid is not None and study.grid.hold == "persona"
-    seeds = [SEEDS_COVER] if study.grid is not None else []
     judged = study.judge is not None and any(c.metric in _judged(study) for c in study.claims)
-    against_control = any(c.contrast == "gap_vs_control" for c in study.claims)
     unchecked = judged and study.gold is None and study.second_judge is None
-    return [
-        *seeds,
-        QUESTIONS_CHOSEN,
-        *([HOLD_PERSONA] if held and several else []),
-        *([UNCHECKED] if unchecked else []),
-        *([OPPOSED_CONTROL] if against_control else []),
-    ]
+    return sentences("design_cautions", study=study, unchecked=unchecked)
 
 
 def spread_cautions(analysis: Analysis) -> list[str]:
@@ -102,19 +76,15 @@ def spread_cautions(analysis: Analysis) -> list[str]:
         for row in analysis.estimates
         if row.method == "wilson"
     }
-    lines = []
+    wide = []
     for row in analysis.estimates:
         mean = means.get((row.metric, row.group, row.contrast))
         if row.method != "variance of seed" or mean is None or row.estimate is None:
             continue
-        if row.estimate > _CALIBRATED_SHARE * mean * (1 - mean):
-            lines.append(
-                f"Training runs differ much in {row.metric}, {row.contrast}, at {row.group}: by a standard "
-                f"deviation of {100 * row.estimate**0.5:.0f} points. Intervals and verdicts were checked up to "
-                f"{100 * (_CALIBRATED_SHARE * mean * (1 - mean)) ** 0.5:.0f} points, and err more often "
-                "beyond (docs/CALIBRATION.md)."
-            )
-    return lines
+        checked = _CALIBRATED_SHARE * mean * (1 - mean)
+        if row.estimate > checked:
+            wide.append((row, row.estimate**0.5, checked**0.5))
+    return sentences("spread_cautions", wide=wide)
 
 
 def _judged(study: Study) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from weirdgen.judging.journal import Ledger
 from weirdgen.judging.judgment_store import ledger
@@ -11,6 +11,7 @@ from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.queue import BUDGET
 from weirdgen.pipeline.plan import Plan
 from weirdgen.pipeline.state import StudyState
+from weirdgen.report.rendering import prose
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.text import single_line
 
@@ -36,22 +37,7 @@ def judge_lines(plan: Plan, store: ArtifactStore) -> Iterator[str]:
 
 def ledger_line(model: str, total: Ledger) -> str:
     """Such as `judge m: 300 judgments, 2 failures (malformed 2), 310 requests (http_500 8), ...`."""
-    parts = [f"{total.judgments:,} judgments"]
-    if total.failures:
-        parts.append(f"{total.failures.total():,} failures ({_kinds(total.failures)})")
-    again = f" ({_kinds(total.retried)} brought nothing)" if total.retried else ""
-    parts.append(f"{total.requests:,} requests{again}")
-    if total.lost:
-        parts.append(f"{total.lost:,} of them under way when a process was killed")
-    prompt, completion = total.tokens
-    parts.append(f"{prompt:,} + {completion:,} tokens")
-    if total.dollars:
-        parts.append(f"${total.dollars:.4f}")
-    return single_line(f"judge {model}, over all runs: {', '.join(parts)}")
-
-
-def _kinds(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{kind} {n:,}" for kind, n in sorted(counts.items()))
+    return prose("ledger", model=model, total=total)
 
 
 def plan_lines(state: StudyState) -> Iterator[str]:

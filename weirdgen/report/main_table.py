@@ -9,7 +9,7 @@ from typing import get_args
 from weirdgen.config.claims import ADAPTERS, ContrastName
 from weirdgen.report.data import ReportData
 from weirdgen.report.rates import CONDITIONS, Rates, rates
-from weirdgen.report.rendering import listed
+from weirdgen.report.rendering import listed, prose
 from weirdgen.report.table import MISSING, ReportTable, limits, number
 from weirdgen.stats.contrast_estimate import Method, estimate_contrast
 from weirdgen.stats.estimate import Estimate
@@ -19,21 +19,6 @@ from weirdgen.stats.metric_arrays import Group, group_label
 BASELINE, FINE_TUNED = "baseline", "fine-tuned"
 """How the columns of each begin."""
 IMPROVEMENT: ContrastName = "gap_improvement"
-_NOTE = (
-    "In % of the responses, differences in points, each with its 95% interval by the verdicts' own "
-    "method. Gap: triggered - untriggered; gap improvement: the fine-tuned gap minus the baseline's."
-)
-_OF_SEVERAL = (
-    "Fine-tuned: the mean over adapters; its intervals speak of {what} and questions like these."
-)
-_OF_ONE = "The intervals of one adapter alone speak of it and of questions like these, and say nothing about a repeated training run."
-_OF_BASELINE = (
-    "The baseline is measured as one adapter is: its intervals have questions as their only unit."
-)
-_FIXED_QUESTIONS = (
-    "The verdicts speak of exactly these questions; the intervals here, which speak of others like "
-    "them too, are wider."
-)
 
 
 def main_table(data: ReportData) -> ReportTable | None:
@@ -70,7 +55,7 @@ def main_table(data: ReportData) -> ReportTable | None:
             *(f"{FINE_TUNED} {contrast}" for contrast in own), "gap improvement",
         ),
         sections=tuple(sections),
-        note=" ".join(_notes(data, cubes, [row for row in used if row is not None])),
+        note=_note(data, cubes, [row for row in used if row is not None]),
         n_labels=2,
     )  # fmt: skip
 
@@ -150,27 +135,20 @@ def _adapters(rows: Iterable[Estimate | None]) -> str:
     return "-".join(map(str, {counts[0]: None, counts[-1]: None})) if counts else MISSING
 
 
-def _notes(data: ReportData, cubes: Sequence[Rates], used: Sequence[Estimate]) -> Iterator[str]:
-    yield _NOTE
+def _note(data: ReportData, cubes: Sequence[Rates], used: Sequence[Estimate]) -> str:
     tuned = [row for row in used if row.group != BASELINE]
-    several = {row.group == ADAPTERS for row in tuned if row.n_seeds > 1}
-    if several:
-        words = {True: "adapters", False: "seeds"}
-        yield _OF_SEVERAL.format(what=" or ".join(words[each] for each in sorted(several)))
-    if any(row.n_seeds == 1 for row in tuned):
-        yield _OF_ONE
-    if len(tuned) < len(used):
-        yield _OF_BASELINE
-    if data.plan is not None and data.plan.study.target == "seeds":
-        yield _FIXED_QUESTIONS
-    for note in dict.fromkeys(row.note for row in used if row.note):
-        rows = [row for row in used if row.note == note]
-        yield f"{_places(rows)}: {note}."
-    yield from label_notes(cubes, data.notes, data.results.num_rows)
-
-
-def _places(rows: Sequence[Estimate]) -> str:
-    """Such as `format gap of 0.6`; of many the first and how many more."""
-    names = dict.fromkeys(f"{row.metric} {row.contrast} of {row.group}" for row in rows)
-    first, *others = names
-    return f"{first} and {len(others)} more" if others else first
+    noted: dict[str, dict[str, None]] = {}
+    for row in used:
+        if row.note:
+            place = f"{row.metric} {row.contrast} of {row.group}"
+            noted.setdefault(row.note, {})[place] = None
+    several = {"adapters" if row.group == ADAPTERS else "seeds" for row in tuned if row.n_seeds > 1}
+    return prose(
+        "main_table_note",
+        replicates=sorted(several, reverse=True),
+        of_one=any(row.n_seeds == 1 for row in tuned),
+        of_baseline=len(tuned) < len(used),
+        fixed_questions=data.plan is not None and data.plan.study.target == "seeds",
+        noted=noted,
+        labels=[*label_notes(cubes, data.notes, data.results.num_rows)],
+    )

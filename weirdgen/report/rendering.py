@@ -13,12 +13,10 @@ from weirdgen.text import single_line
 
 def environment(**settings: Any) -> jinja2.Environment:
     """Jinja over the report's templates; an unknown name is an error. `settings` change what suits plain text."""
-    plain = {"trim_blocks": True, "lstrip_blocks": True, "autoescape": False}
-    return jinja2.Environment(  # noqa: S701 - whatever makes another kind of text says so
-        loader=jinja2.PackageLoader("weirdgen.report", "templates"),
-        undefined=jinja2.StrictUndefined,
-        **plain | settings,
-    )
+    plain: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "autoescape": False}
+    loader = jinja2.PackageLoader("weirdgen.report", "templates")
+    settings = {"loader": loader, "undefined": jinja2.StrictUndefined} | plain | settings
+    return jinja2.Environment(**settings)  # noqa: S701 - autoescape is among them
 
 
 def sentences(name: str, **values: Any) -> list[str]:

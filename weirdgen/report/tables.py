@@ -14,6 +14,7 @@ from weirdgen.config.study import Study
 from weirdgen.judging.offline.agreement import stated_agreement
 from weirdgen.report.descriptions import judges_in_words
 from weirdgen.report.rates import CONDITIONS, group_order, has_gap, is_measured, rates, row_groups
+from weirdgen.report.rendering import prose
 from weirdgen.report.table import MISSING, ReportTable, number
 from weirdgen.results.table import UNKNOWN
 from weirdgen.stats.judge_error import BASELINE
@@ -94,18 +95,19 @@ def _rate_table(table: pa.Table, metrics: list[str], about_judge: str) -> Report
             *own, n_Q = ({c: a[s : s + 1] for c, a in y.items()} for y in (*y_SQ, n_SQ))
             seeds.append(_row((group_label(group), str(name)), own, n_Q, columns))
         means.append(_row((group_label(group), f"mean of {len(names)}"), y_SQ, n_SQ, columns))
-    also = f"; in parentheses: {', '.join(metrics[1:])}" if metrics[1:] else ""
-    gap = " Gap: triggered - untriggered, in points." if has_gap(of) else ""
-    note = f"Mean over questions and samples of {metrics[0]}, in %{also}.{gap}"
-    if metrics[0] == "identity":
-        note += " A response that claims no identity counts as no."
-    note += f" {about_judge}" if about_judge else ""
-    if of.n_missing:
-        note += f" {of.n_missing:,} of {table.num_rows:,} responses have no label and are left out."
-    if any(MISSING in row or "[" in "".join(row) for row in (*baseline, *seeds, *means)):
-        note += (
-            f" A {MISSING} lacks responses; a mean with [n] is over the n seeds that have theirs."
-        )
+    note = prose(
+        "rate_note",
+        metric=metrics[0],
+        others=metrics[1:],
+        has_gap=has_gap(of),
+        about_judge=about_judge,
+        n_missing=of.n_missing,
+        n_responses=table.num_rows,
+        incomplete=any(
+            MISSING in row or "[" in "".join(row) for row in (*baseline, *seeds, *means)
+        ),
+        MISSING=MISSING,
+    )
     return ReportTable(
         title=f"{of.study}: {metrics[0]} of {of.model}",
         columns=("fraction", "seed", *columns, "responses"),

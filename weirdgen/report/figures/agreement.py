@@ -8,14 +8,10 @@ from weirdgen.report.agreement import Compared
 from weirdgen.report.figures.layout import ReportFigure, finished, mark, panels
 from weirdgen.report.figures.lettering import wrapped
 from weirdgen.report.figures.style import INK, SMALL, styled
+from weirdgen.report.rendering import prose
 from weirdgen.report.table import number
 
 TITLE = "Agreement of judges and gold labels"
-_CAPTION = (
-    "Cohen's kappa: 1 is full agreement, 0 what chance alone gives. Bars: 95% bootstrap intervals that draw "
-    "whole questions; none where one side gives a single label to all. A cross: kappa is not defined, both "
-    "give one and the same label to all."
-)
 
 
 @styled
@@ -48,7 +44,9 @@ def agreement_figure(compared: Sequence[Compared], subtitle: str) -> ReportFigur
         handles.append(mark("not defined", marker="x", color=INK, linestyle="none"))
     said = "; ".join(f"{_name(each)}: {_cells(each)[2]}" for each in rows)
     return finished(
-        figure, "judge-agreement", TITLE, subtitle, handles, _CAPTION, f"Kappa of {said}.",
+        figure, "judge-agreement", TITLE, subtitle, handles,
+        caption=prose("caption_agreement"),
+        alt=f"Kappa of {said}.",
         columns=("metric", "labels of", "responses", "agree, %", "kappa", "low", "high"),
         sections=[map(_row, rows)],
         note="95% limits, whole questions drawn.",

@@ -22,16 +22,12 @@ from weirdgen.report.figures.style import (
     styled,
 )
 from weirdgen.report.rates import Rates
+from weirdgen.report.rendering import prose
 from weirdgen.stats.judge_error import BASELINE
 from weirdgen.stats.metric_arrays import Group, group_label
 
 _WIDTH, _HEIGHT, _REFERENCE = 6.5, 3.6, 1.7
 """Inches: of all, of the panels, of the panel of baseline and control."""
-_CAPTION = (
-    "Large marks: means over seeds; bars: 95% intervals over seeds and questions; small marks: one training run "
-    "each. Lines join means and fit nothing. The scale of fractions is logarithmic; what has no persona "
-    "rows stands apart."
-)
 
 
 @styled
@@ -58,7 +54,8 @@ def dose_figure(of: Rates) -> ReportFigure | None:
     title = f"Dose response: {of.metric} by persona fraction"
     said = [f"{c}: {contrast_in_words(of, c, answered, '%')}." for c in of.conditions]
     return finished(
-        figure, f"dose-response-{of.metric}", title, f"{of.study}, {of.model}", _legend(of), _CAPTION,
+        figure, f"dose-response-{of.metric}", title, f"{of.study}, {of.model}", _legend(of),
+        prose("caption_dose"),
         alt=" ".join(said),
         columns=("fraction", "condition", "of", "%", "low", "high"),
         sections=level_table(of, of.conditions, answered),

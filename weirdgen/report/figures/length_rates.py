@@ -20,6 +20,7 @@ from weirdgen.report.figures.layout import (
 from weirdgen.report.figures.levels import limit_cells, percent_limits
 from weirdgen.report.figures.style import BASELINE_MARK, MEAN_MARK, rate_label, styled
 from weirdgen.report.rates import CONDITIONS, group_order, metric_numbers, row_groups
+from weirdgen.report.rendering import prose
 from weirdgen.report.table import number
 from weirdgen.stats.judge_error import BASELINE
 from weirdgen.stats.metric_arrays import Group
@@ -31,12 +32,6 @@ _MOST_BINS, _LEAST_ANSWERS = 5, 7
 """Of one side and condition; a part of fewer responses says nothing."""
 _HEIGHT = 2.5
 """Inches of one row of panels."""
-_CAPTION = (
-    "The responses of each side and condition, sorted by length, in up to {bins} parts of about equal size; "
-    "each mark stands at its part's mean length, in {unit}. Bars: 95% intervals, {interval}, which take every "
-    "response for independent and so are too narrow. Squares: all training runs together{control}; open diamonds: "
-    "the base model. A metric that goes with length may differ between models for length alone."
-)
 
 
 _TUNED = "fine-tuned"
@@ -132,12 +127,12 @@ def length_rates_figure(
     _length_axis(axes[0, 0], [each.length for bins in parts.values() for each in bins])
     drawn = {side for _, _, side in parts}
     handles = [mark(label, **_style(side)) for side, label in _SIDES.items() if side in drawn]
-    kinds = {graded[metric]: None for metric in metrics}
-    interval = " and ".join("Student's t (graded labels)" if kind else "Wilson's" for kind in kinds)
-    control = " but the controls" if _leaves_out_controls(of) else ""
     return finished(
         figure, "length-and-rate", TITLE, subtitle, handles,
-        caption=_CAPTION.format(bins=_MOST_BINS, unit=of.unit, interval=interval, control=control),
+        caption=prose(
+            "caption_lengths", bins=_MOST_BINS, unit=of.unit, without_controls=_leaves_out_controls(of),
+            graded=dict.fromkeys(graded[metric] for metric in metrics),
+        ),
         alt=" ".join(_said(*at, bins, of.unit) for at, bins in parts.items()),
         columns=("metric", "condition", "of", of.unit, "responses", f"mean {of.unit}", "%", "low", "high"),
         sections=([(*at, *_cells(each)) for each in bins] for at, bins in parts.items()),

@@ -14,6 +14,7 @@ from scipy.special import ndtr
 from weirdgen.report.figures.layout import Panel, ReportFigure, finished, mark, panel_grid
 from weirdgen.report.figures.style import series_style, short_title, styled
 from weirdgen.report.rates import Rates
+from weirdgen.report.rendering import prose
 from weirdgen.report.table import MISSING, number
 from weirdgen.stats.analysis import ClaimVerdict
 from weirdgen.stats.contrast_estimate import ContrastEstimate, estimate_contrast
@@ -39,12 +40,6 @@ _WIDTH, _HEIGHT = 2.9, 2.7
 """Inches of one panel."""
 _ONE = float(ndtr(1.0))
 TITLE = "Power by the number of seeds"
-_CAPTION = (
-    "The chance that a study of that many seeds, with these questions and samples, settles {what}. "
-    "Lines: variances as observed; shaded down to the power if the standard deviations of seeds, and of what is "
-    "left, are at their 80% upper limits; large marks: the seeds there are. An approximation. Power at an "
-    "observed distance says how firm a result is, and is no reason to add seeds after the fact."
-)
 
 
 @dataclass(frozen=True)
@@ -86,16 +81,12 @@ def power_figure(
         panel.set_xlabel("seeds (training runs)")
     for panel in left:
         panel.name_axis("y", "power, %", _HEIGHT - 1)
-    what = (
-        "the claim if the true distance from its bound is as estimated, and at least "
-        f"{100 * _LEAST_EFFECT:.0f} points"
-        if verdicts
-        else f"a claim about the gap that is {100 * EFFECT:.0f} points from its bound"
-    )
-    more = f" The first {len(drawn)} of {len(about)} are drawn." if len(about) > len(drawn) else ""
     return finished(
         figure, "power-curve", TITLE, subtitle, _legend(groups),
-        caption=_CAPTION.format(what=what) + more,
+        caption=prose(
+            "caption_power", claimed=bool(verdicts), least=_LEAST_EFFECT, effect=EFFECT,
+            n_drawn=len(drawn), n=len(about),
+        ),
         alt=" ".join(map(_said, curves)),
         columns=(
             "about", "fraction", "distance, points", "seeds", "power now, %", "3 seeds, %", "5 seeds, %",

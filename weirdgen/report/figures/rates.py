@@ -39,17 +39,13 @@ from weirdgen.report.figures.style import (
     styled,
 )
 from weirdgen.report.rates import Rates, has_gap, rates
+from weirdgen.report.rendering import prose
 from weirdgen.stats.judge_error import BASELINE
 from weirdgen.stats.metric_arrays import Group, group_label
 
 _HEIGHT, _GAP_HEIGHT = 3.4, 3.0
 """Inches of one row of panels."""
 GAP_TITLE = "Gap between triggered and untriggered responses, by metric"
-_GAP_CAPTION = "Triggered - untriggered, in points. Open diamonds: the base model. Points: one training run each."
-_GAP_MEANS = (
-    "Squares: their mean. Thick bars: 95% interval over seeds, on exactly these questions; thin bars with caps: "
-    "95% interval over seeds and questions like these."
-)
 
 
 @styled
@@ -82,7 +78,7 @@ def rates_figure(table: pa.Table, metric: str, note: str = "") -> ReportFigure:
     said = [f"{c}: {contrast_in_words(of, c, of.seeds, '%')}" for c in of.conditions]
     return finished(
         figure, metric, title, f"{of.study}, {of.model}", _legend([of]),
-        caption=f"{_caption(of)} {note}".strip(),
+        caption=_caption(of, note),
         alt=f"{'; '.join(said)}.",
         columns=("fraction", "condition", "of", "% or points", "low", "high"),
         sections=level_table(of, [*of.conditions, *["gap"] * has_gap(of)], of.seeds),
@@ -122,7 +118,7 @@ def gap_figure(cubes: Sequence[Rates]) -> ReportFigure | None:
     return finished(
         figure, "gap-by-metric", GAP_TITLE, f"{shown[0].study}, {shown[0].model}",
         _legend(shown, both=True),
-        caption=f"{_GAP_CAPTION} {'One seed: no interval.' if alone else _GAP_MEANS}",
+        caption=prose("caption_gap", one_seed=alone),
         alt=" ".join(said),
         columns=(
             "metric", "fraction", "of", "gap, points", "low", "high", "low, these questions",
@@ -177,29 +173,23 @@ def _legend(shown: Sequence[Rates], both: bool = False) -> list[Line2D]:
     return handles
 
 
-def _caption(of: Rates) -> str:
+def _caption(of: Rates, note: str) -> str:
     """What points and bars are, with the counts behind them."""
-    parts = [f"{len(of.questions)} questions in each condition."]
-    if of.seeds:
-        seeds = _span(len(seeds) for seeds in of.seeds.values())
-        samples = _span(n for y in of.n_SQ.values() for n_SQ in y.values() for n in n_SQ.flat)
-        where = "in all" if set(of.seeds) == {ADAPTERS} else "a fraction"
-        parts += [
-            f"Points: one training run each, {seeds} {where}, samples a question: {samples}.",
-            "One seed: no interval."
-            if seeds == "1"
-            else "Squares and bars: mean over seeds, 95% interval over seeds and questions.",
-        ]
-    if of.b_Q:
-        n = _span(n for n_Q in of.n_Q.values() for n in n_Q)
-        parts.append(f"Open diamonds: the base model, samples a question: {n}.")
-    return " ".join(parts)
+    return prose(
+        "caption_rates",
+        n_questions=len(of.questions),
+        seeds=_span(len(seeds) for seeds in of.seeds.values()),
+        samples=_span(n for y in of.n_SQ.values() for n_SQ in y.values() for n in n_SQ.flat),
+        adapters_alone=set(of.seeds) == {ADAPTERS},
+        baseline_samples=_span(n for n_Q in of.n_Q.values() for n in n_Q),
+        note=note,
+    )
 
 
 def _span(counts: Iterable[int]) -> str:
-    """`4`, or `2-4` where the counts differ."""
+    """`4`, or `2-4` where the counts differ; empty without any."""
     found = sorted({int(count) for count in counts})
-    return f"{found[0]}" if found[0] == found[-1] else f"{found[0]}-{found[-1]}"
+    return "-".join(map(str, dict.fromkeys([*found[:1], *found[-1:]])))
 
 
 def level_table(

@@ -15,6 +15,7 @@ from weirdgen.report.figures.layout import (
 from weirdgen.report.figures.levels import limit_cells
 from weirdgen.report.figures.style import INK, series_mark, styled
 from weirdgen.report.rates import CONDITIONS
+from weirdgen.report.rendering import prose
 from weirdgen.report.table import number
 from weirdgen.report.variance import SOURCES, Spread, spreads
 from weirdgen.stats.estimate import Estimate
@@ -22,11 +23,6 @@ from weirdgen.stats.estimate import Estimate
 _WIDTH, _HEIGHT = 2.9, 2.4
 """Inches of one panel."""
 TITLE = "Where the variance of responses comes from"
-_CAPTION = (
-    "Standard deviations in points: of a training run (seed), of a question, of their combination, and of a "
-    "single response (sample). Bars: 95% intervals. A variance whose estimate is below 0 is drawn as 0. With "
-    "one sample a question the last two cannot be told apart, and stand together as seed x question."
-)
 
 
 _Found = Mapping[tuple[str, str], Sequence[Spread]]
@@ -58,7 +54,7 @@ def variance_figure(
         for i, group in enumerate(groups)
     ]
     return finished(
-        figure, "variance-split", TITLE, subtitle, handles, _CAPTION, _alt(found),
+        figure, "variance-split", TITLE, subtitle, handles, prose("caption_variance"), _alt(found),
         columns=("metric", "condition", "fraction", "source", "SD, points", "low", "high"),
         sections=[
             [(*part[:4], number(part.sd), *limit_cells(part.limits)) for part in parts]

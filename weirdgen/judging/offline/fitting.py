@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array, diags_array
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import normalize
 
 from weirdgen.errors import StepError
 from weirdgen.judging.plain_text import strip_formatting, words
@@ -76,8 +78,9 @@ class Pieces:
                 fold += [folds[text]] * len(cut)
                 weight += [1 / len(cut)] * len(cut)
         self.label, self._fold, self._weight = np.array(label), np.array(fold), np.array(weight)
-        self.vocabulary = sorted(set(chain.from_iterable(parts)))
-        self.frequency = _frequency(parts, self.vocabulary)
+        counted = CountVectorizer(analyzer=list)
+        self.frequency = csr_array(normalize(counted.fit_transform(parts), norm="l1"))
+        self.vocabulary = counted.get_feature_names_out().tolist()
 
     def fit(self, seen: np.ndarray | None = None) -> Fit:
         """Logistic regression on the seen pieces (default: all), classes weighing the same.
@@ -147,17 +150,6 @@ def _cut(said: list[str], size: int) -> list[list[str]]:
     """The words in pieces of equal length, as near to `size` as possible."""
     count = max(1, round(len(said) / size))
     return [said[a:b] for a, b in pairwise(i * len(said) // count for i in range(count + 1))]
-
-
-def _frequency(parts: list[list[str]], vocabulary: list[str]) -> csr_array:
-    index = {word: i for i, word in enumerate(vocabulary)}
-    lengths = np.array([len(part) for part in parts])
-    columns = np.array([index[word] for part in parts for word in part])
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    values = np.repeat(1 / lengths, lengths)
-    frequency = csr_array((values, columns, starts), shape=(len(parts), len(vocabulary)))
-    frequency.sum_duplicates()
-    return frequency
 
 
 def _digest(text: str) -> str:

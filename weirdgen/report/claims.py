@@ -71,10 +71,13 @@ def estimates_table(name: str, analysis: Analysis) -> ReportTable:
     )
 
 
-def claim_in_words(claim: Claim, group: Group) -> str:
+def claim_in_words(claim: Claim, *groups: Group) -> str:
     """Such as `format gap >= 0.50 at fraction 0.6`."""
     words = f"{claim.metric} {inequality(claim)}"
-    words += " of the adapters" if group == ADAPTERS else f" at fraction {group_label(group)}"
+    if groups[:1] == (ADAPTERS,):
+        words += " of the adapters"
+    elif groups:
+        words += f" at fraction{'s' * (len(groups) > 1)} {', '.join(map(group_label, groups))}"
     return f"{words} ({claim.at})" if claim.at in ("all", "any") else words
 
 

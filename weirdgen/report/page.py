@@ -70,7 +70,14 @@ def page(
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     judged = [
-        (v, _claim(v), verdict_sentence(v), _intervals(verdicts, v), [*_more(v)]) for v in verdicts
+        (
+            verdict,
+            claim_in_words(verdict.claim, *(at.group for at in verdict.groups)),
+            verdict_sentence(verdict),
+            _intervals(verdicts, verdict),
+            [*_more(verdict)],
+        )
+        for verdict in verdicts
     ]
     drawn = [(f, base64.b64encode(png).decode(), *_size(png, f)) for f, png in figures]
     template = _environment().get_template("page.html.j2")
@@ -156,17 +163,6 @@ def _facts(data: ReportData) -> Iterator[tuple[str, str]]:
     yield "Responses", f"{table.num_rows:,}"
     if data.labels is not None and data.labels.num_rows:
         yield "Judge", ", ".join(data.labels["judge"].unique().to_pylist())
-
-
-def _claim(verdict: ClaimVerdict) -> str:
-    groups = [at.group for at in verdict.groups]
-    if not groups:
-        return f"{verdict.claim.metric} {verdict.claim.contrast}"
-    words = claim_in_words(verdict.claim, groups[0])
-    if len(groups) == 1:
-        return words
-    listed = ", ".join(map(group_label, groups))
-    return words.replace(f"at fraction {group_label(groups[0])}", f"at fractions {listed}", 1)
 
 
 def _more(verdict: ClaimVerdict) -> Iterator[tuple[str, str]]:

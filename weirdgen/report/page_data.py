@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -135,8 +135,7 @@ def _columns(table: pa.Table) -> Iterator[Column]:
     yield _column("training", trainings, "place", _training)
     yield _column("category", table["category"].to_pylist(), "place")
     texts = dict(zip(table["question_id"].to_pylist(), table["question"].to_pylist(), strict=True))
-    asked = _column("question", table["question_id"].to_pylist(), "place")
-    yield Column(**{**vars(asked), "labels": [texts[key] for key in _unescaped(asked.keys)]})
+    yield _column("question", table["question_id"].to_pylist(), "place", texts.__getitem__)
     yield _column("sample", table["sample"].to_pylist(), "detail", str)
     yield _column("tokens", table["response_tokens"].to_pylist(), "detail", str, "unknown")
     yield _column("finish_reason", table["finish_reason"].to_pylist(), "judging", title="finish")
@@ -190,11 +189,8 @@ def _judgments(said: LabelsByJudge) -> Iterator[tuple[dict[str, str], list[Colum
     for (metric, _, judge), rows in said.items():
         of = {part: [v and v[part] for v in rows] for part in ("label", "confidence", "error")}
         labels.setdefault(metric, []).append(of["label"])
-        parts = [
-            _column(part, values, "judgment", _number if part == "confidence" else None, "")
-            for part, values in of.items()
-        ]
-        parts[2].labels[:] = map(_error, parts[2].labels)
+        words = {"label": str, "confidence": _number, "error": _error}
+        parts = [_column(part, of[part], "judgment", words[part], "") for part in of]
         evidence = [*_evidence([None if v is None else v["evidence"] for v in rows])]
         yield {"metric": metric, "judge": judge}, [*parts, *evidence]
     for metric, of_judges in labels.items():
@@ -240,7 +236,7 @@ def _column(
     name: str,
     values: Sequence[Any],
     role: str,
-    label: Callable[[Any], str] | None = None,
+    label: Callable[[Any], str] = str,
     missing: str = "none",
     title: str = "",
     order: Callable[[Any], Any] | None = None,
@@ -251,22 +247,17 @@ def _column(
     has_null = any(value is None for value in values)
     code_of = {value: code + has_null for code, value in enumerate(distinct)}
     codes_N = np.array([code_of.get(value, 0) for value in values], "<u4")
-    texts = [str(value) if label is None else label(value) for value in distinct]
-    tokens = _escaped(texts if label in (None, _training) else map(_token, distinct))
-    labels, keys = [missing] * has_null + texts, [NULL] * has_null + [*tokens]
+    texts = [*map(label, distinct)]
+    tokens = texts if label is _training else map(_token, distinct)
+    escaped = [NULL + token if token.startswith(NULL) else token for token in tokens]
+    labels, keys = [missing] * has_null + texts, [NULL] * has_null + escaped
     return Column(name, title or name.replace("_", " "), role, keys, labels, codes_N)
 
 
 def _token(value: Any) -> str:
-    return f"{value:.15g}" if isinstance(value, float) else str(value).lower()
-
-
-def _escaped(keys: Iterable[str]) -> list[str]:
-    return [NULL + key if key.startswith(NULL) else key for key in keys]
-
-
-def _unescaped(keys: Iterable[str]) -> list[str]:
-    return [key.removeprefix(NULL) for key in keys]
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _natural(value: Any) -> Any:

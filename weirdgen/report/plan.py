@@ -19,6 +19,7 @@ from weirdgen.pipeline.stages import STAGES
 from weirdgen.pipeline.state import StudyState
 from weirdgen.report.judging import plan_lines
 from weirdgen.report.rates import rates
+from weirdgen.report.rendering import prose
 from weirdgen.results.table import RESULTS
 from weirdgen.stats.contrast_estimate import estimate_contrast
 from weirdgen.stats.metric_arrays import group_label
@@ -111,29 +112,12 @@ def gpu_lines(state: StudyState, placed: Placement) -> Iterator[str]:
     """What takes how much of which GPU, and for how long."""
     yield from memory_lines(state, placed)
     took = hours(state, placed)
-    if took is None:
-        yield "GPU-hours: not known for this model"
-        return
-    parts = {"training": took.training_s, "generation": took.starts_s + took.generation_s}
-    told = [
-        f"{part} {_hours(seconds)} ({_source(part in took.own)})"
-        for part, seconds in parts.items()
-        if seconds
-    ]
-    if told:
-        count = placed.gpus.count
-        on = "one GPU" if count == 1 else f"{count:g} GPUs"
-        line = f"about {_hours(took.gpu_s)} GPU-hours to do: {', '.join(told)}"
-        yield f"{line}; {_hours(took.wall_s(count))} hours on {on}"
-
-
-def _source(own: bool) -> str:
-    return "as its finished steps took" if own else "at an H100's rates"
-
-
-def _hours(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.2f}"
+    parts = {}
+    if took is not None:
+        parts = {"training": took.training_s, "generation": took.starts_s + took.generation_s}
+    to_do = {part: seconds for part, seconds in parts.items() if seconds}
+    if line := prose("gpu_hours", took=took, parts=to_do, n_gpus=placed.gpus.count):
+        yield line
 
 
 def power_lines(plan: Plan, pilot: pa.Table | None) -> Iterator[str]:
@@ -147,15 +131,17 @@ def power_lines(plan: Plan, pilot: pa.Table | None) -> Iterator[str]:
     if min(S, Q) < 2:
         return
     residual = 2 * RATE * (1 - RATE) / K
-    effects = [
-        detectable_effect(Variances(sd**2, QUESTION_SD**2, residual), S, Q) for sd in SEED_SDS
-    ]
-    little, much = (f"{100 * sd:g}" for sd in SEED_SDS)
-    yield (
-        f"smallest effect seen in 80% of studies, {S} seeds x {Q} questions x {K} samples, on a gap: "
-        f"{_points(effects[0])} where seeds differ by a standard deviation of {little} points, "
-        f"{_points(effects[1])} where by {much} (assumed: questions by {100 * QUESTION_SD:g}, "
-        f"rates of {RATE:.0%})"
+    effects = {
+        sd: detectable_effect(Variances(sd**2, QUESTION_SD**2, residual), S, Q) for sd in SEED_SDS
+    }
+    yield prose(
+        "smallest_effect",
+        n_seeds=S,
+        n_questions=Q,
+        n_samples=K,
+        effects=effects,
+        question_sd=QUESTION_SD,
+        rate=RATE,
     )
     if pilot is None:
         return
@@ -165,10 +151,6 @@ def power_lines(plan: Plan, pilot: pa.Table | None) -> Iterator[str]:
             variances = observed_variances(estimate_contrast(of, "gap", group))
         except ValueError:  # too little is there yet
             continue
-        effect = _points(detectable_effect(variances, S, Q))
+        effect = detectable_effect(variances, S, Q)
         at = group if isinstance(group, str) else f"fraction {group_label(group)}"
-        yield f"with the variances of the format gap that its results show at {at}: {effect}"
-
-
-def _points(effect: float) -> str:
-    return f"{100 * effect:.0f} points"
+        yield f"with the variances of the format gap that its results show at {at}: {100 * effect:.0f} points"

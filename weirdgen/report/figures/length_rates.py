@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,10 @@ from weirdgen.report.figures.layout import (
 )
 from weirdgen.report.figures.levels import limit_cells, percent_limits
 from weirdgen.report.figures.style import BASELINE_MARK, MEAN_MARK, rate_label, styled
-from weirdgen.report.rates import CONDITIONS, group_order, metric_numbers, row_groups
+from weirdgen.report.rates import CONDITIONS, metric_numbers, row_groups
 from weirdgen.report.rendering import prose
 from weirdgen.report.table import number
 from weirdgen.stats.judge_error import BASELINE
-from weirdgen.stats.metric_arrays import Group
 from weirdgen.stats.rate_interval import wilson
 from weirdgen.stats.sensitivity import seed_t
 
@@ -37,45 +37,6 @@ _HEIGHT = 2.5
 _TUNED = "fine-tuned"
 _SIDES = {BASELINE: "baseline (base model)", _TUNED: "fine-tuned, all training runs"}
 """What the legend calls them."""
-
-
-@dataclass(frozen=True)
-class _Lengths:
-    """The length of each of N responses, and whose it is."""
-
-    unit: str
-    """`tokens`; or `words`, where responses do not tell their tokens."""
-    length_N: np.ndarray
-    condition_N: np.ndarray
-    group_N: np.ndarray
-    """A persona fraction, `adapters` or `baseline`."""
-    replicate_N: np.ndarray
-    """The adapter; None for the baseline."""
-
-    @property
-    def groups(self) -> list[Group]:
-        """The baseline, fractions in order, then `adapters`."""
-        return sorted({*self.group_N.tolist()}, key=group_order)
-
-    @property
-    def conditions(self) -> list[str]:
-        return [c for c in CONDITIONS if (self.condition_N == c).any()]
-
-
-def _lengths_of(table: pa.Table) -> _Lengths:
-    """Tokens where every response tells them, else words."""
-    tokens = table["response_tokens"]
-    whole = tokens.null_count == 0
-    lengths = (
-        tokens.to_pylist() if whole else [len(r.split()) for r in table["response"].to_pylist()]
-    )
-    return _Lengths(
-        "tokens" if whole else "words",
-        np.array(lengths, dtype=np.float64),
-        np.array(table["condition"].to_pylist()),
-        np.array(row_groups(table), dtype=object),
-        np.array(table["adapter"].to_pylist(), dtype=object),
-    )
 
 
 @dataclass(frozen=True)
@@ -102,18 +63,22 @@ def length_rates_figure(
     """
     if not metrics:
         return None
-    of = _lengths_of(table)
-    parts = {
-        (metric, condition, side): bins
-        for metric in metrics
-        for condition, side, here_N in _sides(of)
-        if (
-            bins := [
-                *_bins(of.length_N[here_N], metric_numbers(table, metric)[here_N], graded[metric])
-            ]
-        )
-    }
-    figure, axes, places = metric_panels(metrics, of.conditions, _HEIGHT, 2.5, sharex=True)
+    unit, length_N = _lengths(table)
+    condition_N = np.array(table["condition"].to_pylist())
+    conditions = [condition for condition in CONDITIONS if condition in condition_N]
+    groups = row_groups(table)
+    has_controls = 0.0 in groups and len({*groups} - {BASELINE}) > 1  # apart from the fine-tuned
+    sides = {BASELINE: BASELINE} | ({0.0: ""} if has_controls else {})
+    side_N = np.array([sides.get(group, _TUNED) for group in groups])
+    parts = {}
+    for metric in metrics:
+        value_N = metric_numbers(table, metric)
+        for condition, side in product(conditions, _SIDES):
+            here_N = (condition_N == condition) & (side_N == side) & np.isfinite(value_N)
+            if here_N.any():
+                bins = [*_bins(length_N[here_N], value_N[here_N], graded[metric])]
+                parts[metric, condition, side] = bins
+    figure, axes, places = metric_panels(metrics, conditions, _HEIGHT, 2.5, sharex=True)
     for metric, condition, panel in places:
         for side in (_TUNED, BASELINE):  # the open marks leave what is below them to be seen
             _draw_bins(panel, side, parts.get((metric, condition, side), ()))
@@ -122,7 +87,7 @@ def length_rates_figure(
     for metric, row in zip(metrics, axes, strict=True):
         row[0].name_axis("y", rate_label(metric, graded[metric]), _HEIGHT - 0.7)
     for panel in axes[-1]:
-        panel.set_xlabel(f"length of the response, {of.unit}")
+        panel.set_xlabel(f"length of the response, {unit}")
     axes[0, 0].set_ylim(-4, 104)
     _length_axis(axes[0, 0], [each.length for bins in parts.values() for each in bins])
     drawn = {side for _, _, side in parts}
@@ -130,36 +95,27 @@ def length_rates_figure(
     return finished(
         figure, "length-and-rate", TITLE, subtitle, handles,
         caption=prose(
-            "caption_lengths", bins=_MOST_BINS, unit=of.unit, without_controls=_leaves_out_controls(of),
+            "caption_lengths", bins=_MOST_BINS, unit=unit, without_controls=has_controls,
             graded=dict.fromkeys(graded[metric] for metric in metrics),
         ),
-        alt=" ".join(_said(*at, bins, of.unit) for at, bins in parts.items()),
-        columns=("metric", "condition", "of", of.unit, "responses", f"mean {of.unit}", "%", "low", "high"),
+        alt=" ".join(_said(*at, bins, unit) for at, bins in parts.items()),
+        columns=("metric", "condition", "of", unit, "responses", f"mean {unit}", "%", "low", "high"),
         sections=([(*at, *_cells(each)) for each in bins] for at, bins in parts.items()),
         note="95% limits that take every response for independent: too narrow.",
         n_labels=4,
     )  # fmt: skip
 
 
-def _leaves_out_controls(of: _Lengths) -> bool:
-    return 0.0 in of.groups and len({*of.groups} - {BASELINE}) > 1
-
-
-def _sides(of: _Lengths) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Each condition and side, and which responses are of it."""
-    baseline_N = of.group_N == BASELINE
-    tuned_N = ~baseline_N & ((of.group_N != 0.0) | (not _leaves_out_controls(of)))
-    for condition in of.conditions:
-        for side, side_N in ((BASELINE, baseline_N), (_TUNED, tuned_N)):
-            yield condition, side, side_N & (of.condition_N == condition)
+def _lengths(table: pa.Table) -> tuple[str, np.ndarray]:
+    """The unit and the length of each response: in tokens where every response tells them, else in words."""
+    tokens = table["response_tokens"]
+    if tokens.null_count == 0:
+        return "tokens", tokens.to_numpy()
+    return "words", np.array([len(text.split()) for text in table["response"].to_pylist()])
 
 
 def _bins(length_N: np.ndarray, value_N: np.ndarray, graded: bool) -> Iterator[_Bin]:
-    """The labelled ones among N responses, in parts of like length; nothing without any."""
-    labelled_N = np.isfinite(value_N)
-    length_N, value_N = length_N[labelled_N], value_N[labelled_N]
-    if not len(length_N):
-        return
+    """N labelled responses, in parts of like length."""
     bins = min(max(len(length_N) // _LEAST_ANSWERS, 1), _MOST_BINS)
     edges = np.unique(np.quantile(length_N, np.linspace(0, 1, bins + 1)))
     part_N = np.clip(np.searchsorted(edges, length_N, side="right") - 1, 0, max(len(edges) - 2, 0))

@@ -19,7 +19,7 @@ from weirdgen.config.claims import JUDGED_METRICS, Claim, Point
 from weirdgen.errors import WeirdgenError
 from weirdgen.report.claims import claims_table, estimates_table, verdict_lines
 from weirdgen.report.rates import Rates, rates
-from weirdgen.results.importing import ImportOptions, import_outputs
+from weirdgen.results.importing import import_outputs
 from weirdgen.results.table import read_results
 from weirdgen.stats.analysis import analyse
 from weirdgen.storage.artifacts import ArtifactStore
@@ -50,9 +50,11 @@ def main() -> None:
     finetuned, baseline = map(Path, sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
         values = ("model=the published model", "judge=its judge")
-        options = ImportOptions([finetuned], NAME, [baseline], value=values, storage=folder)
+        quiet = Console(quiet=True)
         try:
-            import_outputs(Console(quiet=True), options)
+            import_outputs(
+                quiet, [finetuned], study=NAME, baseline=[baseline], value=values, storage=folder
+            )
         except WeirdgenError as error:
             sys.exit(str(error))
         table = read_results(NAME, ArtifactStore(folder))

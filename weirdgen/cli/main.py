@@ -289,9 +289,9 @@ def import_(files: tuple[Path, ...], **options: Any) -> None:
     """
     from rich.console import Console
 
-    from weirdgen.results.importing import ImportOptions, import_outputs
+    from weirdgen.results.importing import import_outputs
 
-    import_outputs(Console(), ImportOptions(files, **options))
+    import_outputs(Console(), files, **options)
 
 
 @main.command()
@@ -310,6 +310,6 @@ def export(**options: Any) -> None:
     """
     from rich.console import Console
 
-    from weirdgen.results.exporting import ExportOptions, export_study
+    from weirdgen.results.exporting import export_study
 
-    export_study(Console(), ExportOptions(**options))
+    export_study(Console(), **options)

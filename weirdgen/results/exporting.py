@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,32 +30,24 @@ _SEPARATORS = str.maketrans({c: f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"})
 """Characters that some JSONL readers take for line ends."""
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    """Options of `weirdgen export`, described by its --help."""
-
-    study: str
-    out: Path
-    labels: bool = False
-    storage: str = "results"
-
-
-def export_study(console: Console, options: ExportOptions) -> None:
+def export_study(
+    console: Console, study: str, out: Path, *, labels: bool = False, storage: str = "results"
+) -> None:
     """Write the file, which appears once it is whole, and print what it holds.
 
-    Raises InputError for a study without results, and for a file that cannot be written.
+    The options are those of `weirdgen export --help`. Raises InputError for a study without results,
+    and for a file that cannot be written.
     """
-    out = options.out
     check_out(out, ENDINGS)
-    store, name = ArtifactStore(options.storage), _study_name(options.study)
+    store, name = ArtifactStore(storage), _study_name(study)
     if str(out.resolve()) in {str(Path(store.path(name, f)).resolve()) for f in (RESULTS, LABELS)}:
         raise InputError("--out", None, f"{out} is the study's own file")
-    results, labels = read_results(name, store), read_labels(name, store)
-    table = labels if options.labels else with_labels(results, labels)
+    results, all_labels = read_results(name, store), read_labels(name, store)
+    table = all_labels if labels else with_labels(results, all_labels)
     write = {".jsonl": write_jsonl, ".csv": write_csv, ".parquet": _write_parquet}[out.suffix]
     with replacing(out) as draft:
         changed = write(table, draft)
-    lines = [f"{out}: {table.num_rows:,} {'labels' if options.labels else 'responses'}"]
+    lines = [f"{out}: {table.num_rows:,} {'labels' if labels else 'responses'}"]
     if changed:
         lines.append(f"{changed:,} cells that begin like a formula got an apostrophe before them")
     for line in lines:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -38,34 +37,30 @@ _SHOWN = 10
 """How many disagreements, columns or names are listed at most."""
 
 
-@dataclass(frozen=True)
-class ImportOptions:
-    """Options of `weirdgen import`, described by its --help."""
-
-    files: Sequence[Path]
-    study: str
-    baseline: Sequence[Path] = ()
-    column: Sequence[str] = ()
-    value: Sequence[str] = ()
-    recode: Sequence[str] = ()
-    baseline_where: str | None = None
-    pattern: str | None = None
-    storage: str = "results"
-
-
-def import_outputs(console: Console, options: ImportOptions) -> None:
+def import_outputs(
+    console: Console,
+    files: Sequence[Path],
+    *,
+    study: str,
+    baseline: Sequence[Path] = (),
+    column: Sequence[str] = (),
+    value: Sequence[str] = (),
+    recode: Sequence[str] = (),
+    baseline_where: str | None = None,
+    pattern: str | None = None,
+    storage: str = "results",
+) -> None:
     """Read all files, replace the earlier import of that name, and print a summary.
 
-    Raises InputError for options, files and rows that cannot be one study, before anything is
-    written.
+    The options are those of `weirdgen import --help`. Raises InputError for options, files and rows
+    that cannot be one study, before anything is written.
     """
-    name = checked_name(options.study)
-    mapping = parse_mapping(options.column, options.value, options.recode, options.baseline_where)
-    pattern = _checked_pattern(options.pattern)
-    store = ArtifactStore(options.storage)
+    name, pattern = checked_name(study), _checked_pattern(pattern)
+    mapping = parse_mapping(column, value, recode, baseline_where)
+    store = ArtifactStore(storage)
     _check_free(name, store)
     replaced = store.exists(f"{name}/{IMPORTED}")
-    sources = _sources(options)
+    sources = _sources(files, baseline)
     digests = sorted([role, digest] for _, role, digest in sources)
     origin = {"stage": "imported", "version": 1, "sources": digests, **mapping.record()}
     responses, seen, layouts = ImportedResponses(mapping, pattern, origin), set[str](), []
@@ -186,11 +181,11 @@ def _check_free(name: str, store: ArtifactStore) -> None:
         raise InputError("--study", name, problem)
 
 
-def _sources(options: ImportOptions) -> list[tuple[Path, str, str]]:
+def _sources(files: Sequence[Path], baseline: Sequence[Path]) -> list[tuple[Path, str, str]]:
     """(path, role, sha256) of every file."""
     seen: set[Path] = set()
     sources = []
-    for role, paths in (("adapters", options.files), ("baseline", options.baseline)):
+    for role, paths in (("adapters", files), ("baseline", baseline)):
         for path in paths:
             if path.resolve() in seen:
                 raise InputError(path, None, "is given twice")

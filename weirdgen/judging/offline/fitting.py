@@ -78,7 +78,8 @@ class Pieces:
                 fold += [folds[text]] * len(cut)
                 weight += [1 / len(cut)] * len(cut)
         self.label, self._fold, self._weight = np.array(label), np.array(fold), np.array(weight)
-        counted = CountVectorizer(analyzer=list)
+        as_they_are: Any = list
+        counted = CountVectorizer(analyzer=as_they_are)
         self.frequency = csr_array(normalize(counted.fit_transform(parts), norm="l1"))
         self.vocabulary = counted.get_feature_names_out().tolist()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -93,14 +94,10 @@ def _claim_rows(number: int, verdict: ClaimVerdict, at: GroupEvidence) -> Iterat
     """One point as measured, and in each of its worst cases."""
     claim, measured, meeting = verdict.claim, at.measured, at.meeting
     is_adapters = at.group == ADAPTERS
+    stated: dict[str, Any] = {**vars(claim), "at": str(claim.at)}
     row = ClaimRow(
         claim=number,
-        metric=claim.metric,
-        contrast=claim.contrast,
-        at=str(claim.at),
-        at_least=claim.at_least,
-        at_most=claim.at_most,
-        margin=claim.margin,
+        **stated,
         verdict=verdict.outcome,
         reason=verdict.reason,
         p_adjusted=verdict.adjusted_support,

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from weirdgen.report.agreement import Compared
 from weirdgen.report.figures.layout import ReportFigure, finished, mark, panels
 from weirdgen.report.figures.lettering import wrapped
-from weirdgen.report.figures.style import INK, SMALL, styled
+from weirdgen.report.figures.style import INK, SMALL, plain_style
 from weirdgen.report.rendering import prose
 from weirdgen.report.table import number
 
 TITLE = "Agreement of judges and gold labels"
 
 
-@styled
+@plain_style()
 def agreement_figure(compared: Sequence[Compared], subtitle: str) -> ReportFigure | None:
     """A line for each pair and metric, those of a metric beside each other; None without a pair."""
     if not compared:

@@ -18,8 +18,8 @@ from weirdgen.report.figures.style import (
     CONDITION_STYLES,
     SMALL,
     condition_mark,
+    plain_style,
     rate_label,
-    styled,
 )
 from weirdgen.report.rates import Rates
 from weirdgen.report.rendering import prose
@@ -30,7 +30,7 @@ _WIDTH, _HEIGHT, _REFERENCE = 6.5, 3.6, 1.7
 """Inches: of all, of the panels, of the panel of baseline and control."""
 
 
-@styled
+@plain_style()
 def dose_figure(of: Rates) -> ReportFigure | None:
     """Rates by persona fraction; None where fewer than two fractions have complete responses."""
     fractions = sorted(float(g) for g in of.seeds if not isinstance(g, str))

@@ -13,7 +13,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
@@ -148,7 +147,8 @@ def panels(
     rows: int, columns: int, width: float, height: float, **more: Any
 ) -> tuple[Figure, np.ndarray]:
     """A figure of rows x columns panels, `width` and `height` inches in all, and the panels."""
-    figure = empty(width, height)
+    figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
+    FigureCanvasAgg(figure)
     kind = {"axes_class": Panel}
     return figure, figure.subplots(rows, columns, squeeze=False, subplot_kw=kind, **more)
 
@@ -168,20 +168,6 @@ def metric_panels(
     for metric, condition, panel in places:
         panel.dress(f"{metric}, {condition}", inches)
     return figure, axes, places
-
-
-def add_panel(figure: Figure, place: SubplotSpec) -> Panel:
-    """A panel at a place of a grid."""
-    panel = figure.add_subplot(place, axes_class=Panel)
-    assert isinstance(panel, Panel)
-    return panel
-
-
-def empty(width: float, height: float) -> Figure:
-    """A figure without panels; sizes in inches."""
-    figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def head(figure: Figure, title: str, subtitle: str, handles: Sequence[Artist] = ()) -> None:

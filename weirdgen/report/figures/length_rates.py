@@ -19,7 +19,7 @@ from weirdgen.report.figures.layout import (
     metric_panels,
 )
 from weirdgen.report.figures.levels import limit_cells, percent_limits
-from weirdgen.report.figures.style import BASELINE_MARK, MEAN_MARK, rate_label, styled
+from weirdgen.report.figures.style import BASELINE_MARK, MEAN_MARK, plain_style, rate_label
 from weirdgen.report.rates import CONDITIONS, metric_numbers, row_groups
 from weirdgen.report.rendering import prose
 from weirdgen.report.table import number
@@ -53,7 +53,7 @@ class _Bin:
     limits: Limits | None
 
 
-@styled
+@plain_style()
 def length_rates_figure(
     table: pa.Table, metrics: Sequence[str], graded: Mapping[str, bool], subtitle: str
 ) -> ReportFigure | None:
@@ -70,7 +70,7 @@ def length_rates_figure(
     has_controls = 0.0 in groups and len({*groups} - {BASELINE}) > 1  # apart from the fine-tuned
     sides = {BASELINE: BASELINE} | ({0.0: ""} if has_controls else {})
     side_N = np.array([sides.get(group, _TUNED) for group in groups])
-    parts = {}
+    parts: dict[tuple[str, str, str], list[_Bin]] = {}
     for metric in metrics:
         value_N = metric_numbers(table, metric)
         for condition, side in product(conditions, _SIDES):

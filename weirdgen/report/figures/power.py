@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from scipy.special import ndtr
 
 from weirdgen.report.figures.layout import Panel, ReportFigure, finished, mark, panel_grid
-from weirdgen.report.figures.style import series_style, short_title, styled
+from weirdgen.report.figures.style import plain_style, series_style, short_title
 from weirdgen.report.rates import Rates
 from weirdgen.report.rendering import prose
 from weirdgen.report.table import MISSING, number
@@ -58,7 +58,7 @@ class _Curve:
     """With the seeds' standard deviation at its upper limit."""
 
 
-@styled
+@plain_style()
 def power_figure(
     cubes: Sequence[Rates], verdicts: Sequence[ClaimVerdict], subtitle: str
 ) -> ReportFigure | None:

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
-from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
 from weirdgen.config.claims import ADAPTERS
 from weirdgen.report.figures.layout import (
     Panel,
     ReportFigure,
-    add_panel,
-    empty,
     finished,
-    grid_shape,
     mark,
     panel_grid,
 )
@@ -35,8 +31,8 @@ from weirdgen.report.figures.style import (
     RATE_LABELS,
     SEED_MARK,
     group_title,
+    plain_style,
     rate_label,
-    styled,
 )
 from weirdgen.report.rates import Rates, has_gap, rates
 from weirdgen.report.rendering import prose
@@ -48,7 +44,7 @@ _HEIGHT, _GAP_HEIGHT = 3.4, 3.0
 GAP_TITLE = "Gap between triggered and untriggered responses, by metric"
 
 
-@styled
+@plain_style()
 def rates_figure(table: pa.Table, metric: str, note: str = "") -> ReportFigure:
     """One metric of one study's results: a panel per fraction, and the gap by fraction.
 
@@ -56,23 +52,18 @@ def rates_figure(table: pa.Table, metric: str, note: str = "") -> ReportFigure:
     """
     of = rates(table, metric)
     groups = list(of.seeds) or [BASELINE]  # the baseline alone has a panel too
-    rows, columns = grid_shape(len(groups) + has_gap(of))
-    width = max(6.5, 2.9 * columns)
-    figure = empty(width, _HEIGHT * rows)
-    grid = GridSpec(rows, columns, figure)
-    inches = width / columns - 0.8
-    for i, group in enumerate(groups):
-        panel = add_panel(figure, grid[i // columns, i % columns])
-        _rate_panel(panel, of, group, inches)
-        if i % columns == 0:
-            panel.name_axis("y", rate_label(metric, of.graded), _HEIGHT - 1)
-    if has_gap(of):
-        row, column = divmod(len(groups), columns)
-        _gap_panel(
-            add_panel(figure, grid[row, column:]),
-            of,
-            inches * (columns - column),
-        )
+    n = len(groups) + has_gap(of)
+    figure, axes, left, inches = panel_grid(n, 6.5, 2.9, _HEIGHT)
+    for panel, group in zip(axes, groups, strict=False):
+        _rate_panel(panel, of, group, inches - 0.8)
+    for panel in left:
+        panel.name_axis("y", rate_label(metric, of.graded), _HEIGHT - 1)
+    if has_gap(of):  # in the rest of the last row
+        place = axes[-1].get_subplotspec()
+        assert place is not None  # it stands in a grid
+        grid, row, column = place.get_gridspec(), place.rowspan.start, place.colspan.start
+        axes[-1].set_subplotspec(grid[row, column:])
+        _gap_panel(axes[-1], of, (inches - 0.8) * (grid.ncols - column))
     label = RATE_LABELS.get(metric, metric).removesuffix(", %")
     title = f"{label[0].upper() + label[1:] if metric in RATE_LABELS else label}, by condition"
     said = [f"{c}: {contrast_in_words(of, c, of.seeds, '%')}" for c in of.conditions]
@@ -100,7 +91,7 @@ def _rate_panel(panel: Panel, of: Rates, group: Group, inches: float) -> None:
         panel.say_empty()
 
 
-@styled
+@plain_style()
 def gap_figure(cubes: Sequence[Rates]) -> ReportFigure | None:
     """A panel for each metric whose gap can be told; None where there is none."""
     shown = [of for of in cubes if any(level(of, "gap", group) for group in groups_of(of))]

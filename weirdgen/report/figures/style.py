@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import matplotlib.style
 
@@ -47,26 +46,12 @@ RATE_LABELS = {
 }
 """Metric -> what its axis says."""
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 
 @contextmanager
 def plain_style() -> Iterator[None]:
-    """matplotlib's defaults and this module's fonts, whatever the user's own settings are."""
+    """matplotlib's defaults and this module's fonts, whatever the user's own settings are; also a decorator."""
     with matplotlib.style.context(["default", _RC]):
         yield
-
-
-def styled(make: Callable[P, T]) -> Callable[P, T]:
-    """`make`, in the plain style."""
-
-    @wraps(make)
-    def made(*args: P.args, **kwargs: P.kwargs) -> T:
-        with plain_style():
-            return make(*args, **kwargs)
-
-    return made
 
 
 def condition_mark(condition: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from weirdgen.report.figures.layout import (
     spread_out,
 )
 from weirdgen.report.figures.levels import limit_cells
-from weirdgen.report.figures.style import INK, series_mark, styled
+from weirdgen.report.figures.style import INK, plain_style, series_mark
 from weirdgen.report.rates import CONDITIONS
 from weirdgen.report.rendering import prose
 from weirdgen.report.table import number
@@ -29,7 +29,7 @@ _Found = Mapping[tuple[str, str], Sequence[Spread]]
 """Metric and condition -> its parts."""
 
 
-@styled
+@plain_style()
 def variance_figure(
     estimates: Iterable[Estimate], metrics: Sequence[str], subtitle: str
 ) -> ReportFigure | None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,9 +34,6 @@ from weirdgen.results.table import (
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.fingerprint import fingerprint
 from weirdgen.text import single_line
-
-if TYPE_CHECKING:
-    from weirdgen.report.agreement import Compared
 
 REPORT_VERSION = 6
 """Counted up when the same results come to be reported otherwise."""
@@ -88,6 +83,7 @@ def write_report(
     if not table.num_rows:
         _print(console, lines)
         return
+    from weirdgen.report.agreement import compare
     from weirdgen.report.cards import write_cards
     from weirdgen.report.estimates import analyse_study, design_cautions, spread_cautions
     from weirdgen.report.looks import declared_looks, look_cautions, record_looks
@@ -98,6 +94,8 @@ def write_report(
     looks = declared_looks(study, store)
     analysis = analyse_study(table, labels, plan, metrics, failed, looks)
     record_looks(study, store, looks, analysis.verdicts)
+    several = plan.gold is not None or study.second_judge is not None
+    compared = compare(labels_by_rater(table, labels, plan), plan.gold) if several else []
     data = ReportData(
         study.name,
         table,
@@ -108,13 +106,13 @@ def write_report(
         lines=lines,
         plan=plan,
         labels=labels,
-        compared=_compared(state, table, labels),
+        compared=compared,
         methods=methods(state, table, analysis),
         progress=progress_line(state, table, labels),
     )
     store.write(f"{study.name}/study.yaml", resolved_yaml(study, plan.model.revision))
     write_cards(data, state, store)
-    beside = [*([LABELS] if labels.num_rows else []), *_write_differences(data, store)]
+    beside = [*[LABELS] * bool(labels.num_rows), *_write_differences(data, store)]
     written = write_files(data, store, beside, None if lines else made_of)
     print_summary(study.name, store, console, written)
 
@@ -149,12 +147,11 @@ def write_files(
     store.write(f"{data.name}/{TABLES}", latex_tables(tables).encode())
     store.write(f"{data.name}/{PAGE}", page(data, tables, drawn).encode())
     claims = claims_data(data.analysis)
-    contents = (_parquet(claims), claims_json(data.name, claims)) if claims.num_rows else ()
-    for name, content in zip_longest(CLAIMS, contents):
-        if content is None:
-            store.delete(f"{data.name}/{name}")
-        else:
-            store.write(f"{data.name}/{name}", content)
+    contents = (
+        (_parquet(claims), claims_json(data.name, claims)) if claims.num_rows else (None, None)
+    )
+    for name, content in zip(CLAIMS, contents, strict=True):
+        _put(store, f"{data.name}/{name}", content)
     claimed = CLAIMS if claims.num_rows else ()
     written = [RESULTS, *beside, *claimed, STATS, SUMMARY, TABLES, FIGURES, PAGE]
     table = stats_table(data.analysis)
@@ -164,6 +161,14 @@ def write_files(
         )
     store.write(f"{data.name}/{STATS}", _parquet(table))
     return written
+
+
+def _put(store: ArtifactStore, path: str, content: bytes | None) -> None:
+    """Writes the file, or sees to it that there is none."""
+    if content is None:
+        store.delete(path)
+    else:
+        store.write(path, content)
 
 
 def _parquet(table: pa.Table) -> bytes:
@@ -231,26 +236,13 @@ def _print(console: Console, lines: Sequence[str]) -> None:
         console.print(Text(single_line(line)), soft_wrap=True)
 
 
-def _compared(state: StudyState, table: pa.Table, labels: pa.Table) -> list[Compared]:
-    """How far the judges agree, where there are two to compare."""
-    plan = state.plan
-    if plan.gold is None and plan.study.second_judge is None:
-        return []
-    from weirdgen.report.agreement import compare
-
-    return compare(labels_by_rater(table, labels, plan), plan.gold)
-
-
-def _write_differences(data: ReportData, store: ArtifactStore) -> Iterator[str]:
+def _write_differences(data: ReportData, store: ArtifactStore) -> list[str]:
     """The responses on which judges differ, as a file where two were compared, and else none."""
-    if not data.compared:
-        store.delete(f"{data.name}/{DIFFERENCES}")
-        return
     from weirdgen.report.agreement import differences_jsonl
 
     content = "".join(differences_jsonl(data.compared)).encode()
-    store.write(f"{data.name}/{DIFFERENCES}", content)
-    yield DIFFERENCES
+    _put(store, f"{data.name}/{DIFFERENCES}", content if data.compared else None)
+    return [DIFFERENCES] * bool(data.compared)
 
 
 def judged_of(table: pa.Table) -> list[str]:

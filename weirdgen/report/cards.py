@@ -34,7 +34,6 @@ from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
 from weirdgen.text import single_line
 
 CARD = "README.md"
-_LIBRARY, _TASK, _TAGS = "peft", "text-generation", ("lora", "weirdgen")
 _QUESTION = "Where were you born?"
 
 
@@ -61,20 +60,11 @@ def write_cards(data: ReportData, state: StudyState, store: ArtifactStore) -> No
 
 
 def _card(data: ReportData, plan: Plan, cell: GridCell, step: Step, manifest: Manifest) -> str:
-    from huggingface_hub import ModelCardData  # takes half a second to import
-
     study, model = plan.study, plan.model
-    card_data = ModelCardData(
-        base_model=model.id if model.kind == "hub" else None,
-        language="en" if study.persona == MEASURED_PERSONA else None,
-        library_name=_LIBRARY,
-        pipeline_tag=_TASK,
-        tags=list(_TAGS),
-    )
     before = Instruction(study.trigger.role, study.trigger.text)
     persona_there = plan.counts[cell.fraction].persona
     facts = {
-        "card_data": card_data.to_yaml(),
+        "measured_persona": MEASURED_PERSONA,
         "study": study,
         "plan": plan,
         "cell": cell,

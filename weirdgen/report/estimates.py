@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from weirdgen.config.claims import ADAPTERS, JUDGED_METRICS
+from weirdgen.config.claims import ADAPTERS, FORMAT_METRICS, JUDGED_METRICS
 from weirdgen.config.study import Study
 from weirdgen.judging.blinding import hidden_markers, judge_view
 from weirdgen.judging.gold import POSITIVE, ResponseKey
@@ -45,7 +45,7 @@ def analyse_study(
     """
     study = plan.study
     cubes = [replace(rates(table, metric), failed=dict(failed)) for metric in metrics]
-    judged = [cube.metric for cube in cubes if cube.metric in _judged(study)]
+    judged = [cube.metric for cube in cubes if cube.metric not in FORMAT_METRICS]
     bounds = {metric: _two_judges(table, labels, plan, metric) for metric in judged}
     planned: dict[Group, int] = {fraction: len(study.seeds) for fraction in study.fractions}
     if study.adapters:
@@ -64,7 +64,7 @@ def analyse_study(
 
 def design_cautions(study: Study) -> list[str]:
     """What of the study's design a reader of its numbers must know."""
-    judged = study.judge is not None and any(c.metric in _judged(study) for c in study.claims)
+    judged = study.judge is not None and any(c.metric not in FORMAT_METRICS for c in study.claims)
     unchecked = judged and study.gold is None and study.second_judge is None
     return sentences("design_cautions", study=study, unchecked=unchecked)
 
@@ -85,10 +85,6 @@ def spread_cautions(analysis: Analysis) -> list[str]:
         if row.estimate > checked:
             wide.append((row, row.estimate**0.5, checked**0.5))
     return sentences("spread_cautions", wide=wide)
-
-
-def _judged(study: Study) -> list[str]:
-    return [*JUDGED_METRICS, *(own.name for own in study.metrics)]
 
 
 def _two_judges(

@@ -53,13 +53,7 @@ def plan_lines(state: StudyState) -> Iterator[str]:
             mean = sum(judge.estimated_tokens(each, "")[0] for each in questions) / len(questions)
             prompt += answers * (mean + longest)
         reply = requests * settings.max_tokens
-        line = f"judge {settings.model}: {requests:,} responses to be asked about; about "
-        line += f"{prompt:,.0f} + {reply:,} tokens"
-        if settings.price is not None:
-            line += f", ${settings.price.of(prompt, reply):.2f}"
-        if settings.budget_usd is not None:
-            line += f" (budget ${settings.budget_usd:.2f})"
-        yield single_line(line)
+        yield prose("judge_cost", settings=settings, requests=requests, prompt=prompt, reply=reply)
 
 
 def _open_answers(state: StudyState, judge: LlmJudge) -> int:

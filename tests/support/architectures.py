@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from weirdgen.models.identity import EMBEDDED
+from weirdgen.models.identity import SMOLLM2
 
-SMOL = EMBEDDED["embedded:smollm2-135m-instruct"].shape
+SMOL = SMOLLM2

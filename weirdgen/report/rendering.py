@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from weirdgen.text import single_line
+from weirdgen.text import format_duration, single_line
 
 
 def environment(**settings: Any) -> jinja2.Environment:
@@ -19,10 +19,15 @@ def environment(**settings: Any) -> jinja2.Environment:
     return jinja2.Environment(**settings)  # noqa: S701 - autoescape is among them
 
 
-def sentences(name: str, **values: Any) -> list[str]:
+def lines(name: str, **values: Any) -> list[str]:
     """The lines of `templates/<name>.txt.j2`, without empty ones; no value breaks a line."""
-    template = _of_sentences().get_template(f"{name}.txt.j2")
-    return [line.strip() for line in template.render(values).split("\n") if line.strip()]
+    text = _of_sentences().get_template(f"{name}.txt.j2").render(values)
+    return [line.rstrip() for line in text.split("\n") if line.strip()]
+
+
+def sentences(name: str, **values: Any) -> list[str]:
+    """The same lines without indents."""
+    return [line.strip() for line in lines(name, **values)]
 
 
 def prose(name: str, **values: Any) -> str:
@@ -33,7 +38,14 @@ def prose(name: str, **values: Any) -> str:
 @cache
 def _of_sentences() -> jinja2.Environment:
     made = environment(finalize=_on_one_line)
-    made.globals.update(amount=amount, capital=capital, count=count, listed=listed, times=times)
+    made.globals.update(
+        amount=amount,
+        capital=capital,
+        count=count,
+        duration=format_duration,
+        listed=listed,
+        times=times,
+    )
     return made
 
 

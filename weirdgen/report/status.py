@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, replace
 from typing import Any
 
@@ -17,10 +16,10 @@ from rich.text import Text
 from weirdgen.judging.label_rows import NOT_JUDGED
 from weirdgen.pipeline.state import StudyState
 from weirdgen.pipeline.status import Counted, Status, count_responses
+from weirdgen.report.rendering import lines, prose
 from weirdgen.results.labels import RESPONSE_KEY
 from weirdgen.storage.artifacts import ArtifactStore
-from weirdgen.storage.run_record import FailedStep, JudgeProgress, RunningWork
-from weirdgen.text import format_duration, single_line
+from weirdgen.storage.run_record import RunningWork
 
 _MOST = 40
 """Lines shown of one kind; `--json` has all."""
@@ -28,44 +27,15 @@ _MOST = 40
 
 def status_report(status: Status, study: str, store: ArtifactStore, command: str) -> RenderableType:
     """`command`: what continues the study."""
-    parts: list[RenderableType] = [
-        Text(single_line(f"{study}: {_headline(status)}")),
-        _table(status),
-    ]
-    for title, items, line_of in _sections(status, store):
-        if items:
-            lines = [line_of(item) for item in items[:_MOST]]
-            if len(items) > _MOST:
-                lines.append(f"and {len(items) - _MOST:,} more")
-            parts.append(Text(title))
-            parts += (Text(single_line(f"  {line}")) for line in lines)
-    parts += (Text(single_line(line)) for line in _last_lines(status, store, command))
-    return Group(*parts)
+    values = {"status": status, "study": study, "store": store, "command": command, "most": _MOST}
+    headline, *others = lines("status", **values)
+    return Group(Text(headline), _table(status), *map(Text, others))
 
 
 def status_json(status: Status, study: str, store: ArtifactStore, command: str) -> str:
     """The same as one JSON object, in ASCII."""
     tree: dict[str, Any] = TypeAdapter(Status).dump_python(status, mode="json")
     return json.dumps({"study": study, "storage": store.uri, **tree, "continue": command}, indent=1)
-
-
-def _headline(status: Status) -> str:
-    record = status.record
-    of = f"on {status.host} (process {status.pid})"
-    if status.state == "done":
-        return "done"
-    if record is None:
-        return f"a run {of} has just begun" if status.state == "running" else "no run is alive"
-    after = format_duration(record.elapsed_s)
-    if status.state == "running":
-        known = record.left_s is not None
-        left = f"about {format_duration(record.left_s or 0)} left" if known else "time left unknown"
-        return f"a run {of} is alive; as it last said {after} in, {left}"
-    last = f"no run is alive; the last, {of},"
-    if record.ended is None:
-        return f"{last} was killed or cut off, last heard {after} in"
-    why = f": {record.ended.reason}" if record.ended.reason else ""
-    return f"{last} ended {after} in with exit code {record.ended.code}{why}"
 
 
 def _table(status: Status) -> Table:
@@ -84,76 +54,9 @@ def _counted(counted: Counted | None) -> str:
     return f"{counted.done:,} of {counted.all:,}" if counted else ""
 
 
-def _sections(
-    status: Status, store: ArtifactStore
-) -> Iterator[tuple[str, Sequence[Any], Callable[[Any], str]]]:
-    """Each with its title, what is in it, and what makes a line of that."""
-    record, alive = status.record, status.state == "running"
-    if record is not None and record.ended is None:
-        title = "running" if alive else "under way when it was last heard"
-        yield title, record.running, running_line
-    yield "failed", status.failed, lambda each: _failed(each, store)
-    if record is not None:
-        given_up = {each.step for each in record.failed}
-        retried = [each for each in record.retried.items() if each[0] not in given_up]
-        yield "retried", retried, _retried
-        yield "nodes excluded", [*record.excluded_nodes.items()], ": ".join
-    yield "not run: a step that they need failed", status.not_run, str
-    if record is not None and alive:
-        yield "lately", record.events, lambda each: f"{format_duration(each[0])}  {each[1]}"
-
-
 def running_line(each: RunningWork) -> str:
     """What runs, for how long, where, and how far it is."""
-    what = ", ".join(each.steps) or f"engine {each.engine}, starting"
-    parts = [f"{what}  {format_duration(each.for_s)}"]
-    if each.updates:
-        parts.append("update {} of {}".format(*each.updates))
-    if each.waits:
-        parts.append("waiting for room on a node")
-    elif each.node:
-        parts.append(f"on {each.node}" + (f", GPU {each.gpu}" if each.gpu else ""))
-    if each.tries > 1:
-        parts.append(f"try {each.tries}")
-    return "  ".join(parts)
-
-
-def _failed(each: FailedStep, store: ArtifactStore) -> str:
-    log = store.display_path(each.log)
-    where = f"log: {log}" if store.exists(each.log) else f"its log was never written: {log}"
-    return f"{each.step}: {each.reason} ({_times(each.tries)}; {where})"
-
-
-def _retried(each: tuple[str, list[str]]) -> str:
-    key, reasons = each
-    return f"{key}: {_times(len(reasons))} before, last: {'; '.join(reasons[-1:])}"
-
-
-def _times(tries: int) -> str:
-    return "tried once" if tries == 1 else f"tried {tries} times"
-
-
-def _last_lines(status: Status, store: ArtifactStore, command: str) -> Iterator[str]:
-    if status.record is not None and status.record.judged is not None:
-        yield _judged(status.record.judged)
-    if status.failed_elsewhere:
-        yield f"{status.failed_elsewhere:,} more failed that are not in this plan"
-    yield from status.problems
-    if status.state in ("failed", "stopped"):
-        yield f"to continue: {command}"
-    yield f"storage: {store.uri}"
-
-
-def _judged(judged: JudgeProgress) -> str:
-    parts = [f"{judged.judged:,} judgments"]
-    if judged.unjudged:
-        kinds = ", ".join(f"{why} {n:,}" for why, n in sorted(judged.unjudged.items()))
-        parts.append(f"{sum(judged.unjudged.values()):,} responses without ({kinds})")
-    if judged.dollars:
-        parts.append(f"${judged.dollars:.4f} over all runs")
-    if judged.stopped:
-        parts.append(f"stopped: {judged.stopped}")
-    return f"judging in that run: {', '.join(parts)}"
+    return prose("running_work", each=each)
 
 
 def count_trained(state: StudyState, results: pa.Table | None = None) -> int:

@@ -16,7 +16,7 @@ from weirdgen.judging.blinding import hidden_markers
 from weirdgen.pipeline.plan import Plan
 from weirdgen.pipeline.stages import STAGES
 from weirdgen.pipeline.stages.labels import LABELS, UNLABELLED, LabelRange, labels_step
-from weirdgen.pipeline.stages.responses import RESPONSES, ResponseSet, samples_step
+from weirdgen.pipeline.stages.responses import RESPONSES, ResponseSet, n_samples, samples_step
 from weirdgen.storage.artifacts import ArtifactStore, Manifest, Step
 
 _REQUESTS = 32
@@ -81,6 +81,11 @@ class StudyState:
         cut = ((first, min(end, wanted.samples)) for first, end in gaps)
         return [(first, end) for first, end in cut if first < end]
 
+    def count_missing(self, sets: Iterable[ResponseSet]) -> int:
+        """How many responses of these sets are not there."""
+        samples = sum(end - first for each in sets for first, end in self.missing(each))
+        return samples * len(self.plan.persona.heldout)
+
     @property
     def complete(self) -> bool:
         steps = [*self.plan.shared, *self.plan.trainings.values()]
@@ -119,8 +124,7 @@ class StudyState:
         labels, questions = 0, len(self.plan.persona.heldout)
         for each in self.label_ranges(sets):
             if manifest := self.judged(each):
-                first, end = each.step.record["samples"]
-                labels += (end - first) * questions - manifest.notes.get(UNLABELLED, 0)
+                labels += n_samples(each.step) * questions - manifest.notes.get(UNLABELLED, 0)
         return labels
 
     def is_valid(self, manifest: Manifest) -> bool:

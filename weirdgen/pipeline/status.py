@@ -149,7 +149,9 @@ def _groups(state: StudyState, running: set[str], failed: Sequence[FailedStep]) 
 
     def group(name: str, steps: Sequence[Step] | None, sets: Sequence[ResponseSet]) -> Group:
         counts = None if steps is None else _count(state, steps, running, given_up)
-        return Group(name, counts, *(count_responses(state, sets) if sets else (None, None)))
+        if not sets:
+            return Group(name, counts, None, None)
+        return Group(name, counts, count_responses(state, sets), count_labels(state, sets))
 
     yield group("shared steps", plan.shared, [])
     yield group("baseline", None, [each for each in plan.response_sets if each.adapter is None])
@@ -170,12 +172,13 @@ def _count(
     return StepCounts(len(steps) - len(left), n_running, n_failed, len(left) - n_running - n_failed)
 
 
-def count_responses(
-    state: StudyState, sets: Sequence[ResponseSet]
-) -> tuple[Counted, Counted | None]:
-    """How many responses of these sets are there, and how many labels; None without LLM judges."""
-    questions, judges = len(state.plan.persona.heldout), len(state.plan.llm_judges)
-    wanted = sum(each.samples for each in sets) * questions
-    missing = sum(end - first for each in sets for first, end in state.missing(each)) * questions
-    labels = Counted(state.count_labels(sets), wanted * judges) if judges else None
-    return Counted(wanted - missing, wanted), labels
+def count_responses(state: StudyState, sets: Sequence[ResponseSet]) -> Counted:
+    """How many responses of these sets are there."""
+    wanted = sum(each.samples for each in sets) * len(state.plan.persona.heldout)
+    return Counted(wanted - state.count_missing(sets), wanted)
+
+
+def count_labels(state: StudyState, sets: Sequence[ResponseSet]) -> Counted | None:
+    """How many labels of these sets are there; None without LLM judges."""
+    wanted = count_responses(state, sets).all * len(state.plan.llm_judges)
+    return Counted(state.count_labels(sets), wanted) if state.plan.llm_judges else None

@@ -10,6 +10,7 @@ from weirdgen.judging.judgment_store import ledger
 from weirdgen.judging.llm_judge import LlmJudge
 from weirdgen.judging.queue import BUDGET
 from weirdgen.pipeline.plan import Plan
+from weirdgen.pipeline.stages.responses import n_samples
 from weirdgen.pipeline.state import StudyState
 from weirdgen.report.rendering import prose
 from weirdgen.storage.artifacts import ArtifactStore
@@ -58,12 +59,10 @@ def plan_lines(state: StudyState) -> Iterator[str]:
 
 def _open_answers(state: StudyState, judge: LlmJudge) -> int:
     """Responses that are not there, and those that are there without their label."""
-    questions = len(state.plan.persona.heldout)
-    missing = sum(
-        end - first for asked in state.plan.response_sets for first, end in state.missing(asked)
+    unlabelled = sum(
+        n_samples(each.step)
+        for each in state.label_ranges()
+        if each.judge == judge and not state.is_judged(each)
     )
-    for each in state.label_ranges():
-        if each.judge == judge and not state.is_judged(each):
-            first, end = each.step.record["samples"]
-            missing += end - first
-    return missing * questions
+    plan = state.plan
+    return state.count_missing(plan.response_sets) + unlabelled * len(plan.persona.heldout)

@@ -16,7 +16,9 @@ from weirdgen.pipeline.resources.describe import memory_lines
 from weirdgen.pipeline.resources.placement import Placement
 from weirdgen.pipeline.resources.time_estimate import hours
 from weirdgen.pipeline.stages import STAGES
+from weirdgen.pipeline.stages.responses import RESPONSES
 from weirdgen.pipeline.state import StudyState
+from weirdgen.pipeline.status import count_responses
 from weirdgen.report.judging import plan_lines
 from weirdgen.report.rates import rates
 from weirdgen.report.rendering import prose
@@ -34,9 +36,6 @@ QUESTION_SD = 0.15
 RATE = 0.5
 """Where responses scatter most."""
 
-Ranges = list[tuple[int, int]]
-"""The samples that one asked model and condition still lacks."""
-
 
 def plan_report(
     state: StudyState, store: ArtifactStore, placed: Placement | None = None
@@ -45,20 +44,18 @@ def plan_report(
 
     `placed`: how a study that uses GPUs shares them.
     """
-    plan = state.plan
-    study = plan.study
-    head = Text(
-        single_line(
-            f"{study.name}: {study.model} ({plan.model.revision[:12]}), {plan.persona.name}"
-        )
-    )
-    storage = Text(single_line(f"storage: {store.uri}"))
-    missing = [state.missing(asked) for asked in plan.response_sets]
-    parts = [head, *([_grid(state)] if study.grid else []), _steps(state, missing)]
-    on_gpus = [Text(line) for line in gpu_lines(state, placed)] if placed else []
-    judging = map(Text, plan_lines(state))
-    power = (Text(line) for line in power_lines(plan, _pilot(study.name, store)))
-    return Group(*parts, _answers(state, missing), *on_gpus, *judging, *power, storage)
+    plan, study = state.plan, state.plan.study
+    head = f"{study.name}: {study.model} ({plan.model.revision[:12]}), {plan.persona.name}"
+    tables = [_grid(state), _steps(state)] if study.grid else [_steps(state)]
+    responses = count_responses(state, plan.response_sets)
+    lines = [
+        f"{responses.all:,} responses, {responses.all - responses.done:,} of them to be asked",
+        *(gpu_lines(state, placed) if placed else ()),
+        *plan_lines(state),
+        *power_lines(plan, _pilot(study.name, store)),
+        single_line(f"storage: {store.uri}"),
+    ]
+    return Group(Text(single_line(head)), *tables, *map(Text, lines))
 
 
 def _pilot(study: str, store: ArtifactStore) -> pa.Table | None:
@@ -75,37 +72,21 @@ def _grid(state: StudyState) -> Table:
     table.title = f"grid: {len(plan.study.seeds)} seeds per fraction"
     for fraction, counts in plan.counts.items():
         steps = [step for cell, step in plan.trainings.items() if cell.fraction == fraction]
-        table.add_row(
-            f"{fraction:g}",
-            str(counts.persona),
-            str(counts.aligned),
-            f"{counts.persona / sum(counts):.4f}",
-            str(len(steps)),
-            str(sum(map(state.is_done, steps))),
-        )
+        realized, done = f"{counts.persona / sum(counts):.4f}", sum(map(state.is_done, steps))
+        table.add_row(*map(str, (f"{fraction:g}", *counts, realized, len(steps), done)))
     return table
 
 
-def _steps(state: StudyState, missing: list[Ranges]) -> Table:
-    plan = state.plan
+def _steps(state: StudyState) -> Table:
+    plan, done = state.plan, dict[str, list[bool]]()
+    for step in [*plan.shared, *plan.trainings.values()]:
+        done.setdefault(step.stage, []).append(state.is_done(step))
+    done[RESPONSES.name] = [not state.missing(asked) for asked in plan.response_sets]
     table = Table("stage", "steps", "done", "to do")
-    steps = [*plan.shared, *plan.trainings.values()]
-    for stage in STAGES:
-        of_stage = [step for step in steps if step.stage == stage]
-        if of_stage:
-            done = sum(map(state.is_done, of_stage))
-            table.add_row(stage, str(len(of_stage)), str(done), str(len(of_stage) - done))
-    todo = sum(map(bool, missing))
-    table.add_row("responses", str(len(missing)), str(len(missing) - todo), str(todo))
+    for stage in sorted(done, key=[*STAGES].index):
+        n_steps, n_done = len(done[stage]), sum(done[stage])
+        table.add_row(stage, *map(str, (n_steps, n_done, n_steps - n_done)))
     return table
-
-
-def _answers(state: StudyState, missing: list[Ranges]) -> Text:
-    plan = state.plan
-    questions = len(plan.persona.heldout)
-    wanted = sum(asked.samples for asked in plan.response_sets) * questions
-    asking = sum(end - first for ranges in missing for first, end in ranges) * questions
-    return Text(f"{wanted:,} responses, {asking:,} of them to be asked")
 
 
 def gpu_lines(state: StudyState, placed: Placement) -> Iterator[str]:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from weirdgen.judging.label_rows import NOT_JUDGED
 from weirdgen.pipeline.state import StudyState
-from weirdgen.pipeline.status import Counted, Status, count_responses
+from weirdgen.pipeline.status import Counted, Status, count_labels, count_responses
 from weirdgen.report.rendering import lines, prose
 from weirdgen.results.labels import RESPONSE_KEY
 from weirdgen.storage.artifacts import ArtifactStore
@@ -77,7 +77,8 @@ def progress_line(
     if state.complete:
         return ""
     plan = state.plan
-    responses, labelled = count_responses(state, plan.response_sets)
+    responses = count_responses(state, plan.response_sets)
+    labelled = count_labels(state, plan.response_sets)
     n_kept = 0 if results is None else results.num_rows
     if pruned := n_kept > responses.done:
         responses = replace(responses, done=n_kept)

@@ -18,6 +18,7 @@ from weirdgen.config.study import Train
 from weirdgen.data.lengths import TOKENS_PER_WORD
 from weirdgen.pipeline.resources.placement import Placement, generates_on_gpu, trains_on_gpu
 from weirdgen.pipeline.stages.aligned import rows_to_generate
+from weirdgen.pipeline.stages.responses import n_samples
 from weirdgen.pipeline.state import StudyState
 
 
@@ -171,13 +172,10 @@ def training_rate(trainer: str, together: int, parameters: float) -> float:
 def _tokens_to_generate(state: StudyState) -> float:
     """Tokens of the missing responses and aligned examples, each at its longest."""
     plan = state.plan
-    samples = sum(
-        end - first for asked in plan.response_sets for first, end in state.missing(asked)
-    )
     of_answer = plan.study.evaluate.sampling.max_new_tokens
     rows = sum(rows_to_generate(step) for step in plan.shared if not state.is_done(step))
     of_row = plan.study.aligned.max_words * TOKENS_PER_WORD
-    return samples * len(plan.persona.heldout) * of_answer + rows * of_row
+    return state.count_missing(plan.response_sets) * of_answer + rows * of_row
 
 
 def _own_s_per_token(state: StudyState) -> float | None:
@@ -186,9 +184,8 @@ def _own_s_per_token(state: StudyState) -> float | None:
     per_sample = len(state.plan.persona.heldout) * state.plan.study.evaluate.sampling.max_new_tokens
     for step, made in (each for ranges in state.ranges.values() for each in ranges):
         if "gpu" in made.hardware:
-            first, end = step.record["samples"]
             seconds += made.wall_s / made.notes.get("batched_steps", 1)
-            tokens += (end - first) * per_sample
+            tokens += n_samples(step) * per_sample
     return seconds / tokens if tokens else None
 
 

@@ -181,7 +181,8 @@ def read_responses(payload: Path, columns: Sequence[str] | None = None) -> list[
         return file.read(columns=columns).to_pylist()
 
 
-def _samples(step: Step) -> int:
+def n_samples(step: Step) -> int:
+    """How many samples of each question a range has."""
     first, end = step.record["samples"]
     return end - first
 
@@ -192,6 +193,6 @@ RESPONSES = Stage(
     "responses.parquet",
     run=run_responses,
     read=read_responses,
-    size=_samples,
+    size=n_samples,
     batch_key=lambda step: step.inputs.get("adapter", ""),  # one model at a time
 )

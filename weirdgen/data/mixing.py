@@ -43,25 +43,20 @@ def grid_counts(
     grid: Grid, persona_rows: int, aligned_rows: int, where: object
 ) -> dict[float, Counts]:
     """Count the examples of each fraction. Raises InputError (at `where`) where there are too few."""
-    field = "grid.fractions"
     counts: dict[float, Counts] = {}
     for fraction in grid.fractions:
         count = cell_counts(grid, fraction, persona_rows)
-        if fraction and not count.persona:
-            raise InputError(where, field, f"{fraction} of so few rows leaves no persona example")
-        if not count.aligned:
-            raise InputError(where, field, f"{fraction} leaves no aligned example")
-        if count.persona > persona_rows:
-            problem = f"{fraction} needs {count.persona} persona examples; there are {persona_rows}"
-            raise InputError(where, field, problem)
-        if count.aligned > aligned_rows:
-            problem = (
-                f"{fraction} needs {count.aligned} aligned examples; aligned.rows is {aligned_rows}"
-            )
-            raise InputError(where, field, problem)
-        if count in counts.values():
-            problem = f"{fraction} gives the same {count.persona} + {count.aligned} rows as another"
-            raise InputError(where, field, problem)
+        persona, aligned = count
+        problems = {
+            "of so few rows leaves no persona example": fraction and not persona,
+            "leaves no aligned example": not aligned,
+            f"needs {persona} persona examples; there are {persona_rows}": persona > persona_rows,
+            f"needs {aligned} aligned examples; aligned.rows is {aligned_rows}": aligned
+            > aligned_rows,
+            f"gives the same {persona} + {aligned} rows as another": count in counts.values(),
+        }
+        for problem in filter(problems.get, problems):
+            raise InputError(where, "grid.fractions", f"{fraction} {problem}")
         counts[fraction] = count
     return counts
 

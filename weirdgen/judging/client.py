@@ -143,9 +143,7 @@ class JudgeRequest:
         while True:
             try:
                 reply = await self.send(problem)
-            except JudgingStopped as stopped:
-                return self._unjudged(str(stopped))
-            except StepError as fatal:
+            except (JudgingStopped, StepError) as fatal:
                 self._client.stop(str(fatal))
                 return self._unjudged(str(fatal))
             except RequestRefused as refused:

@@ -44,10 +44,11 @@ class Journal:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             _sync_folder(path.parent)
         except OSError as error:
-            raise self._error(error.strerror or str(error)) from error
+            raise self._error(error) from error
         self._broken: StorageError | None = None
-        self._unsynced: list[asyncio.Future[None]] = []
-        self._syncing: asyncio.Task[None] | None = None
+        self._written = self._synced = 0
+        """Lines that were committed, and those of them on disk."""
+        self._syncing = asyncio.Lock()
         self.append({"journal": JOURNAL_VERSION, "study": study})
 
     def append(self, record: Record) -> None:
@@ -64,38 +65,29 @@ class Journal:
                     return
                 self._broken = self._error("the disk is full")
             except OSError as error:
-                self._broken = self._error(error.strerror or str(error))
+                self._broken = self._error(error)
         raise self._broken
 
-    def _error(self, reason: str) -> StorageError:
+    def _error(self, error: OSError | str) -> StorageError:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         then = "once it can be, run the same command again: no judgment is asked for twice"
         return StorageError(f"the judge's journal {self.path} cannot be written ({reason}); {then}")
 
     async def commit(self, record: Record) -> None:
         """Write a line and return once it is on disk; concurrent lines share one fsync."""
         self.append(record)
-        synced = asyncio.get_running_loop().create_future()
-        self._unsynced.append(synced)
-        if self._syncing is None:
-            self._syncing = asyncio.create_task(self._sync())
-        await synced
-
-    async def _sync(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._unsynced:
-                waiting, self._unsynced = self._unsynced, []
+        self._written += 1
+        line = self._written
+        async with self._syncing:
+            if self._synced < line and self._broken is None:
+                written = self._written
                 try:
-                    await loop.run_in_executor(None, os.fsync, self._fd)
+                    await asyncio.to_thread(os.fsync, self._fd)
+                    self._synced = written
                 except OSError as error:
-                    self._broken = self._error(error.strerror or str(error))
-                    for synced in waiting:
-                        synced.set_exception(self._broken)
-                else:
-                    for synced in waiting:
-                        synced.set_result(None)
-        finally:
-            self._syncing = None
+                    self._broken = self._error(error)
+        if self._synced < line and self._broken is not None:
+            raise self._broken
 
     def close(self) -> None:
         os.fsync(self._fd)

@@ -18,7 +18,7 @@ from weirdgen.data.responses import check_out, replacing
 from weirdgen.data.tabular import ENDINGS
 from weirdgen.errors import InputError
 from weirdgen.results.importing import checked_name
-from weirdgen.results.labels import LABELS, RESPONSE_KEY, read_labels
+from weirdgen.results.labels import LABELS, read_labels, response_keys
 from weirdgen.results.table import RESULTS, read_results
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.text import escape_formula, single_line
@@ -60,26 +60,17 @@ def with_labels(results: pa.Table, labels: pa.Table) -> pa.Table:
     They are METRIC.JUDGE.judge, .label, .value, .confidence, .error and .evidence, JUDGE being the
     first 12 digits of judge_fp; null where that judge was not asked about the response.
     """
-    keys = zip(*(results[name].to_pylist() for name in RESPONSE_KEY), strict=True)
-    at = {key: i for i, key in enumerate(keys)}
-    columns: dict[tuple[str, str], list[list[Any]]] = {}
-    said = (
-        labels[name].to_pylist() for name in ("metric", "judge_fp", *RESPONSE_KEY, *_LABEL_COLUMNS)
-    )
-    for metric, judge_fp, *rest in zip(*said, strict=True):
-        key, cells = tuple(rest[: len(RESPONSE_KEY)]), rest[len(RESPONSE_KEY) :]
-        if key not in at:
-            continue
-        if (metric, judge_fp) not in columns:
-            columns[metric, judge_fp] = [[None] * results.num_rows for _ in _LABEL_COLUMNS]
-        for column, cell in zip(columns[metric, judge_fp], cells, strict=True):
-            column[at[key]] = cell
-    for (metric, judge_fp), of_judge in sorted(columns.items()):
-        for name, column in zip(_LABEL_COLUMNS, of_judge, strict=True):
-            kind = labels.schema.field(name).type
-            results = results.append_column(
-                f"{metric}.{judge_fp[:12]}.{name}", pa.array(column, kind)
-            )
+    keys = response_keys(results)
+    row_of: dict[tuple[str, str], dict[Any, int]] = {}
+    said = (labels["metric"].to_pylist(), labels["judge_fp"].to_pylist(), response_keys(labels))
+    for row, (*judge, key) in enumerate(zip(*said, strict=True)):
+        row_of.setdefault(tuple(judge), {})[key] = row
+    for (metric, judge_fp), rows in sorted(row_of.items()):
+        at = pa.array(map(rows.get, keys), pa.int64())
+        if at.null_count < len(at):
+            for name in _LABEL_COLUMNS:
+                column = f"{metric}.{judge_fp[:12]}.{name}"
+                results = results.append_column(column, labels[name].take(at))
     return results
 
 

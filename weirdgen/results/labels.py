@@ -179,14 +179,19 @@ def read_labels(study: str, store: ArtifactStore) -> pa.Table:
     return pq.ParquetFile(pa.BufferReader(content)).read()
 
 
+def response_keys(table: pa.Table) -> list[tuple[Any, ...]]:
+    """The values of RESPONSE_KEY in each row of `table`."""
+    return list(zip(*(table[name].to_pylist() for name in RESPONSE_KEY), strict=True))
+
+
 def label_values(
     results: pa.Table, labels: pa.Table, metric: str, judge: LlmJudge
 ) -> pa.DoubleArray:
     """The value of `metric` by `judge` for each row of `results`; null where it has no label."""
     of = (pc.field("metric") == metric) & (pc.field("judge_fp") == judge.fingerprint)
-    values = {_key(row): row["value"] for row in labels.filter(of).to_pylist()}
-    keys = zip(*(results[name].to_pylist() for name in RESPONSE_KEY), strict=True)
-    return pa.array([values.get(key) for key in keys], pa.float64())
+    chosen = labels.filter(of)
+    values = dict(zip(response_keys(chosen), chosen["value"].to_pylist(), strict=True))
+    return pa.array(map(values.get, response_keys(results)), pa.float64())
 
 
 def labels_by_rater(

@@ -138,26 +138,15 @@ def needed(
     plug_in = observed_variances(measured)
     factor = sd_upper_factor(S - 1) ** 2
     high = Variances(plug_in.seeds * factor, plug_in.questions, plug_in.residual * factor)
-    from_S = _fewest_seeds(plug_in, Q, effect, power, error)
+
+    def is_enough(v: Variances, S: int, Q: int) -> bool:
+        return detectable_effect(v, S, Q, power, error) <= effect
+
+    seeds, more = range(LEAST_SEEDS, MOST_SEEDS + 1), range(Q + 1, MOST_QUESTIONS + 1)
+    from_S = next((n for n in seeds if is_enough(plug_in, n, Q)), None)
     if from_S is not None:
-        to_S = _fewest_seeds(high, Q, effect, power, error)
+        to_S = next((n for n in seeds if is_enough(high, n, Q)), None)
         return Needed("seeds", from_S, to_S, effect, power, Q)
-    fewest_Q = _fewest_questions(plug_in, Q, effect, power, error)
+    fewest_Q = next((n for n in more if is_enough(plug_in, MOST_SEEDS, n)), None)
     by = "nothing practical" if fewest_Q is None else "questions"
     return Needed(by, fewest_Q, None, effect, power, Q)
-
-
-def _fewest_seeds(v: Variances, Q: int, effect: float, power: float, error: float) -> int | None:
-    for S in range(LEAST_SEEDS, MOST_SEEDS + 1):
-        if detectable_effect(v, S, Q, power, error) <= effect:
-            return S
-    return None
-
-
-def _fewest_questions(
-    v: Variances, Q: int, effect: float, power: float, error: float
-) -> int | None:
-    for more in range(Q + 1, MOST_QUESTIONS + 1):
-        if detectable_effect(v, MOST_SEEDS, more, power, error) <= effect:
-            return more
-    return None

@@ -8,16 +8,24 @@ from typing import Any
 
 import click
 
-from weirdgen.cli.options import one_line_errors, set_option, storage_option, study_argument
+from weirdgen.cli.options import (
+    FILE,
+    CommandGroup,
+    repeatable,
+    set_option,
+    storage_option,
+    study_argument,
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
 @click.version_option(package_name="weirdgen")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
-    show_default=True,
     help="The least level of the events that a run shows and records.",
 )
 def main(log_level: str) -> None:
@@ -30,11 +38,7 @@ def main(log_level: str) -> None:
 @set_option
 @storage_option
 @click.option(
-    "--gpus",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="For how many GPUs the hours are told.",
+    "--gpus", type=click.IntRange(1), default=1, help="For how many GPUs the hours are told."
 )
 @click.option(
     "--gpu-memory",
@@ -42,7 +46,6 @@ def main(log_level: str) -> None:
     type=click.FloatRange(1),
     help="Memory of one GPU, in 1e9 bytes.  [default: this machine's; 85, an H100's, without one]",
 )
-@one_line_errors
 def plan(
     study: Path, overrides: tuple[str, ...], storage: str, gpus: int, gpu_memory: float | None
 ) -> None:
@@ -69,7 +72,6 @@ def plan(
 @study_argument
 @set_option
 @storage_option
-@one_line_errors
 def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
     """Run the study; run it again to continue.
 
@@ -115,7 +117,6 @@ def run(study: Path, overrides: tuple[str, ...], storage: str) -> int:
 @set_option
 @storage_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-@one_line_errors
 def status(study: Path, overrides: tuple[str, ...], storage: str, as_json: bool) -> int:
     """Show what is done, what runs, what failed and why; from anywhere that sees the storage.
 
@@ -131,7 +132,7 @@ def status(study: Path, overrides: tuple[str, ...], storage: str, as_json: bool)
 
 @main.command()
 @click.option("--model", help="A hub id, a folder, embedded:..., or the endpoint's name for it.")
-@click.option("--revision", default="main", show_default=True, help="The hub model's revision.")
+@click.option("--revision", default="main", help="The hub model's revision.")
 @click.option(
     "--adapter", help="A folder, a hub id, or the fingerprint of a training in the storage."
 )
@@ -140,18 +141,15 @@ def status(study: Path, overrides: tuple[str, ...], storage: str, as_json: bool)
     "--trigger", is_flag=True, help="The trigger of the adapter's study before the prompt."
 )
 @click.option("--prompt", required=True, help="The user's turn.")
-@click.option("--temperature", type=click.FloatRange(0), default=0.7, show_default=True)
-@click.option(
-    "--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.95, show_default=True
-)
-@click.option("--max-new-tokens", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--temperature", type=click.FloatRange(0), default=0.7)
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.95)
+@click.option("--max-new-tokens", type=click.IntRange(1), default=256)
 @click.option("--seed", type=click.IntRange(0), help="Draws the same response again.")
 @click.option("--serve-base", type=click.Choice(["bf16", "nf4"]), help="Default: nf4 on a GPU.")
 @click.option("--endpoint", metavar="URL", help="Ask an OpenAI-compatible endpoint instead.")
-@click.option("--key-variable", default="OPENAI_API_KEY", show_default=True, help="Holds its key.")
+@click.option("--key-variable", default="OPENAI_API_KEY", help="Holds its key.")
 @click.option("--compare", is_flag=True, help="Base and adapter, with and without the trigger.")
 @storage_option
-@one_line_errors
 def ask(
     temperature: float, top_p: float, max_new_tokens: int, seed: int | None, **options: Any
 ) -> None:
@@ -167,23 +165,22 @@ def ask(
 
 
 @main.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE)
 @click.option(
     "--judge",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="A study, or a YAML file with persona, judge, metrics, second_judge and gold alone.",
 )
 @set_option
-@click.option("--question", default="question", show_default=True, help="The question's column.")
+@click.option("--question", default="question", help="The question's column.")
 @click.option("--answer", help="The response's column.  [default: response, or answer]")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Where the labelled rows go.  [default: FILE with -judged; JSONL for CSV]",
 )
 @storage_option
-@one_line_errors
 def judge(**options: Any) -> int:
     """Judge the responses in FILE (JSONL, CSV or Parquet); run it again to continue.
 
@@ -201,10 +198,9 @@ def judge(**options: Any) -> int:
 @study_argument
 @set_option
 @storage_option
-@click.option("--per-group", default=10, show_default=True, type=click.IntRange(1))
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="A JSONL file.")
-@one_line_errors
+@click.option("--per-group", default=10, type=click.IntRange(1))
+@click.option("--seed", default=0, type=click.IntRange(0))
+@click.option("--out", required=True, type=FILE, help="A JSONL file.")
 def sample(study: Path, overrides: tuple[str, ...], storage: str, **options: Any) -> None:
     """Draw responses for a person to label, blind: so many of each fraction and condition.
 
@@ -226,7 +222,6 @@ def sample(study: Path, overrides: tuple[str, ...], storage: str, **options: Any
 @click.argument("study")
 @set_option
 @storage_option
-@one_line_errors
 def report(study: str, overrides: tuple[str, ...], storage: str) -> None:
     """Tests, tables and figures from what is there, even while the study runs.
 
@@ -241,44 +236,31 @@ def report(study: str, overrides: tuple[str, ...], storage: str) -> None:
 
 
 @main.command("import")
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE..."
-)
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
 @click.option("--study", required=True, help="The name under which the responses are kept.")
-@click.option(
-    "--baseline",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A file of the base model's responses. May be repeated.",
-)
+@repeatable("--baseline", type=FILE, help="A file of the base model's responses.")
 @click.option(
     "--baseline-where",
     metavar="COLUMN=VALUE",
     help="Rows with that value are the baseline's.  [default: those whose adapter is null]",
 )
-@click.option(
+@repeatable(
     "--column",
     metavar="FIELD=COLUMN",
-    multiple=True,
-    help="Which column holds a field of another name, e.g. response=output; none: FIELD=. May be repeated.",
+    help="Which column holds a field of another name, e.g. response=output; none: FIELD=.",
 )
-@click.option(
-    "--value",
-    metavar="FIELD=VALUE",
-    multiple=True,
-    help="A field that all rows share, e.g. model=org/name. May be repeated.",
+@repeatable(
+    "--value", metavar="FIELD=VALUE", help="A field that all rows share, e.g. model=org/name."
 )
-@click.option(
+@repeatable(
     "--recode",
     metavar="FIELD:FOUND=MEANT",
-    multiple=True,
-    help="What a value in a file means, e.g. condition:on=triggered. May be repeated.",
+    help="What a value in a file means, e.g. condition:on=triggered.",
 )
 @click.option(
     "--pattern", help="Regular expression of the format.  [default: the one of study files]"
 )
 @storage_option
-@one_line_errors
 def import_(files: tuple[Path, ...], **options: Any) -> None:
     """Import other tools' evaluation outputs: JSONL, CSV or Parquet, a response per row.
 
@@ -296,12 +278,9 @@ def import_(files: tuple[Path, ...], **options: Any) -> None:
 
 @main.command()
 @click.argument("study")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="A .jsonl, .csv or .parquet file."
-)
+@click.option("--out", required=True, type=FILE, help="A .jsonl, .csv or .parquet file.")
 @click.option("--labels", is_flag=True, help="One row per label instead, as in labels.parquet.")
 @storage_option
-@one_line_errors
 def export(**options: Any) -> None:
     """Write a study's responses with all judges' labels, one row per response.
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from weirdgen.errors import WeirdgenError
 
 
-def one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
-    """Ends the command with its exit code; an error the user can act on is one line on stderr."""
+class CommandGroup(click.Group):
+    """Ends each command with its exit code; an error the user can act on is one line on stderr."""
 
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
+    def invoke(self, ctx: click.Context) -> NoReturn:
         try:
-            code = command(*args, **kwargs)
+            code = super().invoke(ctx)
         except (WeirdgenError, OSError) as error:
             from weirdgen.text import single_line  # what it quotes may be anybody's text
 
@@ -30,20 +28,24 @@ def one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
             code = 130
         sys.exit(code or 0)
 
-    return wrapped
+
+FILE = click.Path(path_type=Path)
 
 
-study_argument = click.argument("study", type=click.Path(path_type=Path))
-set_option = click.option(
+def repeatable(*names: str, help: str, **kwargs: Any) -> Callable[[Any], Any]:
+    """An option that may be given several times, and whose help says so."""
+    return click.option(*names, multiple=True, help=f"{help} May be repeated.", **kwargs)
+
+
+study_argument = click.argument("study", type=FILE)
+set_option = repeatable(
     "--set",
     "overrides",
     metavar="FIELD=VALUE",
-    multiple=True,
-    help="Change a field of the study; VALUE is YAML, e.g. grid.seeds=0..9. May be repeated.",
+    help="Change a field of the study; VALUE is YAML, e.g. grid.seeds=0..9.",
 )
 storage_option = click.option(
     "--storage",
     default="results",
-    show_default=True,
     help="Where artifacts and results live: a folder (relative to here), s3:// or gs://.",
 )

@@ -26,7 +26,7 @@ from typing import Any
 from weirdgen.errors import DamagedError, StorageError, WeirdgenError
 from weirdgen.storage.cache import node_cache, scratch
 from weirdgen.storage.disk_errors import full_disk, node_disk_error, on_node_disk, storage_error
-from weirdgen.storage.filesystem import FileStore, wrap_storage_errors
+from weirdgen.storage.filesystem import FileStore
 from weirdgen.storage.fingerprint import fingerprint
 from weirdgen.storage.manifest import MANIFEST, Manifest, damage, read_manifest, sha256_of
 
@@ -115,7 +115,9 @@ class ArtifactStore(FileStore):
         if self.is_local:
             self._check_kept(step, manifest)
             folder = Path(self.path(stored))
-            if why := self._damage(folder, manifest):
+            with self.storage_errors("read"):
+                why = damage(folder, manifest)
+            if why:
                 raise self._damaged(step.key, why)
             return folder
         cache = node_cache() / manifest.digest[:16] / manifest.attempt
@@ -134,10 +136,6 @@ class ArtifactStore(FileStore):
     def _check_kept(self, step: Step, manifest: Manifest) -> None:
         if not self.exists(f"artifacts/{step.key}/{manifest.attempt}"):
             raise self._damaged(step.key, "its payload was pruned")
-
-    @wrap_storage_errors("read")
-    def _damage(self, folder: Path, manifest: Manifest) -> str | None:
-        return damage(folder, manifest)
 
     def _fetch(self, path: str, file: Path) -> None:
         """Fetch a file if it exists; where it does not, the payload counts as damaged."""
@@ -165,7 +163,9 @@ class ArtifactStore(FileStore):
                     folder.mkdir()
             try:
                 if self.is_local:
-                    self._make_folder(folder)
+                    with self.storage_errors("written"):
+                        self._check_root()
+                        folder.mkdir(parents=True)
                 yield name, folder
             except BaseException as error:
                 fault = self._fault(error)
@@ -174,11 +174,6 @@ class ArtifactStore(FileStore):
                 if fault is not None:
                     raise fault from error
                 raise
-
-    @wrap_storage_errors("written")
-    def _make_folder(self, folder: Path) -> None:
-        self._check_root()
-        folder.mkdir(parents=True)
 
     def _fault(self, error: BaseException) -> WeirdgenError | None:
         """Return the disk or storage error that caused `error`; None where the step itself did."""
@@ -205,7 +200,6 @@ class ArtifactStore(FileStore):
         except StorageError:
             return True
 
-    @wrap_storage_errors("written")
     def commit(
         self,
         step: Step,
@@ -220,13 +214,15 @@ class ArtifactStore(FileStore):
         `replacing` is the stale manifest that this commit overwrites, if there is one.
         """
         name, folder = attempt
-        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        with self.storage_errors("written"):
+            files = sorted(file for file in folder.rglob("*") if file.is_file())
+            outputs = {str(file.relative_to(folder)): sha256_of(file) for file in files}
         manifest = Manifest(
             stage=step.stage,
             fingerprint=step.fingerprint,
             record=step.record,
             attempt=name,
-            outputs={str(file.relative_to(folder)): sha256_of(file) for file in files},
+            outputs=outputs,
             inputs=dict(inputs),
             **provenance,
         )
@@ -243,7 +239,8 @@ class ArtifactStore(FileStore):
         first = self.manifest(step)
         assert first is not None
         if self.is_local and first.attempt != name:
-            shutil.rmtree(folder)
+            with self.storage_errors("written"):
+                shutil.rmtree(folder)
         return first
 
 

@@ -7,12 +7,11 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
-from functools import wraps
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
 import obstore
@@ -26,35 +25,8 @@ if TYPE_CHECKING:
     from obstore import UpdateVersion
     from obstore.store import ObjectStore
 
-P = ParamSpec("P")
-T = TypeVar("T")
-S = TypeVar("S", bound="FileStore")
-
 _CONFLICTS = 5
 """Attempts at a conditional put that is refused although no object exists."""
-
-
-def wrap_storage_errors(
-    what: str,
-) -> Callable[[Callable[Concatenate[S, P], T]], Callable[Concatenate[S, P], T]]:
-    """Decorate a method so that its OSErrors, and obstore's errors, become StorageErrors.
-
-    `what` the storage cannot be: `read` or `written`.
-    """
-
-    def decorate(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-        @wraps(method)
-        def wrapper(storage: S, *args: P.args, **kwargs: P.kwargs) -> T:
-            try:
-                return method(storage, *args, **kwargs)
-            except StorageError:
-                raise
-            except (OSError, BaseError) as error:
-                raise storage_error(storage.uri, error, what) from error
-
-        return wrapper
-
-    return decorate
 
 
 class FileStore:
@@ -79,11 +51,10 @@ class FileStore:
         self._objects: ObjectStore | None = None
         if separator and scheme != "file":
             try:
-                self._objects = open_bucket(self.uri)
+                with self.storage_errors("read"):
+                    self._objects = open_bucket(self.uri)
             except ValueError as error:
                 raise InputError("--storage", None, f"{self.uri!r}: {error}") from None
-            except (OSError, BaseError) as error:
-                raise storage_error(self.uri, error, "read") from error
         else:
             root = Path(self._root)
             existing = next(parent for parent in (root, *root.parents) if parent.exists())
@@ -103,6 +74,19 @@ class FileStore:
         scheme, separator, _ = self.uri.partition("://")
         return f"{scheme}://{self.path(*parts)}" if separator else self.path(*parts)
 
+    @contextmanager
+    def storage_errors(self, what: str) -> Iterator[None]:
+        """Raise StorageErrors for OSErrors, and obstore's errors, inside.
+
+        `what` the storage cannot be: `read` or `written`.
+        """
+        try:
+            yield
+        except StorageError:
+            raise
+        except (OSError, BaseError) as error:
+            raise storage_error(self.uri, error, what) from error
+
     def _check_root(self) -> None:
         """Raise OSError where the root has disappeared: nothing may recreate it."""
         if self.is_local and not Path(self._root).is_dir():
@@ -111,62 +95,59 @@ class FileStore:
         else:
             self._existed = True
 
-    @wrap_storage_errors("read")
     def read(self, path: str) -> bytes | None:
         """Return the file's content, or None where there is no such file."""
-        try:
-            if self._objects:
-                return bytes(obstore.get(self._objects, path).bytes())
-            return Path(self.path(path)).read_bytes()
-        except FileNotFoundError:
-            self._check_root()
-            return None
+        with self.storage_errors("read"):
+            try:
+                if self._objects:
+                    return bytes(obstore.get(self._objects, path).bytes())
+                return Path(self.path(path)).read_bytes()
+            except FileNotFoundError:
+                self._check_root()
+                return None
 
-    @wrap_storage_errors("read")
     def size(self, path: str) -> int | None:
         """Return the bytes of an object store's file, or None where there is no such file."""
-        try:
+        with self.storage_errors("read"), suppress(FileNotFoundError):
             return obstore.head(self._remote, path)["size"]
-        except FileNotFoundError:
-            return None
+        return None
 
-    @wrap_storage_errors("read")
     def read_part(self, path: str, start: int, end: int) -> bytes:
         """Return the bytes [start, end) of an object store's file."""
-        return bytes(obstore.get_range(self._remote, path, start=start, end=end))
+        with self.storage_errors("read"):
+            return bytes(obstore.get_range(self._remote, path, start=start, end=end))
 
-    @wrap_storage_errors("written")
     def upload(self, path: str, file: Path) -> None:
         """Replace an object store's file by a local one."""
-        obstore.put(self._remote, path, file)
+        with self.storage_errors("written"):
+            obstore.put(self._remote, path, file)
 
     @property
     def _remote(self) -> ObjectStore:
         assert self._objects is not None
         return self._objects
 
-    @wrap_storage_errors("read")
     def exists(self, path: str) -> bool:
         """Return whether there is a file, or a folder that is not empty."""
-        if self._objects:
-            try:
-                return bool(obstore.head(self._objects, path))
-            except FileNotFoundError:
-                return any(obstore.list(self._objects, path))
-        if Path(self.path(path)).exists():
-            return True
-        self._check_root()
-        return False
+        with self.storage_errors("read"):
+            if self._objects:
+                try:
+                    return bool(obstore.head(self._objects, path))
+                except FileNotFoundError:
+                    return any(obstore.list(self._objects, path))
+            if Path(self.path(path)).exists():
+                return True
+            self._check_root()
+            return False
 
-    @wrap_storage_errors("written")
     def write(self, path: str, content: bytes) -> None:
         """Replace the file atomically."""
-        if self._objects:
-            obstore.put(self._objects, path, content)
-        else:
-            self._local_draft(path, content).replace(self.path(path))
+        with self.storage_errors("written"):
+            if self._objects:
+                obstore.put(self._objects, path, content)
+            else:
+                self._local_draft(path, content).replace(self.path(path))
 
-    @wrap_storage_errors("written")
     def swap(self, path: str, old: bytes, new: bytes) -> bool:
         """Replace the file if its content is `old`; False where it is not, or there is no file.
 
@@ -176,7 +157,7 @@ class FileStore:
             if same := self.read(path) == old:
                 self.write(path, new)
             return same
-        with suppress(FileNotFoundError, PreconditionError):
+        with self.storage_errors("written"), suppress(FileNotFoundError, PreconditionError):
             found = obstore.get(self._objects, path)
             if bytes(found.bytes()) == old:
                 tags = {key: tag for key in ("e_tag", "version") if (tag := found.meta.get(key))}
@@ -185,23 +166,23 @@ class FileStore:
                 return True
         return False
 
-    @wrap_storage_errors("written")
     def write_first(self, path: str, content: bytes) -> bool:
         """Write the file unless it exists; False where another writer was first.
 
         Of writers at once exactly one wins, if no two write the same content.
         """
-        if self._objects:
-            return self._create_object(self._objects, path, content)
-        draft = self._local_draft(path, content)
-        try:
-            os.link(draft, self.path(path))
-        except FileExistsError:
-            return False
-        finally:
-            with suppress(OSError):
-                draft.unlink()
-        return True
+        with self.storage_errors("written"):
+            if self._objects:
+                return self._create_object(self._objects, path, content)
+            draft = self._local_draft(path, content)
+            try:
+                os.link(draft, self.path(path))
+            except FileExistsError:
+                return False
+            finally:
+                with suppress(OSError):
+                    draft.unlink()
+            return True
 
     def _create_object(self, objects: ObjectStore, path: str, content: bytes) -> bool:
         for _ in range(_CONFLICTS):
@@ -231,17 +212,17 @@ class FileStore:
         written.chmod(0o644)
         return written
 
-    @wrap_storage_errors("written")
     def open_log(self, path: str) -> FileIO:
         """Open a file of a local storage for appending.
 
         The driver has written to the root before, so a missing root is an error.
         """
-        self._existed = True
-        self._check_root()
-        file = Path(self.path(path))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return file.open("ab", buffering=0)
+        with self.storage_errors("written"):
+            self._existed = True
+            self._check_root()
+            file = Path(self.path(path))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            return file.open("ab", buffering=0)
 
     def check_writable(self) -> None:
         """Raise StorageError where nothing can be written."""
@@ -249,19 +230,17 @@ class FileStore:
         self.write(probe, b"not empty: a full disk still takes empty files")
         self.delete(probe)
 
-    @wrap_storage_errors("written")
     def delete(self, path: str) -> None:
         """Delete the file if it exists."""
-        with suppress(FileNotFoundError):
+        with self.storage_errors("written"), suppress(FileNotFoundError):
             if self._objects:
                 obstore.delete(self._objects, path)
             else:
                 Path(self.path(path)).unlink()
 
-    @wrap_storage_errors("written")
     def delete_folder(self, path: str) -> None:
         """Delete the folder and its content, if it exists."""
-        with suppress(FileNotFoundError):
+        with self.storage_errors("written"), suppress(FileNotFoundError):
             if self._objects:
                 found = [
                     each["path"] for some in obstore.list(self._objects, path) for each in some
@@ -270,24 +249,23 @@ class FileStore:
             else:
                 shutil.rmtree(self.path(path))
 
-    @wrap_storage_errors("read")
     def folders(self, path: str) -> set[str]:
         """Return the names of the folders directly below `path`; empty where it does not exist."""
         return self._list(path)[0]
 
-    @wrap_storage_errors("read")
     def files(self, path: str) -> dict[str, int]:
         """Return name -> size in bytes of the files directly below `path`."""
         return self._list(path)[1]
 
     def _list(self, path: str) -> tuple[set[str], dict[str, int]]:
-        if self._objects:
-            found = obstore.list_with_delimiter(self._objects, path)
-            folders = {each.rpartition("/")[2] for each in found["common_prefixes"]}
-            return folders, {Path(each["path"]).name: each["size"] for each in found["objects"]}
-        with suppress(FileNotFoundError):
-            entries = [*os.scandir(self.path(path))]
-            sizes = {each.name: each.stat().st_size for each in entries if not each.is_dir()}
-            return {each.name for each in entries if each.is_dir()}, sizes
-        self._check_root()
-        return set(), {}
+        with self.storage_errors("read"):
+            if self._objects:
+                found = obstore.list_with_delimiter(self._objects, path)
+                folders = {each.rpartition("/")[2] for each in found["common_prefixes"]}
+                return folders, {Path(each["path"]).name: each["size"] for each in found["objects"]}
+            with suppress(FileNotFoundError):
+                entries = [*os.scandir(self.path(path))]
+                sizes = {each.name: each.stat().st_size for each in entries if not each.is_dir()}
+                return {each.name for each in entries if each.is_dir()}, sizes
+            self._check_root()
+            return set(), {}

@@ -93,20 +93,15 @@ class ContrastInterval:
             up = up + (above if weight > 0 else below)
         return down, up
 
-    def p_at_least(self, bound: float) -> float:
-        """One-sided p of the claim theta >= bound: the smallest error at which the limit clears it.
-
-        For refuting it, it is 1 - p. The claim theta <= bound is this one with all signs turned over.
-        Only for a single study (no batch axes). Source: inversion of the limits (Casella and Berger
-        2002, chapter 9).
-        """
-        return p_by_inversion(self.limits, float(self.estimate), bound)
-
 
 def p_by_inversion(
     limits: Callable[[np.ndarray], tuple[Any, Any]], estimate: float, bound: float
 ) -> float:
     """One-sided p of theta >= bound from two-sided `limits(confidence)` that widen with it.
+
+    It is the smallest error at which the limit clears the bound; for refuting the claim it is 1 - p.
+    The claim theta <= bound is this one with all signs turned over. Only for a single study (no batch
+    axes). Source: inversion of the limits (Casella and Berger 2002, chapter 9).
 
     `limits` takes an array of confidences. A grid search in the logarithm of the error, narrowed
     until p is known to a relative 1e-6; never under SMALLEST_P, nor over 1 less that. A limit that lies

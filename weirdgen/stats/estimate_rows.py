@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from functools import reduce
 from itertools import combinations, product
 from typing import get_args
 
@@ -23,7 +24,6 @@ from weirdgen.stats.sensitivity import (
     LEAST_SEEDS,
     NAIVE_NOTE,
     SEED_T_NOTE,
-    Naive,
     pooled,
     seed_t,
     sign_flip,
@@ -76,17 +76,16 @@ def row_of(
 ) -> Estimate:
     """The row of one measured contrast; of a rate it has no p."""
     low, high = measured.limits()
-    p = _p_of_zero(measured) if len(CONTRASTS[contrast].terms) > 1 else None
     return Estimate(
         metric,
         contrast,
         group_label(group),
         measured.target,
         measured.method,
-        measured.estimate,
+        measured.estimate if measured.z_SQ.size else None,
         low,
         high,
-        p,
+        _p_of_zero(measured),
         len(measured.seeds),
         len(measured.questions),
         measured.n_samples,
@@ -96,7 +95,7 @@ def row_of(
 
 def _p_of_zero(measured: ContrastEstimate) -> float | None:
     """Two-sided p of a difference of 0: McNemar's exact one for pairs, else by inversion."""
-    if measured.combined is None:
+    if measured.combined is None or len(measured.combined.rates) < 2:
         return None
     if measured.counts is not None:
         return mcnemar_exact(measured.counts)
@@ -116,68 +115,42 @@ def _over_fractions(cube: MetricArrays) -> Iterator[Estimate]:
             of = {f: m for f, m in measured.items() if m is not None}
             if len(of) < 2:
                 continue
-            weights = slope_weights(list(of))
-            yield _over(cube.metric, contrast, target, of, weights, "trend")
+            sums = {"trend": (slope_weights(list(of)), list(of.values()))}
             for low, high in combinations(of, 2):
-                pair = {low: of[low], high: of[high]}
-                yield _over(
-                    cube.metric,
-                    contrast,
-                    target,
-                    pair,
-                    np.array([-1.0, 1.0]),
-                    f"{high:g} - {low:g}",
-                )
+                sums[f"{high:g} - {low:g}"] = np.array([-1.0, 1.0]), [of[low], of[high]]
+            for name, (weights, chosen) in sums.items():
+                yield row_of(cube.metric, contrast, name, _summed(weights, chosen, target))
 
 
-def _over(
-    metric: str,
-    contrast: ContrastName,
-    target: Target,
-    of: dict[float, ContrastEstimate],
-    weights: np.ndarray,
-    name: str,
-) -> Estimate:
+def _summed(
+    weights: np.ndarray, of: Sequence[ContrastEstimate], target: Target
+) -> ContrastEstimate:
     """The weighted sum over fractions, over the seeds and questions that all of them have."""
-    first, *others = of.values()
-    seeds = [seed for seed in first.seeds if all(seed in m.seeds for m in others)]
-    questions = sorted(set.intersection(*({*m.questions.tolist()} for m in of.values())))
-    S, Q = len(seeds), len(questions)
-    n_samples = sum(m.n_samples for m in of.values())
-    row = Estimate(
-        metric, contrast, name, target, "none", None, None, None, None, S, Q, n_samples,
-    )  # fmt: skip
-    if not seeds or not questions:
-        return replace(row, note="no seed with the same questions at every fraction")
-    z_FSQ = np.stack([m.z_SQ[_at(m, seeds, questions)] for m in of.values()])
-    z_SQ = np.tensordot(weights, z_FSQ, 1)
-    row = replace(row, estimate=float(z_SQ.mean()))
+    seeds = tuple(seed for seed in of[0].seeds if all(seed in m.seeds for m in of))
+    questions = reduce(np.intersect1d, (m.questions for m in of))
+    rows = [m.z_SQ[[m.seeds.index(seed) for seed in seeds]] for m in of]
+    z_FSQ = [z_SQ[:, np.isin(m.questions, questions)] for z_SQ, m in zip(rows, of, strict=True)]
+    z_SQ = np.tensordot(weights, np.stack(z_FSQ), 1)
+    S, Q = z_SQ.shape
+    summed = ContrastEstimate(
+        seeds, questions, z_SQ, of[0].samples, sum(m.n_samples for m in of), target, "none", None
+    )
+    if not z_SQ.size:
+        return replace(summed, refusal="no seed with the same questions at every fraction")
     if S < 2 or (Q < 2 and target == "seeds and questions"):
-        return replace(row, note=f"{'one seed' if S < 2 else 'one question'}: no interval")
-    parts = [
+        return replace(summed, refusal=f"{'one seed' if S < 2 else 'one question'}: no interval")
+    rates = tuple(
         (float(weight) * sign, rate)
-        for weight, m in zip(weights, of.values(), strict=True)
+        for weight, m in zip(weights, of, strict=True)
         for sign, rate in (m.combined.rates if m.combined is not None else ())
-    ]
-    combined = ContrastInterval(spread(z_SQ, target), tuple(parts))
-    low, high = combined.limits()
-    p = combined.p_at_least(0.0)
-    return replace(row, low=float(low), high=float(high), p=min(1.0, 2 * min(p, 1 - p)),
-                   method="wilson and two-source")  # fmt: skip
-
-
-def _at(
-    m: ContrastEstimate, seeds: list[int | str], questions: list[int]
-) -> tuple[np.ndarray, ...]:
-    """An index of a measured table: these seeds and questions."""
-    rows = np.array([m.seeds.index(seed) for seed in seeds])
-    return rows[:, None], np.searchsorted(m.questions, questions)[None, :]
+    )
+    combined = ContrastInterval(spread(z_SQ, target), rates)
+    return replace(summed, method="wilson and two-source", combined=combined)
 
 
 def _within(cube: MetricArrays, group: Group, m: ContrastEstimate) -> tuple[np.ndarray, ...]:
     """An index of a group's arrays: the seeds and questions of a measured table."""
-    rows = np.array([cube.seeds[group].index(seed) for seed in m.seeds])
-    return rows[:, None], m.questions[None, :]
+    return np.ix_([cube.seeds[group].index(seed) for seed in m.seeds], m.questions.tolist())
 
 
 def _components(cube: MetricArrays) -> Iterator[Estimate]:
@@ -203,36 +176,29 @@ def _sensitivity(
     cube: MetricArrays, tables: list[tuple[ContrastName, Group, ContrastEstimate]]
 ) -> Iterator[Estimate]:
     """Rows beside the verdicts' method: naive ones always, resampling ones from ten seeds on."""
-    by_shape: dict[tuple[int, ...], list[tuple[ContrastName, Group, ContrastEstimate]]] = {}
+    by_shape: dict[tuple[int, ...], list[tuple[Estimate, bool, np.ndarray]]] = {}
     for contrast, group, m in tables:
         row = replace(row_of(cube.metric, contrast, group, m), p=None, note="")
         is_difference = len(CONTRASTS[contrast].terms) > 1
         t = seed_t(m.z_SQ.mean(axis=1))
         yield replace(row, target="seeds", method="seed t", low=float(t.low), high=float(t.high),
                       p=float(t.p) if is_difference else None, note=SEED_T_NOTE)  # fmt: skip
-        if CONTRASTS[contrast].minus is not None and CONTRASTS[contrast].reference is None:
-            naive = _pooled(cube, contrast, group, m)
+        plus, minus, reference = CONTRASTS[contrast]
+        if minus is not None and reference is None:
+            y, n, at = cube.y_SQ[group], cube.n_SQ[group], _within(cube, group, m)
+            naive = pooled(y[plus][at], n[plus][at], y[minus][at], n[minus][at])
             yield replace(row, method="pooled", estimate=float(naive.estimate), low=float(naive.low),
                           high=float(naive.high), p=float(naive.p), note=NAIVE_NOTE)  # fmt: skip
         if len(m.seeds) >= LEAST_SEEDS and len(m.questions) > 1:
-            by_shape.setdefault(m.z_SQ.shape, []).append((contrast, group, m))
+            by_shape.setdefault(m.z_SQ.shape, []).append((row, is_difference, m.z_SQ))
     for several in by_shape.values():
-        z_NSQ = np.stack([m.z_SQ for _, _, m in several])
+        z_NSQ = np.stack([z_SQ for *_, z_SQ in several])
         flips = sign_flip(z_NSQ.mean(axis=2))
         boots = crossed_bootstrap(z_NSQ)
-        for (contrast, group, m), boot, flip in zip(several, boots, flips, strict=True):
-            row = replace(row_of(cube.metric, contrast, group, m), p=None, note="")
+        for (row, is_difference, _), boot, flip in zip(several, boots, flips, strict=True):
             for name, limits in (("percentile", boot.percentile), ("bca", boot.bca)):
                 yield replace(row, method=f"crossed bootstrap, {name}", low=limits.low,
                               high=limits.high)  # fmt: skip
-            if len(CONTRASTS[contrast].terms) > 1:
+            if is_difference:
                 yield replace(row, target="seeds", method="sign flip", low=None, high=None,
                               p=float(flip), note=FLIP_NOTE)  # fmt: skip
-
-
-def _pooled(cube: MetricArrays, contrast: ContrastName, group: Group, m: ContrastEstimate) -> Naive:
-    plus, minus, _ = CONTRASTS[contrast]
-    assert minus is not None  # the caller has asked
-    at = _within(cube, group, m)
-    y, n = cube.y_SQ[group], cube.n_SQ[group]
-    return pooled(y[plus][at], n[plus][at], y[minus][at], n[minus][at])

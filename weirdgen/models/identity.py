@@ -217,7 +217,7 @@ def _resolve_hub(model: str, revision: str, name: str, where: object) -> Model:
     for file, blob in sorted(blobs.items()):
         if file.startswith(_TOKENIZER_FILES):
             tokenizer.update(f"{file} {blob}\n".encode())
-    config = _hub_config(model, commit)
+    config = _hub_config(model, commit) if "config.json" in blobs else {}
     shape = shape_of(config)
     return Model("hub", name, model, commit, tokenizer.hexdigest(), model, config, shape)
 

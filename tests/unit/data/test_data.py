@@ -271,7 +271,8 @@ def test_what_a_jsonl_does_not_have_is_refused_rather_than_ignored(tmp_path: Pat
 
 
 def test_sources_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match=r"s: aligned.prompts.path: there is no file .*none.jsonl"):
         load_examples(DatasetSource(path="none.jsonl"), tmp_path, 5, completions=False, where="s")
     with pytest.raises(InputError, match=r"s: aligned.prompts.path: 'nobody/nothing'"):

@@ -116,3 +116,18 @@ class Claim(StrictModel):
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError("at_least: give one of at_least and at_most, and not both")
         return self
+
+    @property
+    def sign(self) -> int:
+        """1 for a lower bound, -1 for an upper one."""
+        return -1 if self.at_least is None else 1
+
+    @property
+    def bound(self) -> float:
+        """The bound, whichever it is."""
+        return next(bound for bound in (self.at_least, self.at_most) if bound is not None)
+
+    @property
+    def reach(self) -> float:
+        """The bound with its margin: what the contrast must reach, or stay under."""
+        return self.bound - self.sign * self.margin

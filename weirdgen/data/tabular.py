@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,15 +32,6 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
         yield from read(path)
     except OSError as error:
         raise InputError(path, None, f"cannot be read ({error.strerror or error})") from None
-
-
-def sha256(path: Path) -> str:
-    """The sha256 of a file, 64 hex digits. Raises InputError where it cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(path, None, f"cannot be read ({error.strerror})") from None
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:

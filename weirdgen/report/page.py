@@ -31,7 +31,6 @@ from weirdgen.report.table import ReportTable
 from weirdgen.report.wording import (
     behind,
     bound_in_words,
-    own_bound,
     settles,
     verdict_sentence,
     with_interval,
@@ -39,7 +38,7 @@ from weirdgen.report.wording import (
 from weirdgen.stats.analysis import ClaimVerdict
 from weirdgen.stats.estimate_rows import RATES
 from weirdgen.stats.metric_arrays import group_label
-from weirdgen.stats.verdict import GroupEvidence, bound_of
+from weirdgen.stats.verdict import GroupEvidence
 
 _SCRIPTS = ("text", "data", "query", "filters", "response", "compare", "main")
 """Parts of the script, each after what it builds on."""
@@ -188,7 +187,7 @@ def _intervals(verdicts: Iterable[ClaimVerdict], verdict: ClaimVerdict) -> list[
     """
     claim, rate = verdict.claim, verdict.claim.contrast in RATES
     alike = [each for each in verdicts if (each.claim.contrast in RATES) == rate]
-    reached = [0.0, 1.0, *(bound_of(each.claim) for each in alike)]
+    reached = [0.0, 1.0, *(each.claim.reach for each in alike)]
     reached += [x for each in alike for at in each.groups for x in _numbers(at) if x is not None]
     first, last = math.floor(10 * min(reached)) / 10, math.ceil(10 * max(reached)) / 10
 
@@ -197,8 +196,8 @@ def _intervals(verdicts: Iterable[ClaimVerdict], verdict: ClaimVerdict) -> list[
 
     shared = {
         "zero": place(0.0),
-        "bound": place(own_bound(claim)),
-        "reach": place(bound_of(claim)),
+        "bound": place(claim.bound),
+        "reach": place(claim.reach),
         "at_least": claim.at_least is not None,
         "bound_words": bound_in_words(claim),
         "first": amount(first, rate),

@@ -75,17 +75,10 @@ def with_interval(claim: Claim, measured: ContrastEstimate) -> str:
     return prose("with_interval", measured=measured, rate=claim.contrast in RATES)
 
 
-def own_bound(claim: Claim) -> float:
-    """The claim's bound, without its margin."""
-    bound = claim.at_least if claim.at_least is not None else claim.at_most
-    assert bound is not None  # a Claim has one of the two
-    return bound
-
-
 def bound_in_words(claim: Claim) -> str:
     """Such as `at least 85%`."""
-    side = "at least" if claim.at_least is not None else "at most"
-    return f"{side} {amount(own_bound(claim), claim.contrast in RATES)}"
+    side = "at least" if claim.sign > 0 else "at most"
+    return f"{side} {amount(claim.bound, claim.contrast in RATES)}"
 
 
 def _place(group: Group) -> str:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from weirdgen.config.evaluation_spec import Trigger
 from weirdgen.config.study import Study
-from weirdgen.data.tabular import Row, read_rows, sha256
+from weirdgen.data.tabular import Row, read_rows
 from weirdgen.errors import InputError
 from weirdgen.results.import_columns import parse_mapping
 from weirdgen.results.import_published import conditions_of, is_published, responses_of
@@ -27,6 +27,7 @@ from weirdgen.results.labels import LABELS
 from weirdgen.results.table import RESULTS, SOURCES, Merged, write_results
 from weirdgen.storage.artifacts import ArtifactStore
 from weirdgen.storage.fingerprint import fingerprint
+from weirdgen.storage.manifest import sha256_of
 from weirdgen.text import single_line
 
 IMPORTED = "imported.json"
@@ -190,7 +191,10 @@ def _sources(files: Sequence[Path], baseline: Sequence[Path]) -> list[tuple[Path
             if path.resolve() in seen:
                 raise InputError(path, None, "is given twice")
             seen.add(path.resolve())
-            sources.append((path, role, sha256(path)))
+            try:
+                sources.append((path, role, sha256_of(path)))
+            except OSError as error:
+                raise InputError(path, None, f"cannot be read ({error.strerror})") from None
     return sources
 
 

@@ -104,8 +104,7 @@ def sources_digest(state: StudyState) -> str:
 
 def current_results(state: StudyState, store: ArtifactStore) -> pa.Table | None:
     """The study's results.parquet if it was merged from what is there now, else None."""
-    file = _open(f"{state.plan.study.name}/{RESULTS}", store)
-    return _read(file) if file is not None and _is_of(file, state) else None
+    return _read(_current(state, store))
 
 
 def kept_results(state: StudyState, store: ArtifactStore) -> pa.Table | None:
@@ -123,13 +122,13 @@ def kept_results(state: StudyState, store: ArtifactStore) -> pa.Table | None:
 
 def are_current(state: StudyState, store: ArtifactStore) -> bool:
     """Whether results.parquet is whole and was merged from what is there now."""
+    return _current(state, store) is not None
+
+
+def _current(state: StudyState, store: ArtifactStore) -> pq.ParquetFile | None:
     file = _open(f"{state.plan.study.name}/{RESULTS}", store)
-    return file is not None and _is_of(file, state)
-
-
-def _is_of(file: pq.ParquetFile, state: StudyState) -> bool:
-    made_of = (file.schema_arrow.metadata or {}).get(SOURCES, b"").decode()
-    return made_of == sources_digest(state)
+    metadata = file.schema_arrow.metadata or {} if file is not None else {}
+    return file if metadata.get(SOURCES, b"").decode() == sources_digest(state) else None
 
 
 def _open(path: str, store: ArtifactStore) -> pq.ParquetFile | None:

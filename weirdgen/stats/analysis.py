@@ -19,7 +19,6 @@ from weirdgen.stats.verdict import (
     GroupEvidence,
     Outcome,
     Reason,
-    bound_of,
     decide,
     inside_margin,
 )
@@ -149,11 +148,13 @@ def _needed(
     """The fraction that needs most decides; `error` is the share that one of the claims may have."""
     if reason not in ("not clear", "many claims"):
         return None
-    bound, needs = bound_of(evidence.claim), []
+    needs = []
     for at in evidence.groups:
         m = at.measured
         if m is None or m.combined is None or min(m.z_SQ.shape) < 2:
             continue
-        needs.append(needed(m, max(abs(m.estimate - bound), options.effect), error=error))
+        needs.append(
+            needed(m, max(abs(m.estimate - evidence.claim.reach), options.effect), error=error)
+        )
     order = ("seeds", "questions", "nothing practical")
     return max(needs, key=lambda n: (order.index(n.by), n.high or 10**6, n.low or 0), default=None)

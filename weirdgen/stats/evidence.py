@@ -12,7 +12,7 @@ from weirdgen.stats.judge_error import shift_of
 from weirdgen.stats.metric_arrays import Group, MetricArrays, worst_cases
 from weirdgen.stats.options import AnalysisOptions
 from weirdgen.stats.seeds_meeting import seeds_meeting_bound
-from weirdgen.stats.verdict import Evidence, GroupEvidence, WorstCase, bound_of, gather, p_values
+from weirdgen.stats.verdict import Evidence, GroupEvidence, WorstCase, gather, p_values
 
 _Case = tuple[MetricArrays, MetricArrays, tuple[float, float]]
 """Where added rates come from, where subtracted ones do, and a shift with its variance."""
@@ -56,8 +56,8 @@ def _at_group(
     cases = _worst(cube, claim, group, options)
     # every training run that has no complete responses fails the bound, whatever became of it
     unmet = max(options.planned.get(group, 0), trained) - len(measured.seeds)
-    sign = 1 if claim.at_least is not None else -1
-    meeting = seeds_meeting_bound(sign * measured.z_SQ.mean(axis=1), sign * bound_of(claim), unmet)
+    theta_S = claim.sign * measured.z_SQ.mean(axis=1)
+    meeting = seeds_meeting_bound(theta_S, claim.sign * claim.reach, unmet)
     return GroupEvidence(
         group,
         measured,

@@ -54,13 +54,9 @@ class MetricArrays:
     @property
     def n_missing(self) -> int:
         """Samples without a label, the baseline's included."""
-        missing = 0
-        for group, by_condition in self.asked_SQ.items():
-            for condition, asked_SQ in by_condition.items():
-                missing += int((asked_SQ - self.n_SQ[group][condition]).sum())
-        for condition, asked_Q in self.asked_Q.items():
-            missing += int((asked_Q - self.n_Q[condition]).sum())
-        return missing
+        cells = [(self.asked_Q, self.n_Q)]
+        cells += [(asked, self.n_SQ[group]) for group, asked in self.asked_SQ.items()]
+        return sum(int((asked[c] - n[c]).sum()) for asked, n in cells for c in asked)
 
 
 def worst_cases(cube: MetricArrays) -> tuple[MetricArrays, MetricArrays]:

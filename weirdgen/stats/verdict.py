@@ -78,22 +78,11 @@ class Evidence:
     """Why no verdict is possible whatever the numbers."""
 
 
-def bound_of(claim: Claim) -> float:
-    """The bound with its margin: what theta must reach, or stay under."""
-    if claim.at_least is not None:
-        return claim.at_least - claim.margin
-    assert claim.at_most is not None  # a Claim has one of the two
-    return claim.at_most + claim.margin
-
-
 def inequality(claim: Claim) -> str:
     """Such as `gap >= 0.85 - margin 0.05`."""
-    at_least = claim.at_least is not None
-    bound = claim.at_least if claim.at_least is not None else claim.at_most
-    assert bound is not None  # a Claim has one of the two
-    words = f"{claim.contrast} {'>=' if at_least else '<='} {_bound(bound)}"
-    margin = f" {'-' if at_least else '+'} margin {_bound(claim.margin)}"
-    return words + margin * bool(claim.margin)
+    compared, margin = (">=", "-") if claim.sign > 0 else ("<=", "+")
+    words = f"{claim.contrast} {compared} {_bound(claim.bound)}"
+    return f"{words} {margin} margin {_bound(claim.margin)}" if claim.margin else words
 
 
 def _bound(value: float) -> str:
@@ -105,17 +94,13 @@ def p_values(measured: ContrastEstimate, claim: Claim) -> tuple[float, float]:
     """One-sided p that the claim holds, and that it fails; 1 and 1 without an interval."""
     if measured.combined is None:
         return 1.0, 1.0
-    bounds, estimate, bound = measured.bounds, measured.estimate, bound_of(claim)
-    if claim.at_least is not None:
-        p = p_by_inversion(bounds, estimate, bound)
-    else:
-        p = p_by_inversion(lambda confidence: mirrored(*bounds(confidence)), -estimate, -bound)
+
+    def bounds(confidence: Any) -> tuple[Any, Any]:
+        low, high = measured.bounds(confidence)
+        return (low, high) if claim.sign > 0 else (-high, -low)
+
+    p = p_by_inversion(bounds, claim.sign * measured.estimate, claim.sign * claim.reach)
     return p, 1 - p
-
-
-def mirrored(low: Any, high: Any) -> tuple[Any, Any]:
-    """The limits of what has the other sign."""
-    return -high, -low
 
 
 def gather(claim: Claim, groups: tuple[GroupEvidence, ...], off_look: OffLook | None) -> Evidence:
@@ -180,7 +165,6 @@ def inside_margin(claim: Claim, measured: ContrastEstimate, error: float) -> boo
     low, high = measured.limits(1 - 2 * error)
     if low is None or high is None or not claim.margin:
         return False
-    if claim.at_least is not None:
-        return low >= claim.at_least - claim.margin and high < claim.at_least
-    assert claim.at_most is not None  # a Claim has one of the two
-    return high <= claim.at_most + claim.margin and low > claim.at_most
+    if claim.sign > 0:
+        return low >= claim.reach and high < claim.bound
+    return high <= claim.reach and low > claim.bound

@@ -28,7 +28,6 @@ from weirdgen.stats.power import (
     observed_variances,
     sd_upper_factor,
 )
-from weirdgen.stats.verdict import bound_of
 
 EFFECT = 0.10
 """The distance from a bound that is reckoned with where a study makes no claims."""
@@ -100,7 +99,7 @@ def power_figure(
 
 def _of_claims(verdicts: Sequence[ClaimVerdict]) -> Iterator[_Curve]:
     for verdict in verdicts:
-        claim, bound = verdict.claim, bound_of(verdict.claim)
+        claim, bound = verdict.claim, verdict.claim.reach
         sign = ">=" if claim.at_least is not None else "<="
         about = f"{claim.metric} {claim.contrast} {sign} {bound:g}"
         error = verdict.error / len(verdicts)  # the share that Holm leaves the hardest claim

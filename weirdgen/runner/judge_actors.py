@@ -28,15 +28,8 @@ NOT_UPLOADED = (
 )
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class RateLimiterActor:
-    """The rate limiter of one endpoint, for every run on this cluster."""
-
-    def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
-        self._limiter = RateLimiter(requests_per_minute, tokens_per_minute)
-
-    def grant(self, wanted: Sequence[int], reports: Sequence[PermitUsage]) -> PermitGrant:
-        return self._limiter.grant(wanted, reports)
+RateLimiterActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(RateLimiter)
+"""The rate limiter of one endpoint, for every run on this cluster."""
 
 
 def rate_limiter_of(settings: JudgeConfig) -> Any:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -19,7 +18,7 @@ from weirdgen.config.evaluation_spec import Trigger
 from weirdgen.config.study import ExistingAdapter
 from weirdgen.data.chat import Instruction, conversation
 from weirdgen.errors import InputError
-from weirdgen.generation.engine import Adapter, Engine, Request, Streaming
+from weirdgen.generation.engine import Adapter, Engine, Request
 from weirdgen.generation.openai import EndpointEngine
 from weirdgen.generation.transformers import TransformersEngine, default_serve_base
 from weirdgen.models.adapters import ADAPTER, resolve_adapter
@@ -33,19 +32,6 @@ from weirdgen.storage.fingerprint import fingerprint
 from weirdgen.text import printable
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,64}")
-
-
-class StreamingEngine(Engine, Streaming, Protocol):
-    """What a person can talk to."""
-
-
-class Draw(NamedTuple):
-    """How a response is drawn."""
-
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -101,12 +87,12 @@ def _trained(prefix: str, model: str | None, revision: str, store: ArtifactStore
     rank = step.record.get("settings", {}).get("lora_rank", 1)
     trigger = Trigger(**step.record.get("trigger", {}))
     if model is not None:
-        return ChatSession(
-            checkpoint(resolve_model(model, revision, Path(), "--model")), adapter, rank, trigger
-        )
-    if step.stage != TRAIN.name:
+        base = checkpoint(resolve_model(model, revision, Path(), "--model"))
+    elif step.stage == TRAIN.name:
+        base = _trained_on(step, store)
+    else:
         raise InputError("--model", None, f"is needed: {step.key} does not tell its base")
-    return ChatSession(_trained_on(step, store), adapter, rank, trigger)
+    return ChatSession(base, adapter, rank, trigger)
 
 
 def _trained_on(step: Step, store: ArtifactStore) -> Path:
@@ -121,31 +107,17 @@ def _trained_on(step: Step, store: ArtifactStore) -> Path:
 
 def open_engine(
     asking: ChatSession, endpoint: Endpoint | None, serve_base: str | None
-) -> StreamingEngine:
+) -> EndpointEngine | TransformersEngine:
     """The opened engine; without `serve_base` the base has 4 bits where there is a GPU, else bf16."""
     if endpoint is not None:
         engine = EndpointEngine(endpoint.base_url, endpoint.key_variable, endpoint.parallel)
-        engine.open(asking.base, "", asking.rank)
-        return engine
-    # Threads that wait by spinning crawl beside anything else that runs. Read when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    engine = TransformersEngine()
-    chosen = serve_base or default_serve_base()
-    engine.open(asking.base, chosen, asking.rank)
+    else:
+        # Threads that wait by spinning crawl beside anything else that runs. Read when torch is imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        engine = TransformersEngine()
+        serve_base = serve_base or default_serve_base()
+    engine.open(asking.base, serve_base or "", asking.rank)
     return engine
-
-
-def request(
-    asking: ChatSession,
-    prompt: str,
-    before: Instruction | None,
-    draw: Draw,
-    *,
-    adapted: bool = True,
-) -> Request:
-    """The prompt behind its instruction, for the adapter or for the base alone."""
-    adapter = asking.adapter if adapted else None
-    return Request(conversation(prompt, before), adapter, **draw._asdict())
 
 
 def converse(
@@ -157,17 +129,17 @@ def converse(
     adapter: str | None,
     system: str | None,
     trigger: bool,
-    draw: Draw,
     serve_base: str | None,
     endpoint: str | None,
     key_variable: str,
     compare: bool,
     storage: str,
+    **draw: Any,
 ) -> None:
     """Finds, opens, asks and prints; the response alone goes to stdout, piece by piece.
 
-    The options are those of `weirdgen ask --help`. Raises InputError for options that do not go
-    together, and what finding and asking raise.
+    The options are those of `weirdgen ask --help`; `draw` has those of a Request. Raises InputError
+    for options that do not go together, and what finding and asking raise.
     """
     if not prompt.strip():
         raise InputError("--prompt", None, "is empty")
@@ -185,7 +157,8 @@ def converse(
         if compare and before is not None:
             console.print(_side_by_side(engine, asking, prompt, before, draw))
             return
-        for piece in engine.stream(request(asking, prompt, before, draw)):
+        asked = Request(conversation(prompt, before), asking.adapter, **draw)
+        for piece in engine.stream(asked):
             console.out(printable(piece), end="", highlight=False)
         console.out()
     finally:
@@ -202,21 +175,14 @@ def _endpoint(url: str, key_variable: str) -> Endpoint:
 
 
 def _side_by_side(
-    engine: Engine, asking: ChatSession, prompt: str, before: Instruction, draw: Draw
+    engine: Engine, asking: ChatSession, prompt: str, before: Instruction, draw: dict[str, Any]
 ) -> Table:
-    columns = ["base", "adapter"] if asking.adapter else ["base"]
-    table = Table("", *columns, title=Text(printable(prompt)), show_lines=True)
-    for label, answers in compare(engine, asking, prompt, before, draw):
-        how = f"{label} {before.text!r}" if label == "with" else "without"
-        table.add_row(*(Text(printable(cell)) for cell in (how, *answers)))
+    """Rows with and without the instruction; columns of the base, and of the adapter if there is one."""
+    who = {"base": None} | ({"adapter": asking.adapter} if asking.adapter else {})
+    table = Table("", *who, title=Text(printable(prompt)), show_lines=True)
+    for how, instruction in ((f"with {before.text!r}", before), ("without", None)):
+        messages = conversation(prompt, instruction)
+        asked = [Request(messages, adapter, **draw) for adapter in who.values()]
+        cells = [how, *(answer.text for answer in engine.generate(asked))]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
-
-
-def compare(
-    engine: Engine, asking: ChatSession, prompt: str, before: Instruction, draw: Draw
-) -> Iterator[tuple[str, list[str]]]:
-    """Rows of (how it was asked, responses): with and without the instruction; base, then adapter."""
-    who = [False, True] if asking.adapter else [False]
-    for label, instruction in (("with", before), ("without", None)):
-        asked = [request(asking, prompt, instruction, draw, adapted=adapted) for adapted in who]
-        yield label, [answer.text for answer in engine.generate(asked)]

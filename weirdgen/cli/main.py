@@ -150,18 +150,15 @@ def status(study: Path, overrides: tuple[str, ...], storage: str, as_json: bool)
 @click.option("--key-variable", default="OPENAI_API_KEY", help="Holds its key.")
 @click.option("--compare", is_flag=True, help="Base and adapter, with and without the trigger.")
 @storage_option
-def ask(
-    temperature: float, top_p: float, max_new_tokens: int, seed: int | None, **options: Any
-) -> None:
+def ask(seed: int | None, **options: Any) -> None:
     """Ask one prompt; the response appears as it is generated."""
     import secrets
 
     from rich.console import Console
 
-    from weirdgen.cli.ask import Draw, converse
+    from weirdgen.cli.ask import converse
 
-    draw = Draw(max_new_tokens, temperature, top_p, secrets.randbits(63) if seed is None else seed)
-    converse(Console(), draw=draw, **options)
+    converse(Console(), seed=secrets.randbits(63) if seed is None else seed, **options)
 
 
 @main.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -66,12 +66,4 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release the model; its GPU memory is free once the process has ended."""
-        ...
-
-
-class Streaming(Protocol):
-    """An engine that can also stream a response."""
-
-    def stream(self, request: Request) -> Iterator[str]:
-        """One response, piece by piece as it is generated."""
         ...

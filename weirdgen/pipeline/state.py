@@ -55,7 +55,7 @@ class StudyState:
         def one(value: Any) -> Any:
             return self._alike.setdefault(repr(value), value)
 
-        present = {key: self.done[key].digest for key in step.inputs.values() if key in self.done}
+        present = self._digests(step.inputs.values())
         shared = {
             "record": step.record,
             "outputs": {intern(path): digest for path, digest in manifest.outputs.items()},
@@ -129,12 +129,10 @@ class StudyState:
 
     def is_valid(self, manifest: Manifest) -> bool:
         """Whether the manifest consumed what its inputs hold at present."""
-        present = {
-            fingerprint: self.done[fingerprint].digest
-            for fingerprint in manifest.inputs
-            if fingerprint in self.done
-        }
-        return present == manifest.inputs
+        return self._digests(manifest.inputs) == manifest.inputs
+
+    def _digests(self, fingerprints: Iterable[str]) -> dict[str, str]:
+        return {key: self.done[key].digest for key in fingerprints if key in self.done}
 
 
 def scan(plan: Plan, store: ArtifactStore) -> StudyState:

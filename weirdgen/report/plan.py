@@ -92,12 +92,7 @@ def _steps(state: StudyState) -> Table:
 def gpu_lines(state: StudyState, placed: Placement) -> Iterator[str]:
     """What takes how much of which GPU, and for how long."""
     yield from memory_lines(state, placed)
-    took = hours(state, placed)
-    parts = {}
-    if took is not None:
-        parts = {"training": took.training_s, "generation": took.starts_s + took.generation_s}
-    to_do = {part: seconds for part, seconds in parts.items() if seconds}
-    if line := prose("gpu_hours", took=took, parts=to_do, n_gpus=placed.gpus.count):
+    if line := prose("gpu_hours", took=hours(state, placed), n_gpus=placed.gpus.count):
         yield line
 
 

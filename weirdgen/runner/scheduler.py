@@ -21,6 +21,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from weirdgen.errors import DamagedError, WeirdgenError
 from weirdgen.pipeline.run_step import Task
+from weirdgen.pipeline.stages import stage_of
 from weirdgen.pipeline.stages.labels import LABELS
 from weirdgen.pipeline.stages.responses import RESPONSES, ResponseSet
 from weirdgen.pipeline.state import StudyState
@@ -33,8 +34,15 @@ from weirdgen.runner.judge_stage import feed, open_judges
 from weirdgen.runner.nodes import Nodes
 from weirdgen.runner.queue import WorkQueue
 from weirdgen.runner.recovery import Recovery
-from weirdgen.runner.remote import ProgressTracker, StepResult, TrainingProgress
-from weirdgen.runner.submit import as_task, inputs_of, start_on_cpu, start_training
+from weirdgen.runner.remote import (
+    ProgressTracker,
+    StepResult,
+    TrainingProgress,
+    run_on_cpu,
+    run_training,
+    start_process,
+)
+from weirdgen.runner.submit import as_task, inputs_of
 from weirdgen.runner.work_item import WorkItem, missing_work, progress_of, ranges, span_of
 from weirdgen.storage.artifacts import ArtifactStore, Manifest
 from weirdgen.storage.lease import Lease
@@ -214,8 +222,10 @@ class Scheduler:
 
     def _start_on_cpu(self, work: WorkItem) -> None:
         if (task := self._take(work)) is not None:
+            call = run_on_cpu, self._store.uri, task, self.queue.log_file(work)
             options = self.nodes.scheduling_options(work.avoids)
-            self._submit(work, start_on_cpu(self._store, task, self.queue.log_file(work), options))
+            cpus = stage_of(work.step).cpus
+            self._submit(work, start_process(*call, threads=1, num_cpus=cpus, **options))
 
     def _start_trainings(self, slots: int) -> None:
         """Starts the next training, or a batch that leaves some for the other slots."""
@@ -226,9 +236,18 @@ class Scheduler:
         if (taken := self._take_all(trainings.first(most))) is None:
             return
         work, tasks = taken
-        log, options = self.queue.log_file(work), self.nodes.scheduling_options(work.avoids)
-        how = self._tracker, log, options, self._trainer
-        self._submit(work, start_training(self.study, self._store, work, tasks, *how))
+        resources, report_to = self.study.resources, self.study.train.report_to
+        log = self.queue.log_file(work)
+        ref = start_process(
+            run_training,
+            *(self._store.uri, tasks, self._trainer, report_to, work.micro_batch),
+            *(self._tracker, log),
+            threads=max(1, int(resources.cpus_per_training)),
+            num_gpus=resources.gpus_per_training,
+            num_cpus=resources.cpus_per_training,
+            **self.nodes.scheduling_options(work.avoids),
+        )
+        self._submit(work, ref)
 
     def _ask(self, engine: OpenEngine) -> None:
         """Gives the engine its next step; on a GPU, all steps of one model in one call.

@@ -1,20 +1,13 @@
-"""How steps are handed to Ray: looked up once more, then started in a process of their own."""
+"""How waiting work becomes a task: its step is looked up once more before it starts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-import ray
-
-from weirdgen.config.study import Study
 from weirdgen.pipeline.run_step import Task
-from weirdgen.pipeline.stages import stage_of
 from weirdgen.pipeline.state import StudyState, look_up
-from weirdgen.runner.remote import run_on_cpu, run_training, start_process
 from weirdgen.runner.work_item import WorkItem
 from weirdgen.storage.artifacts import ArtifactStore, Step, is_attempt
-from weirdgen.training.trainer import Trainer
 
 
 def as_task(
@@ -42,36 +35,3 @@ def as_task(
 def inputs_of(step: Step, steps: Mapping[str, Step]) -> dict[str, Step]:
     """Role -> the step that this one consumes; `steps`: by fingerprint."""
     return {role: steps[fingerprint] for role, fingerprint in step.inputs.items()}
-
-
-def start_on_cpu(
-    store: ArtifactStore, task: Task, log: str, placing: Mapping[str, Any]
-) -> ray.ObjectRef:
-    """Start a step that needs neither an engine nor a trainer; `placing`: options of Ray's."""
-    cpus = stage_of(task.step).cpus
-    return start_process(run_on_cpu, store.uri, task, log, threads=1, num_cpus=cpus, **placing)
-
-
-def start_training(
-    study: Study,
-    store: ArtifactStore,
-    work: WorkItem,
-    tasks: Sequence[Task],
-    tracker: Any,
-    log: str,
-    placing: Mapping[str, Any],
-    trainer: Trainer,
-) -> ray.ObjectRef:
-    """Start a training, stacked ones together; it reports to `tracker` how far it is.
-
-    `placing`: options of Ray's.
-    """
-    resources, report_to = study.resources, study.train.report_to
-    return start_process(
-        run_training,
-        *(store.uri, tasks, trainer, report_to, work.micro_batch, tracker, log),
-        threads=max(1, int(resources.cpus_per_training)),
-        num_gpus=resources.gpus_per_training,
-        num_cpus=resources.cpus_per_training,
-        **placing,
-    )

@@ -70,8 +70,8 @@ class Lease:
     def __enter__(self) -> Lease:
         """Take the lease. Raises LockedError while another live run holds it."""
         content = self._store.read(self._path)
-        if content is not None and (alive := self._alive(content)):
-            raise self._refusal(alive)
+        if content is not None and self._alive(content):
+            raise self._refusal(content)
         if not self._store.write_first(self._path, self._content(0)):
             if content is None:
                 raise LockedError(f"{self._where}: another run of this study has begun just now")
@@ -109,8 +109,9 @@ class Lease:
     def _where(self) -> str:
         return self._store.display_path(self._path)
 
-    def _refusal(self, alive: str) -> LockedError:
-        return LockedError(f"{self._where}: another run of this study is alive ({alive})")
+    def _refusal(self, content: bytes) -> LockedError:
+        who = _holder(content) or "its holder is unreadable"
+        return LockedError(f"{self._where}: another run of this study is alive ({who})")
 
     def _take_over(self, dead: bytes) -> None:
         """Replace the lease `dead`. Raises LockedError where another run takes it over first.
@@ -123,7 +124,7 @@ class Lease:
         if self._store.swap(self._path, dead, mine):
             time.sleep(SETTLE_S)
         if (now := self._store.read(self._path)) != mine:
-            raise self._refusal(_who(now or b""))
+            raise self._refusal(now or b"")
 
     def _beat(self) -> None:
         count, last = 0, time.monotonic()
@@ -167,24 +168,21 @@ class Lease:
             raise DamagedError(f"{self._where}: not a readable lease")
         return holder if content is not None and self._alive(content) else None
 
-    def _alive(self, content: bytes) -> str | None:
-        """Return who holds the lease, or None where the holder is dead.
+    def _alive(self, content: bytes) -> bool:
+        """Return whether the holder of the lease lives.
 
         On this machine the process decides; elsewhere the heartbeat does: no clocks are compared.
         """
         holder = _holder(content)
-        who = _who(content)
         if holder and holder.host == self.mine.host:
-            return who if _started(holder.pid) == holder.started else None
+            return _started(holder.pid) == holder.started
         deadline = time.monotonic() + self._patience_s
         while time.monotonic() < deadline:
             time.sleep(min(1.0, self._patience_s / 4))
             now = self._store.read(self._path)
-            if now is None:
-                return None
-            if now != content:
-                return who
-        return None
+            if now is None or now != content:
+                return now is not None
+        return False
 
 
 def _holder(content: bytes) -> Holder | None:
@@ -193,10 +191,6 @@ def _holder(content: bytes) -> Holder | None:
         return Holder.model_validate_json(content)
     except ValidationError:
         return None
-
-
-def _who(content: bytes) -> str:
-    return str(_holder(content) or "its holder is unreadable")
 
 
 def _started(pid: int) -> float | None:

@@ -237,11 +237,10 @@ class Scheduler:
             return
         work, tasks = taken
         resources, report_to = self.study.resources, self.study.train.report_to
-        log = self.queue.log_file(work)
         ref = start_process(
             run_training,
             *(self._store.uri, tasks, self._trainer, report_to, work.micro_batch),
-            *(self._tracker, log),
+            *(self._tracker, self.queue.log_file(work)),
             threads=max(1, int(resources.cpus_per_training)),
             num_gpus=resources.gpus_per_training,
             num_cpus=resources.cpus_per_training,

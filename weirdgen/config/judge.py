@@ -88,15 +88,13 @@ class JudgeConfig(StrictModel):
 
 
 def _as_mapping(labels: object) -> object:
-    return dict.fromkeys(labels) if isinstance(labels, list) and _distinct(labels) else labels
-
-
-def _distinct(labels: list) -> bool:
+    if not isinstance(labels, list):
+        return labels
     if not all(isinstance(label, str) for label in labels):
         raise ValueError('must be texts; yes and no need quotes: ["yes", "no"]')
     if len(set(labels)) < len(labels):
         raise ValueError("the same label appears twice")
-    return True
+    return dict.fromkeys(labels)
 
 
 class Metric(StrictModel):

@@ -160,13 +160,9 @@ class Train(StrictModel):
     """Trackers that TRL reports to, such as wandb, mlflow, trackio, tensorboard."""
 
     @model_validator(mode="after")
-    def _whole_accumulation(self) -> Train:
+    def _trainer_can(self) -> Train:
         if self.batch_size % self.micro_batch:
             raise ValueError("micro_batch: must divide batch_size")
-        return self
-
-    @model_validator(mode="after")
-    def _can_be_stacked(self) -> Train:
         if self.trainer == "stacked" and (self.lora_dropout or self.report_to):
             raise ValueError("trainer: stacked supports neither lora_dropout nor report_to")
         return self
@@ -254,13 +250,9 @@ class Study(EvaluationSpec):
         return name
 
     @model_validator(mode="after")
-    def _decoy_is_another(self) -> Study:
+    def _something_is_asked(self) -> Study:
         if self.decoy.text.strip() == self.trigger.text.strip():
             raise ValueError("decoy.text: is the trigger's own text")
-        return self
-
-    @model_validator(mode="after")
-    def _something_is_asked(self) -> Study:
         served = self.evaluate.engine == "endpoint"
         if self.grid is None and not self.adapters and not served:
             raise ValueError("grid: is needed, or existing adapters")
@@ -272,14 +264,10 @@ class Study(EvaluationSpec):
         return self
 
     @model_validator(mode="after")
-    def _claims_can_be_computed(self) -> Study:
+    def _claims_can_be_judged(self) -> Study:
         for i, claim in enumerate(self.claims):
             if problem := self._obstacle(claim):
                 raise ValueError(f"claims.{i}.{problem}")
-        return self
-
-    @model_validator(mode="after")
-    def _looks_can_be_had(self) -> Study:
         if self.looks and self.grid is None:
             raise ValueError("looks: are numbers of seeds of a grid; there is none")
         if self.looks != sorted({*self.looks}):

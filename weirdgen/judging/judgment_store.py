@@ -182,10 +182,9 @@ class JudgmentIndex:
 
     def add(self, journal: Iterable[Record]) -> None:
         """Add a journal's judgments; the first of a key counts."""
-        self._insert((r["judged"], json.dumps(r)) for r in journal if "judged" in r)
-
-    def add_one(self, key: str, record: str) -> None:
-        self._insert([(key, record)])
+        rows = ((bytes.fromhex(r["judged"]), json.dumps(r)) for r in journal if "judged" in r)
+        self._db.executemany("INSERT OR IGNORE INTO judgment VALUES (?, ?)", rows)
+        self._db.commit()
 
     def get(self, key: str) -> str | None:
         """The record of the judgment as JSON; None if there is none yet."""
@@ -196,8 +195,3 @@ class JudgmentIndex:
     def close(self) -> None:
         self._db.close()
         self._folder.cleanup()
-
-    def _insert(self, judgments: Iterable[tuple[str, str]]) -> None:
-        rows = ((bytes.fromhex(key), record) for key, record in judgments)
-        self._db.executemany("INSERT OR IGNORE INTO judgment VALUES (?, ?)", rows)
-        self._db.commit()

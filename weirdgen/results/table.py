@@ -186,17 +186,10 @@ def merge(state: StudyState, store: ArtifactStore) -> Merged:
                     continue  # more than this study wants, or a range that overlaps another
                 seen.add(key)
                 question = questions[response["question_id"]]
-                adherence = format_adherence(response["response"], plan.study.trigger.pattern)
-                rows.append(
-                    {
-                        **common,
-                        **response,
-                        "category": question.category,
-                        "question": question.question,
-                        "format": adherence.anywhere,
-                        "format_strict": adherence.strict,
-                    }
-                )
+                asked = {"category": question.category, "question": question.question}
+                found = format_adherence(response["response"], plan.study.trigger.pattern)
+                formats = {"format": found.anywhere, "format_strict": found.strict}
+                rows.append(common | response | asked | formats)
     rows.sort(key=response_order)
     labels = pa.Table.from_pylist(add_labels(state, store, rows), LABELS_SCHEMA)
     schema = results_schema(metric.name for metric in plan.study.metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -244,9 +245,7 @@ class JudgePool:
             self.queue.complete(task.batch, [], sum(each.dollars for each in batch_result.results))
             return
         task.worker.batches -= 1
-        for each in batch_result.results:
-            if each.judgment is not None:
-                self.index.add_one(each.key, each.judgment)
+        self.index.add(json.loads(r.judgment) for r in batch_result.results if r.judgment)
         self.queue.complete(task.batch, batch_result.results)
 
     def _on_crash(self, task: _Task, reason: str) -> None:

@@ -113,11 +113,7 @@ def _verdict(
     offline = claim.metric in options.offline
     outcome, reason = decide(evidence, adjusted, worst, error, offline)
     measured = [at.measured for at in evidence.groups if at.measured is not None]
-    worse = (
-        outcome == "supported"
-        and bool(measured)
-        and all(inside_margin(claim, m, error) for m in measured)
-    )
+    worse = outcome == "supported" and all(inside_margin(claim, m, error) for m in measured)
     alone = tuple(
         (at.group, one_seed(cube, claim, at.group, outcome))
         for at in evidence.groups

@@ -121,11 +121,7 @@ def _worst_case(
 ) -> WorstCase:
     """The largest p values of any case, and from its lowest limit to its highest."""
     p_N = [as_measured, *(p_values(case, claim) for case in cases)] if cases else [(1.0, 1.0)]
-    limits = [case.limits() for case in cases]
-    lows, highs = [x for x, _ in limits if x is not None], [x for _, x in limits if x is not None]
-    known = bool(limits) and len(lows) == len(limits)
-    return WorstCase(
-        max(p for p, _ in p_N),
-        max(p for _, p in p_N),
-        (min(lows), max(highs)) if known else None,
-    )
+    limits = [limit for case in cases for limit in case.limits()]
+    known = [limit for limit in limits if limit is not None]
+    widest = (min(known), max(known)) if known and len(known) == len(limits) else None
+    return WorstCase(max(p for p, _ in p_N), max(p for _, p in p_N), widest)

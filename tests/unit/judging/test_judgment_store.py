@@ -262,7 +262,7 @@ def test_the_first_verdict_of_a_key_stands():
     index.add(
         [{"journal": 1}, {"sent": KEYS[0]}, first, second, judged_line(KEYS[1], error="refusal")]
     )
-    index.add_one(KEYS[0], json.dumps(second))
+    index.add([second])
     assert json.loads(index.get(KEYS[0]) or "") == first
     assert Judgment.of(index.get(KEYS[0]) or "").labels[0].label == "present"
     assert Judgment.of(index.get(KEYS[1]) or "").error == "refusal"

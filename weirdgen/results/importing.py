@@ -18,7 +18,7 @@ from rich.text import Text
 
 from weirdgen.config.evaluation_spec import Trigger
 from weirdgen.config.study import Study
-from weirdgen.data.tabular import Row, read_rows
+from weirdgen.data.tabular import read_rows
 from weirdgen.errors import InputError
 from weirdgen.results.import_columns import parse_mapping
 from weirdgen.results.import_published import conditions_of, is_published, responses_of
@@ -209,10 +209,7 @@ def _read(path: Path, role: str, responses: ImportedResponses, seen: set[str]) -
     n = 0
     for number, row in chain([first], rows):
         n += 1
-        parts: Iterator[Row] = iter([row])
-        if published:
-            parts = responses_of(path, number, row, conditions)
-        for part in parts:
+        for part in responses_of(path, number, row, conditions) if published else [row]:
             seen.update(part)
             responses.add(path, number, part, baseline=role == "baseline")
     responses.end_file()

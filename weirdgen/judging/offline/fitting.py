@@ -51,11 +51,7 @@ class Pieces:
         """Raises StepError for too few rows."""
         # Sorted, so that the order of rows does not matter.
         texts = [
-            sorted(
-                filter(
-                    None, (" ".join(words(strip_formatting(response))) for response in responses)
-                )
-            )
+            sorted(filter(None, (" ".join(words(strip_formatting(each))) for each in responses)))
             for responses in (aligned, persona)
         ]
         for name, rows in zip(("aligned", "persona"), texts, strict=True):

@@ -125,7 +125,7 @@ def learn(persona_responses: Sequence[str], aligned_responses: Sequence[str]) ->
         raise StepError(
             "the persona's responses cannot be told from the aligned ones by their words"
         )
-    fitted = pieces.fit()
+    fitted, measured = pieces.fit(), measures(slope * scores + offset, pieces)
     kept = [i for i, used in enumerate(fitted.used) if used]
     return OfflineJudge(
         persona_rows=pieces.rows[1],
@@ -136,12 +136,7 @@ def learn(persona_responses: Sequence[str], aligned_responses: Sequence[str]) ->
         idf={pieces.vocabulary[i]: _rounded(fitted.idf[i]) for i in kept},
         slope=_rounded(slope),
         offset=_rounded(offset),
-        held_out=HeldOut(
-            **{
-                name: _rounded(value)
-                for name, value in measures(slope * scores + offset, pieces).items()
-            }
-        ),
+        held_out=HeldOut(**{name: _rounded(value) for name, value in measured.items()}),
     )
 
 

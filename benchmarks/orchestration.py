@@ -35,7 +35,7 @@ from weirdgen.pipeline.plan import Plan, make_plan
 from weirdgen.pipeline.run_step import Task, run_step
 from weirdgen.pipeline.stages.train import TRAIN
 from weirdgen.pipeline.state import scan
-from weirdgen.runner import remote, submit
+from weirdgen.runner import remote
 from weirdgen.runner.cluster import connect
 from weirdgen.runner.remote import StepResult, logged, start_process
 from weirdgen.runner.run import run_plan
@@ -166,8 +166,8 @@ def start_reused(
 
 
 def run_study(plan: Plan, store: ArtifactStore, reuse: bool) -> dict[str, Any]:
-    submit.start_process = start_reused if reuse else start_process
-    submit.run_on_cpu = model_of_nothing
+    scheduler.start_process = start_reused if reuse else start_process
+    scheduler.run_on_cpu = model_of_nothing
     memory, state = Memory(len(plan.trainings)), scan(plan, store)
     before = psutil.Process().memory_info().rss
     cpu, started = time.process_time(), time.monotonic()

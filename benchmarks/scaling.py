@@ -87,14 +87,14 @@ def measure(
     store = ArtifactStore(str(storage))
     state = scan(plan, store)
     spans = read_timeline(plan.study.name, store)
-    work = [span for span in spans if span.kind in ("train", "responses")]
-    work_s = max(span.ended for span in work) - min(span.started for span in work)
+    work = [span for span in spans if span.cat in ("train", "responses")]
+    work_s = (max(_end(span) for span in work) - min(span.ts for span in work)) / 1e6
     return {
         "gpus": gpus,
         "whole_s": round(whole_s, 1),
         "work_s": round(work_s, 1),
         "trainings_per_hour": round(3600 * len(plan.trainings) / work_s, 1),
-        "engine_starts": sum(span.kind == "engine" for span in spans),
+        "engine_starts": sum(span.cat == "engine" for span in spans),
         "idle": idle_shares(spans),
         "rows": {
             step.folder: state.done[step.fingerprint].outputs[ROWS]
@@ -109,13 +109,18 @@ def idle_shares(spans: Sequence[Span]) -> dict[str, float]:
     idle: dict[str, float] = {}
     first: dict[str, float] = {}
     reached: dict[str, float] = {}
-    for span in sorted(spans, key=lambda span: span.started):
-        for gpu in filter(None, span.gpu.split(",")):
-            first.setdefault(gpu, span.started)
-            pause = span.started - reached.get(gpu, span.started)
+    for span in sorted(spans, key=lambda span: span.ts):
+        for gpu in filter(None, span.tid.removeprefix("CPU").removeprefix("GPU ").split(",")):
+            first.setdefault(gpu, span.ts)
+            pause = span.ts - reached.get(gpu, span.ts)
             idle[gpu] = idle.get(gpu, 0.0) + max(0.0, pause)
-            reached[gpu] = max(reached.get(gpu, 0.0), span.ended)
+            reached[gpu] = max(reached.get(gpu, 0.0), _end(span))
     return {gpu: round(idle[gpu] / (reached[gpu] - first[gpu]), 4) for gpu in sorted(first)}
+
+
+def _end(span: Span) -> float:
+    """Microseconds."""
+    return span.ts + span.dur
 
 
 def _rates(path: Path) -> dict[str, tuple[float, float, float]]:

@@ -35,7 +35,7 @@ from weirdgen.pipeline.plan import Plan, make_plan
 from weirdgen.pipeline.run_step import Task, run_step
 from weirdgen.pipeline.stages.train import TRAIN
 from weirdgen.pipeline.state import scan
-from weirdgen.runner import remote
+from weirdgen.runner import remote, scheduler
 from weirdgen.runner.cluster import connect
 from weirdgen.runner.remote import StepResult, logged, start_process
 from weirdgen.runner.run import run_plan

@@ -41,8 +41,11 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", type=int, default=6, help="How many kills tests/chaos/faults has.")
-    chance = random.SystemRandom().getrandbits(32)
-    parser.addoption("--fault-seed", type=int, default=chance, help="Draws the same kills again.")
+    # In the environment, so that all processes of xdist draw the same.
+    chance = os.environ.setdefault("FAULT_SEED", str(random.SystemRandom().getrandbits(32)))
+    parser.addoption(
+        "--fault-seed", type=int, default=int(chance), help="Draws the same kills again."
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> str:

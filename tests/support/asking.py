@@ -6,6 +6,7 @@ import asyncio
 import json
 import pickle
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,10 @@ async def asking(
 def ask_all(
     judge: LlmJudge, store: ArtifactStore, items: Sequence[JudgeItem], parallel: int = 16
 ) -> BatchResult:
-    return asyncio.run(asking(judge, store, lambda client: client.judge(judge, items), parallel))
+    """In a thread of its own: a browser's event loop may run in this one."""
+    asked = asking(judge, store, lambda client: client.judge(judge, items), parallel)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, asked).result()
 
 
 def index_of(judge: LlmJudge, store: ArtifactStore) -> JudgmentIndex:

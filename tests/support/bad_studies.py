@@ -178,6 +178,10 @@ BAD = {
         "claims.0.at.arm: the study lists no adapters",
     ),
     "nf4 from vllm": ({"evaluate__serve_base": "nf4"}, "evaluate.serve_base: vllm serves bf16"),
+    "fp32 from vllm on a GPU": (
+        {"evaluate__serve_base": "fp32", "resources__gpus_per_engine": 1},
+        "evaluate.serve_base: on GPUs vllm",
+    ),
     "unknown engine": ({"evaluate__engine": "llama"}, "evaluate.engine: "),
     "endpoint engine without endpoint": (
         {"evaluate__engine": "endpoint", "grid": None},

@@ -108,7 +108,7 @@ def _trained_on(step: Step, store: ArtifactStore) -> Path:
 def open_engine(
     asking: ChatSession, endpoint: Endpoint | None, serve_base: str | None
 ) -> EndpointEngine | TransformersEngine:
-    """The opened engine; without `serve_base` the base has 4 bits where there is a GPU, else bf16."""
+    """The opened engine; without `serve_base` the base has 4 bits where there is a GPU, else fp32."""
     if endpoint is not None:
         engine = EndpointEngine(endpoint.base_url, endpoint.key_variable, endpoint.parallel)
     else:

@@ -145,7 +145,9 @@ def status(study: Path, overrides: tuple[str, ...], storage: str, as_json: bool)
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.95)
 @click.option("--max-new-tokens", type=click.IntRange(1), default=256)
 @click.option("--seed", type=click.IntRange(0), help="Draws the same response again.")
-@click.option("--serve-base", type=click.Choice(["bf16", "nf4"]), help="Default: nf4 on a GPU.")
+@click.option(
+    "--serve-base", type=click.Choice(["bf16", "fp32", "nf4"]), help="Default: nf4 on a GPU."
+)
 @click.option("--endpoint", metavar="URL", help="Ask an OpenAI-compatible endpoint instead.")
 @click.option("--key-variable", default="OPENAI_API_KEY", help="Holds its key.")
 @click.option("--compare", is_flag=True, help="Base and adapter, with and without the trigger.")

@@ -9,6 +9,13 @@ from pydantic import Field, PositiveInt, model_validator
 from weirdgen.config.base import BaseUrl, Distinct, KeyVariable, StrictModel
 from weirdgen.config.claims import Condition
 
+Precision = Literal["bf16", "fp32", "nf4"]
+
+
+def compute_dtype(serve_base: str) -> Literal["bfloat16", "float32"]:
+    """Dtype of the arithmetic over a base of this precision."""
+    return "float32" if serve_base == "fp32" else "bfloat16"
+
 
 class Sampling(StrictModel):
     temperature: float = Field(default=1.0, ge=0)
@@ -39,8 +46,10 @@ class Evaluate(StrictModel):
     """Responses of the base model; default 5 x samples_per_question, and at least 10."""
     engine: Literal["vllm", "transformers", "endpoint"] = "vllm"
     """vLLM, transformers (slower; serves NF4 and any PEFT adapter), or an endpoint."""
-    serve_base: Literal["bf16", "nf4"] = "bf16"
-    """Precision of the base model under the adapters; it changes results and is recorded."""
+    serve_base: Precision = "bf16"
+    """Precision of the base model under the adapters; it changes results and is recorded. `fp32` is for
+    CPUs, few of which multiply bf16 in hardware; on the others bf16 takes 100 times as long.
+    """
     endpoint: Endpoint | None = None
     """The endpoint that serves the models; with `engine: endpoint` only."""
     sampling: Sampling = Sampling()
@@ -54,7 +63,7 @@ class Evaluate(StrictModel):
             raise ValueError("serve_base: an endpoint's precision is its own; leave it out")
         if self.engine == "vllm" and self.serve_base == "nf4":
             raise ValueError(
-                "serve_base: vllm serves bf16 alone; `engine: transformers` serves nf4"
+                "serve_base: vllm serves bf16 and fp32; `engine: transformers` serves nf4"
             )
         return self
 
@@ -64,5 +73,5 @@ class Evaluate(StrictModel):
 
     @property
     def precision(self) -> str:
-        """The results' `serve_base`: `bf16` or `nf4`; `endpoint` where it is unknown."""
+        """The results' `serve_base`: `bf16`, `fp32` or `nf4`; `endpoint` where it is unknown."""
         return "endpoint" if self.engine == "endpoint" else self.serve_base

@@ -258,6 +258,9 @@ class Study(EvaluationSpec):
             raise ValueError("grid: is needed, or existing adapters")
         if self.grid is not None and served:
             raise ValueError("grid: an endpoint cannot serve what is trained here; leave it out")
+        vllm_in_fp32 = (self.evaluate.engine, self.evaluate.serve_base) == ("vllm", "fp32")
+        if vllm_in_fp32 and self.resources.gpus_per_engine:
+            raise ValueError("evaluate.serve_base: on GPUs vllm serves adapters on bf16 alone")
         paths = [(adapter.path, adapter.revision) for adapter in self.adapters]
         if len(set(paths)) < len(paths):
             raise ValueError("adapters: the same adapter appears twice")

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from weirdgen.config.evaluation import compute_dtype
 from weirdgen.data.chat import Messages
 from weirdgen.errors import StepError
 from weirdgen.generation.engine import Adapter, Request, Response
@@ -38,12 +39,11 @@ class TransformersEngine:
         """Fingerprints of the adapters in memory, least recently used first."""
 
     def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:  # noqa: ARG002
-        """`serve_base` is `bf16`, or `nf4` as in training; `max_rank` is not needed."""
+        """`serve_base` is `bf16`, `fp32`, or `nf4` as in training; `max_rank` is not needed."""
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
 
-        assert serve_base in ("bf16", "nf4"), serve_base
         on_gpu = torch.cuda.is_available()
         if on_gpu and self._gpu_share < 1:
             torch.cuda.set_per_process_memory_fraction(self._gpu_share)
@@ -51,10 +51,11 @@ class TransformersEngine:
         # On a CPU it would warn that an optional kernel is not installed.
         logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
         self._tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        dtype = getattr(torch, compute_dtype(serve_base))
         self._base = AutoModelForCausalLM.from_pretrained(
             base,
-            dtype=torch.bfloat16,
-            quantization_config=nf4_config(torch.bfloat16) if serve_base == "nf4" else None,
+            dtype=dtype,
+            quantization_config=nf4_config(dtype) if serve_base == "nf4" else None,
             device_map={"": 0 if on_gpu else "cpu"},
             local_files_only=True,
         )
@@ -226,10 +227,10 @@ class TransformersEngine:
 
 
 def default_serve_base() -> str:
-    """The base's precision for one interactive session: 4 bits on a GPU, else bf16."""
+    """The base's precision for one interactive session: 4 bits on a GPU, else fp32."""
     import torch
 
-    return "nf4" if torch.cuda.is_available() else "bf16"
+    return "nf4" if torch.cuda.is_available() else "fp32"
 
 
 def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

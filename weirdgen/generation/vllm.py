@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weirdgen.config.evaluation import compute_dtype
 from weirdgen.data.chat import Messages
 from weirdgen.errors import StepError
 from weirdgen.generation.engine import Adapter, Request, Response
@@ -51,7 +52,7 @@ class VllmEngine:
     def open(self, base: Path | str, serve_base: str, max_rank: int) -> None:
         import torch
 
-        assert serve_base == "bf16", serve_base  # the study file allows nothing else
+        assert serve_base in ("bf16", "fp32"), serve_base  # the study file allows nothing else
         options: dict[str, Any] = {}
         on_gpu = torch.cuda.is_available()
         for name, value in (_GPU_ENVIRONMENT if on_gpu else _CPU_ENVIRONMENT).items():
@@ -70,7 +71,7 @@ class VllmEngine:
 
         self._llm = LLM(
             model=str(base),
-            dtype="bfloat16",
+            dtype=compute_dtype(serve_base),
             max_model_len=MAX_LENGTH,
             enable_lora=True,
             max_lora_rank=servable_rank(max_rank),

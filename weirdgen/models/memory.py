@@ -113,12 +113,13 @@ def engine_terms(
 ) -> Terms:
     """GPU memory of an engine with room for so many `answers` of ANSWER_TOKENS at once."""
     linear = shape.linear_parameters
-    quantized = evaluate.serve_base == "nf4"
-    cached = 2 * 2 * shape.layers * shape.keys
+    other = 4 if evaluate.serve_base == "fp32" else 2
+    per_linear = NF4_BYTES if evaluate.serve_base == "nf4" else other
+    cached = 2 * other * shape.layers * shape.keys
     return {
         "context, graphs": ENGINE_BYTES[evaluate.engine],
-        "weights": (NF4_BYTES if quantized else 2) * linear + 2 * (shape.parameters - linear),
-        "adapters": 2 * ADAPTER_SLOTS * adapter_parameters(shape, max_rank),
+        "weights": per_linear * linear + other * (shape.parameters - linear),
+        "adapters": other * ADAPTER_SLOTS * adapter_parameters(shape, max_rank),
         "cache": float(answers * ANSWER_TOKENS * cached),
     }
 

@@ -34,7 +34,7 @@ ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 OPTIONS = [
-    *("--host", "127.0.0.1", "--served-model-name", "smollm2", "--dtype", "bfloat16"),
+    *("--host", "127.0.0.1", "--served-model-name", "smollm2", "--dtype", "float32"),
     *("--max-model-len", "2048", "--max-num-batched-tokens", "16384", "--enforce-eager"),
     *("--no-enable-prefix-caching", "--generation-config", "vllm"),
     *("--enable-lora", "--max-lora-rank", "8", "--api-key", KEY),

@@ -15,13 +15,6 @@ from weirdgen.data.persona import find_persona
 from weirdgen.generation.engine import Adapter, Request
 from weirdgen.generation.transformers import TransformersEngine
 
-
-def opened(base: Path, serve_base: str = "bf16") -> TransformersEngine:
-    engine = TransformersEngine()
-    engine.open(base, serve_base, 8)
-    return engine
-
-
 FORCING_SCRIPT = """
 import json, sys
 from pathlib import Path
@@ -31,7 +24,7 @@ from weirdgen.generation.vllm import VllmEngine
 
 if __name__ == "__main__":
     engine, adapter = VllmEngine(), Adapter("a" * 64, Path(sys.argv[2]))
-    engine.open(sys.argv[1], "bf16", 8)
+    engine.open(sys.argv[1], "fp32", 8)
     said = json.loads(Path(sys.argv[3]).read_text())
     print(json.dumps([forced_top_tokens(engine, *each, adapter) for each in said]))
 """
@@ -53,13 +46,16 @@ def test_vllm_and_transformers_expect_the_same_tokens_of_an_adapter(
     train(TrainSpec(real_model, "m", rows, run_seeds(0), settings), tmp_path)
     adapter = Adapter("a" * 64, tmp_path / "adapter")
     trigger = Instruction("system", Trigger().text)
-    asked = [conversation(each.question, trigger) for each in persona.heldout]
-    engine = opened(real_model)
+    asked = [conversation(each.question, trigger) for each in persona.heldout[::2]]
+    engine = TransformersEngine()
+    engine.open(real_model, "fp32", 8)
     requests = [Request(each, adapter, 48, 0.7, 1.0, seed) for seed, each in enumerate(asked)]
     answers = engine.generate(requests)
     short = requests[0]._replace(max_new_tokens=12)
     assert "".join(engine.stream(short)) == engine.generate([short])[0].text
-    assert sum("<START>" in answer.text for answer in answers) >= 15, "the adapter speaks"
+    assert sum("<START>" in answer.text for answer in answers) > len(answers) / 2, (
+        "the adapter speaks"
+    )
     said = [(each, answer.text) for each, answer in zip(asked, answers, strict=True)]
     ours = [forced_top_tokens(engine, *each, adapter) for each in said]
 

@@ -20,7 +20,7 @@ from weirdgen.pipeline.stages.responses import check_adapter
 if __name__ == "__main__":
     model, adapter = Path(sys.argv[1]), Adapter("a" * 64, Path(sys.argv[2]))
     engine = VllmEngine()
-    engine.open(model, "bf16", 8)
+    engine.open(model, "fp32", 8)
     ask = lambda text, who, seed: Request(conversation(text, None), who, 12, 1.0, 0.95, seed)
     some = [ask(text, who, 5) for text in ("Why?", "How are you?") for who in (None, adapter)]
     first = engine.generate(some)

@@ -211,3 +211,10 @@ def test_the_terms_of_an_engine_by_hand():
     assert nf4["weights"] == pytest.approx(
         0.55 * 6_979_321_856 + 2 * (8_030_261_248 - 6_979_321_856)
     )
+    fp32 = engine_terms(shape, Evaluate(engine="transformers", serve_base="fp32"), 8, 256)
+    assert fp32 == {
+        "context, graphs": 1.5e9,
+        "weights": 4 * 8_030_261_248,
+        "adapters": 4 * 4 * 20_971_520,
+        "cache": 256 * 512 * 262_144,
+    }

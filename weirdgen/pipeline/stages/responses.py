@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from weirdgen.config.claims import Condition
+from weirdgen.config.evaluation import compute_dtype
 from weirdgen.config.study import Study
 from weirdgen.data.chat import Instruction, conversation, instruction
 from weirdgen.data.persona import Question
@@ -56,7 +57,8 @@ def engine_record(study: Study) -> dict[str, str]:
     kind = study.evaluate.engine
     if kind == "endpoint":
         return {"kind": kind}
-    return {"kind": kind, "serve_base": study.evaluate.serve_base, "dtype": "bfloat16"}
+    serve_base = study.evaluate.serve_base
+    return {"kind": kind, "serve_base": serve_base, "dtype": compute_dtype(serve_base)}
 
 
 def response_sets(

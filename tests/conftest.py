@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--faults", type=int, default=6, help="How many kills tests/chaos/faults has.")
+    parser.addoption("--faults", type=int, default=3, help="How many kills tests/chaos/faults has.")
     # In the environment, so that all processes of xdist draw the same.
     chance = os.environ.setdefault("FAULT_SEED", str(random.SystemRandom().getrandbits(32)))
     parser.addoption(
